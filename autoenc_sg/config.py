@@ -1,0 +1,368 @@
+"""The configuration of a run: plain frozen dataclasses, checked when made.
+
+Every value can be set in a YAML file and on the command line by its dotted name, for example
+`--joint.image_loss_weight 0`. The defaults are the paper's where it states one (section 4,
+"Implementation Details"), else those of the code it builds on (sg2im, Graph R-CNN, Neural Motifs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autoenc_sg.errors import bad_input
+
+PHASES = ("detector", "reconstruction", "joint")
+PhaseName = Literal["detector", "reconstruction", "joint"]
+
+
+def _check(holds: bool, what: str, expected: str, got: object) -> None:
+    if not holds:
+        raise bad_input(what, expected, repr(got))
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """The embedded data set: drawn worlds, written as VG150 files.
+
+    Attributes:
+        num_train: images of the train split (validation is cut from it).
+        num_test: images of the test split.
+        image_size: side of the square images in pixels.
+        seed: everything follows from it.
+        drop_relations: fraction of the train split's relations left out of the annotation.
+        wrong_predicates: fraction of the train split's relations given another predicate.
+        wrong_labels: fraction of the train split's objects given another class.
+    """
+
+    num_train: int = 2000
+    num_test: int = 300
+    image_size: int = 128
+    seed: int = 0
+    drop_relations: float = 0.0
+    wrong_predicates: float = 0.0
+    wrong_labels: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.num_train >= 2, "num_train", ">= 2", self.num_train)
+        _check(self.num_test >= 1, "num_test", ">= 1", self.num_test)
+        _check(32 <= self.image_size <= 1024, "image_size", "32..1024", self.image_size)
+        for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
+            value = getattr(self, name)
+            _check(0.0 <= value <= 1.0, name, "0..1", value)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images and graphs come from.
+
+    Attributes:
+        format: `scenes` (drawn into `root` if it is not there), `vg150` or `coco`.
+        root: folder of the data set.
+        annotations: COCO JSON, relative to `root` (`coco` only).
+        images: folder of the images, relative to `root`.
+        num_val: validation images cut from the train split; 10 % where there are fewer than 10 times as many.
+        num_test: last image ids held out as the test split (`coco` only).
+        filter_empty_relations: leave out images without relations, in every split (`vg150`).
+        filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
+        flip: mirror half of the train images, boxes and left/right predicates with them.
+        workers: loader processes.
+        scenes: how `scenes` is drawn.
+    """
+
+    format: Literal["scenes", "vg150", "coco"] = "scenes"
+    root: str = "runs/scenes"
+    annotations: str = "instances.json"
+    images: str = ""
+    num_val: int = 5000
+    num_test: int = 30
+    filter_empty_relations: bool = True
+    filter_overlap: bool = False
+    flip: bool = True
+    workers: int = 0
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+
+    def __post_init__(self) -> None:
+        _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
+        _check(self.workers >= 0, "data.workers", ">= 0", self.workers)
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Faster R-CNN.
+
+    Attributes:
+        backend: `torchvision`.
+        backbone: `small` (stride 8, for the CPU), `resnet18`, `resnet50` (both with FPN) or `vgg16`
+            (single-scale, as in the paper).
+        channels: width of the maps that regions are pooled from (`small`, and the FPN's).
+        pretrained: ImageNet weights for the backbone, downloaded by torchvision.
+        weights: a file of detector weights (`.pt` or `.safetensors`), loaded first.
+        min_size, max_size: images are resized so that the short side is `min_size`, unless the long
+            side would pass `max_size`, pixels.
+        anchor_sizes: sides of the anchors in pixels of the resized image.
+        proposals: regions the RPN proposes per image.
+        rois_per_image: regions sampled per image for the detection loss.
+        feature_dim: D of the object and subgraph features.
+        pooled_size: RoIAlign's output side.
+        detections: regions kept per image at most.
+        score_threshold: least class score of a detection.
+        nms_threshold: IoU of the per-class non-maximum suppression.
+    """
+
+    backend: Literal["torchvision"] = "torchvision"
+    backbone: Literal["small", "resnet18", "resnet50", "vgg16"] = "vgg16"
+    channels: int = 256
+    pretrained: bool = False
+    weights: str | None = None
+    min_size: int = 600
+    max_size: int = 1000
+    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    proposals: int = 256
+    rois_per_image: int = 256
+    feature_dim: int = 512
+    pooled_size: int = 5
+    detections: int = 64
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check(self.min_size > 0, "detector.min_size", "> 0", self.min_size)
+        _check(self.max_size >= self.min_size, "detector.max_size", ">= min_size", self.max_size)
+        _check(self.proposals > 0, "detector.proposals", "> 0", self.proposals)
+        _check(self.detections > 0, "detector.detections", "> 0", self.detections)
+        _check(len(self.anchor_sizes) > 0, "detector.anchor_sizes", "one or more", self.anchor_sizes)
+
+
+@dataclass(frozen=True)
+class RelpnConfig:
+    """Relation proposals.
+
+    Attributes:
+        dim: width of the two projections.
+        top_k: pairs kept per image.
+        pair_nms: IoU above which, for both boxes, a pair suppresses a lower one; None: no suppression.
+        samples_per_image: pairs per image in the relatedness loss.
+        positive_fraction: at most this fraction of them is related.
+    """
+
+    dim: int = 64
+    top_k: int = 128
+    pair_nms: float | None = None
+    samples_per_image: int = 128
+    positive_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self.top_k > 0, "relpn.top_k", "> 0", self.top_k)
+        _check(0 < self.positive_fraction <= 1, "relpn.positive_fraction", "0..1", self.positive_fraction)
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """The graph convolution over objects and subgraphs.
+
+    Attributes:
+        dim: width of the object vectors and subgraph maps.
+        steps: rounds of message passing.
+        dropout: of the classifiers' hidden layers.
+    """
+
+    dim: int = 512
+    steps: int = 2
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 0, "predictor.steps", ">= 0", self.steps)
+        _check(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """sg2im's generator and the patch discriminator.
+
+    Attributes:
+        image_size: side of the square output in pixels, a power of two from 32 to 256.
+        embedding_dim: width of the object and predicate embeddings.
+        gconv_dim, gconv_hidden_dim, gconv_layers, gconv_pooling: the graph convolution.
+        mask_size: side of the soft masks (a power of two); 0: no mask head, boxes are filled.
+        layout_noise_dim: channels of noise concatenated to the layout (sg2im: 32).
+        input_noise: noise instead of zeros as the first refinement module's input (the paper).
+        refinement_dims: widths of the refinement modules, coarse to fine.
+        normalization: `batch`, `instance` or `none`.
+        activation: see `layers.activation_layer`.
+        discriminator_dims: widths of the patch discriminator's convolutions.
+        discriminator_condition: what the discriminator sees beside the image: the `layout` or `none`.
+    """
+
+    image_size: int = 64
+    embedding_dim: int = 128
+    gconv_dim: int = 128
+    gconv_hidden_dim: int = 512
+    gconv_layers: int = 5
+    gconv_pooling: Literal["avg", "sum"] = "avg"
+    mask_size: int = 16
+    layout_noise_dim: int = 0
+    input_noise: bool = True
+    refinement_dims: tuple[int, ...] = (1024, 512, 256, 128, 64)
+    normalization: Literal["batch", "instance", "none"] = "batch"
+    activation: str = "leakyrelu-0.2"
+    discriminator_dims: tuple[int, ...] = (64, 128, 256)
+    discriminator_condition: Literal["layout", "none"] = "layout"
+
+    def __post_init__(self) -> None:
+        sizes = (32, 64, 128, 256)
+        _check(self.image_size in sizes, "generator.image_size", f"one of {sizes}", self.image_size)
+        mask = self.mask_size
+        _check(mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask)
+        depth = len(self.refinement_dims)
+        _check(
+            1 <= depth <= self.image_size.bit_length(),
+            "generator.refinement_dims",
+            f"1..{self.image_size.bit_length()} modules for {self.image_size} px",
+            self.refinement_dims,
+        )
+
+
+@dataclass(frozen=True)
+class DetectorPhase:
+    """Phase 0: Faster R-CNN on the data set's boxes (SGD with warm-up, decayed by 0.1).
+
+    Attributes:
+        steps, batch_size: how long, and images a step.
+        lr, momentum, weight_decay: of SGD.
+        warmup: steps of linear warm-up.
+        decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.
+        clip: largest gradient norm.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 8
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: int = 500
+    decay_at: tuple[float, ...] = (0.7, 0.9)
+    clip: float = 5.0
+
+
+@dataclass(frozen=True)
+class ReconstructionPhase:
+    """Phase 1: the generator on true graphs; generator step first, then the discriminator (Adam).
+
+    Attributes:
+        steps, batch_size, lr: as above, for both networks.
+        pixel_weight: weight of the L1 pixel loss (lambda of eq. 6).
+        adversarial_weight: weight of the generator's GAN loss; 0: no discriminator.
+        box_weight: weight of the box head's squared error (sg2im: 10).
+        decay_at: as in `DetectorPhase`.
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 32
+    lr: float = 1e-4
+    pixel_weight: float = 1.0
+    adversarial_weight: float = 0.01
+    box_weight: float = 10.0
+    decay_at: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class JointPhase:
+    """Phase 2: detector heads, relation proposals, predictor and generator together.
+
+    SGD for the graph's side (section 4: 0.01, decay 0.1), Adam for the generator and discriminator.
+
+    Attributes:
+        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in `DetectorPhase`.
+        generator_lr: Adam's, for generator and discriminator.
+        mode: how gradient crosses the graph, see `relaxation`.
+        predicate_weight, object_weight, box_weight: l_rel, l_obj, l_bb of eq. 7.
+        relatedness_weight: of the relation proposals' loss.
+        image_loss_weight: of all image losses; 0 is the graph-only baseline.
+        pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
+        detection_weight: of the detector's own losses on the same batch; 0: not computed.
+        freeze_backbone: backbone and RPN stay as they are.
+        true_regions: true boxes join the detections in training.
+        regions_per_image: regions per image at most in training.
+        background_ratio: unrelated pairs per related one in the predicate loss.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 8
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: int = 500
+    decay_at: tuple[float, ...] = (0.7, 0.9)
+    clip: float = 5.0
+    generator_lr: float = 1e-4
+    mode: Literal["soft", "straight_through", "detached"] = "soft"
+    predicate_weight: float = 1.0
+    object_weight: float = 1.0
+    box_weight: float = 1.0
+    relatedness_weight: float = 1.0
+    image_loss_weight: float = 1.0
+    pixel_weight: float = 1.0
+    adversarial_weight: float = 0.01
+    detection_weight: float = 0.0
+    freeze_backbone: bool = True
+    true_regions: bool = True
+    regions_per_image: int = 64
+    background_ratio: float = 3.0
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """What `parse` keeps: objects and relations whose score reaches the threshold."""
+
+    object_threshold: float = 0.3
+    edge_threshold: float = 0.3
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how a run runs.
+
+    Attributes:
+        accelerator, devices, num_nodes, strategy, precision: Lightning Fabric's.
+        threads: CPU threads of PyTorch; 0: its own choice.
+        log_every, checkpoint_every, sample_every: steps between TensorBoard scalars, checkpoints
+            and sample pictures.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: int = 0
+    log_every: int = 20
+    checkpoint_every: int = 1000
+    sample_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "checkpoint_every", "sample_every"):
+            _check(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        out: folder of checkpoints, logs and results.
+        seed: of initialization, order, augmentation and noise.
+    """
+
+    out: str = "runs/run"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    relpn: RelpnConfig = field(default_factory=RelpnConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    detector_training: DetectorPhase = field(default_factory=DetectorPhase)
+    reconstruction: ReconstructionPhase = field(default_factory=ReconstructionPhase)
+    joint: JointPhase = field(default_factory=JointPhase)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

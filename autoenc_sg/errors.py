@@ -1,0 +1,15 @@
+"""The one exception that means: the user's input is at fault, not the program."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input: the message is one line that says what, what was expected and what was got.
+
+    The command line prints the message alone and exits with status 2.
+    """
+
+
+def bad_input(what: object, expected: str, got: object) -> InputError:
+    """``InputError("<what>: expected <expected>, got <got>")`` on one line."""
+    return InputError(" ".join(f"{what}: expected {expected}, got {got}".split()))

@@ -1,0 +1,50 @@
+"""Layers that more than one room needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from autoenc_sg.errors import bad_input
+
+
+def activation_layer(name: str) -> nn.Module:
+    """`relu`, `leakyrelu-<slope>` (e.g. `leakyrelu-0.2`), `gelu` or `none`.
+
+    Raises:
+        InputError: another name.
+    """
+    kind, _, slope = name.partition("-")
+    if kind == "leakyrelu":
+        return nn.LeakyReLU(float(slope or 0.01), inplace=True)
+    if kind == "relu":
+        return nn.ReLU(inplace=True)
+    if kind == "gelu":
+        return nn.GELU()
+    if kind == "none":
+        return nn.Identity()
+    raise bad_input("activation", "relu, leakyrelu-<slope>, gelu or none", repr(name))
+
+
+def mlp(sizes: Sequence[int], dropout: float = 0.0, final_activation: bool = False) -> nn.Sequential:
+    """Linear layers of the given sizes with ReLU (and dropout) between them.
+
+    Shapes: `[*, sizes[0]] -> [*, sizes[-1]]`.
+    """
+    layers: list[nn.Module] = []
+    for i, (d_in, d_out) in enumerate(zip(sizes[:-1], sizes[1:])):
+        layers.append(nn.Linear(d_in, d_out))
+        if i < len(sizes) - 2 or final_activation:
+            layers.append(nn.ReLU(inplace=True))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Mean of the rows of `values [K, ...]` that share an index: `[size, ...]`, 0 where none does."""
+    total = values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
+    count = values.new_zeros(size).index_add(0, index, torch.ones_like(index, dtype=values.dtype))
+    return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))

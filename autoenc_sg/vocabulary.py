@@ -1,0 +1,93 @@
+"""The names behind object and predicate ids.
+
+Index 0 is reserved in both lists and never a user's class: object 0 is the background in the
+detector and the ``__image__`` node in the generator, predicate 0 is "no relation" in the predictor
+and ``__in_image__`` in the generator. So VG150 has 151 object and 51 predicate entries and its
+labels are 1-based, as on disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoenc_sg.errors import InputError, bad_input
+
+BACKGROUND = "__background__"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Object and predicate names by id; entry 0 of both is the reserved ``__background__``."""
+
+    objects: tuple[str, ...]
+    predicates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for kind, names in (("objects", self.objects), ("predicates", self.predicates)):
+            if not names or names[0] != BACKGROUND:
+                raise bad_input(f"vocabulary {kind}", f"{BACKGROUND!r} first", repr(names[:1]))
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise bad_input(f"vocabulary {kind}", "each name once", f"{repeated} repeated")
+
+    @classmethod
+    def from_names(cls, objects: Iterable[str], predicates: Iterable[str]) -> Vocabulary:
+        """Build from users' names alone; ids start at 1 in the order given."""
+        return cls((BACKGROUND, *objects), (BACKGROUND, *predicates))
+
+    @classmethod
+    def from_vg_dicts(cls, dicts: Mapping[str, Any]) -> Vocabulary:
+        """Read ``VG-SGG-dicts.json``: 1-based ids in ``label_to_idx`` and ``predicate_to_idx``."""
+        return cls(_ordered(dicts, "label_to_idx"), _ordered(dicts, "predicate_to_idx"))
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Plain lists, for checkpoints and JSON."""
+        return {"objects": list(self.objects), "predicates": list(self.predicates)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Iterable[str]]) -> Vocabulary:
+        """The inverse of `to_dict`."""
+        return cls(tuple(data["objects"]), tuple(data["predicates"]))
+
+    @property
+    def num_objects(self) -> int:
+        """C: object classes with the reserved 0."""
+        return len(self.objects)
+
+    @property
+    def num_predicates(self) -> int:
+        """P: predicates with the reserved 0."""
+        return len(self.predicates)
+
+    def object_id(self, name: str) -> int:
+        """The id (>= 1) of an object name.
+
+        Raises:
+            InputError: the name is unknown; the message lists the nearest known names.
+        """
+        return _lookup("object", name, self.objects)
+
+    def predicate_id(self, name: str) -> int:
+        """The id (>= 1) of a predicate name; raises as `object_id`."""
+        return _lookup("predicate", name, self.predicates)
+
+
+def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    if not isinstance(dicts.get(key), Mapping):
+        raise bad_input("VG dicts", f"a mapping {key!r} of name to id", type(dicts.get(key)).__name__)
+    by_id = {int(index): str(name) for name, index in dicts[key].items() if int(index) != 0}
+    if sorted(by_id) != list(range(1, len(by_id) + 1)):
+        raise bad_input(f"VG dicts {key!r}", f"ids 1..{len(by_id)}", sorted(by_id)[:5])
+    return (BACKGROUND, *(by_id[i] for i in range(1, len(by_id) + 1)))
+
+
+def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
+    known = names[1:]
+    if name in known:
+        return 1 + known.index(name)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise InputError(f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}")

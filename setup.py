@@ -1,0 +1,43 @@
+"""The top-level folders are installed as sub-packages of ``autoenc_sg``."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("detector", "relpn", "generator", "eval", "configs")
+
+setup(
+    name="autoenc-sg",
+    version="0.1.0",
+    description="An autoencoder whose latent code is a scene graph",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=["autoenc_sg"]
+    + [f"autoenc_sg.{p}" for f in FOLDERS for p in find_packages(include=[f, f"{f}.*"])],
+    package_dir={f"autoenc_sg.{f}": f for f in FOLDERS},
+    package_data={"autoenc_sg": ["py.typed"], "autoenc_sg.configs": ["*.yaml", "*/*.yaml"]},
+    entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.__main__:main"]},
+    install_requires=[
+        "h5py>=3.8",
+        "jsonargparse[signatures]>=4.37",
+        "lightning>=2.4",
+        "matplotlib>=3.7",
+        "networkx>=3.0",
+        "numpy>=1.24",
+        "Pillow>=10.0",
+        "pycocotools>=2.0.7",
+        "PyYAML>=6.0",
+        "rich>=13.0",
+        "tensorboard>=2.14",
+        "torch>=2.6",
+        "torchmetrics>=1.4",
+        "torchvision>=0.21",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "setuptools>=70", "wheel"],
+        "lint": ["codespell>=2.3", "mypy>=1.14", "ruff>=0.9", "types-PyYAML"],
+    },
+)
