@@ -1,0 +1,28 @@
+"""The decoder: scene graph to picture, its discriminator and the image losses.
+
+`model` is the way through; `graph_conv`, `image_node`, `heads`, `layout` and `refinement` are its
+stations, in that order.
+"""
+
+from autoenc_sg.generator.discriminators import PatchDiscriminator
+from autoenc_sg.generator.losses import (
+    GanKind,
+    box_loss,
+    gan_discriminator_loss,
+    gan_generator_loss,
+    pixel_loss,
+)
+from autoenc_sg.generator.model import Generated, Generator
+from autoenc_sg.generator.noise import GeneratorNoise
+
+__all__ = [
+    "GanKind",
+    "Generated",
+    "Generator",
+    "GeneratorNoise",
+    "PatchDiscriminator",
+    "box_loss",
+    "gan_discriminator_loss",
+    "gan_generator_loss",
+    "pixel_loss",
+]

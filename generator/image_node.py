@@ -1,0 +1,77 @@
+"""The `__image__` node: one object that stands for the whole image, related to all its objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.relaxation import RelaxedGraph
+
+IMAGE_OBJECT = 0
+IN_IMAGE_PREDICATE = 0
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class GraphWithImages:
+    """A graph with one more object per image, and where everything went.
+
+    Attributes:
+        graph: N + B objects, each image's own node last among its objects; the `__in_image__`
+            relations follow the M given ones.
+        object_rows: `[N]`, row of each given object in it.
+        image_rows: `[B]`, row of each image's node in it.
+    """
+
+    graph: RelaxedGraph
+    object_rows: Tensor
+    image_rows: Tensor
+
+
+def add_image_nodes(graph: RelaxedGraph) -> GraphWithImages:
+    """Add a node `__image__` to each image, and from each of its objects an `__in_image__` triple.
+
+    The node is object 0 with box [0, 0, 1, 1], weight 1 and a mask of ones; a triple's weight is
+    its object's, so an object of weight 0 is not seen by the image.
+
+    Source: google/sg2im, the data loaders' last object and triples of every image.
+    """
+    images = torch.arange(graph.num_images, device=graph.image_index.device)
+    owner = torch.cat([graph.image_index, images])
+    order = torch.argsort(owner, stable=True)  # an image's node comes after its objects
+    rows = torch.argsort(order)
+    n = len(graph.image_index)
+    object_rows, image_rows = rows[:n], rows[n:]
+
+    def merge(values: Tensor, node: Tensor) -> Tensor:
+        return torch.cat([values, node.to(values).expand(len(images), *values.shape[1:])])[order]
+
+    merged = RelaxedGraph(
+        objects=merge(graph.objects, _one_hot(IMAGE_OBJECT, graph.objects)),
+        predicates=torch.cat([graph.predicates, _in_image(n, graph.predicates)]),
+        pairs=_join_pairs(graph, object_rows, image_rows),
+        edge_weights=torch.cat([graph.edge_weights, graph.object_weights.to(graph.edge_weights)]),
+        object_weights=merge(graph.object_weights, torch.ones(())),
+        boxes=merge(graph.boxes, torch.tensor(WHOLE_IMAGE)),
+        image_index=owner[order],
+        num_images=graph.num_images,
+        masks=None if graph.masks is None else merge(graph.masks, torch.ones(())),
+        appearance=None if graph.appearance is None else merge(graph.appearance, torch.zeros(())),
+    )
+    return GraphWithImages(merged, object_rows, image_rows)
+
+
+def _join_pairs(graph: RelaxedGraph, object_rows: Tensor, image_rows: Tensor) -> Tensor:
+    in_image = torch.stack([object_rows, image_rows[graph.image_index]], 1)
+    return torch.cat([object_rows[graph.pairs], in_image])
+
+
+def _one_hot(index: int, like: Tensor) -> Tensor:
+    return F.one_hot(torch.tensor(index, device=like.device), like.shape[1])
+
+
+def _in_image(count: int, predicates: Tensor) -> Tensor:
+    return _one_hot(IN_IMAGE_PREDICATE, predicates).to(predicates).expand(count, -1)

@@ -1,0 +1,143 @@
+r"""From object vectors, boxes and masks to feature maps, without building `[N, D, H, W]`.
+
+    layout(x, y) = \sum_i v_i m_i(x, y),    m_i(x, y) = \sum_kl M_i[k, l] h(u_iy - k) h(u_ix - l)
+    u_ix = (x - x0_i) / (x1_i - x0_i) (S - 1),   h(t) = max(0, 1 - |t|),   x = j / (W - 1)
+
+This is google/sg2im's `masks_to_layout`, and `boxes_to_layout` with its 8 x 8 mask of ones:
+bilinear sampling with aligned corners and zeros outside, so an object fades linearly over
+1 / (S - 1) of its size beyond its box. Three facts make it cheap:
+
+- the vector is constant over the object, so only the one-channel mask is warped, 1 / D of the work,
+  and the sum is one matrix product per image, `[D, n] @ [n, H W]`;
+- a box is parallel to the axes, so the warp is two small products, rows times mask times columns;
+- average pooling is linear and separable, so a coarser layout comes from pooled rows and columns.
+
+Source: design of this project; paper, section 3.2, "Image Generator", for what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+BOX_MASK_SIZE = 8  # sg2im's constant where there are no masks
+MIN_EXTENT = 1e-3  # a box narrower than this, in fractions of the image, covers nothing
+MAX_OBJECTS = 128  # per image and product; more are summed in turns so that memory stays bounded
+
+
+def build_layout(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    image_index: Tensor,
+    num_images: int,
+    size: int,
+) -> Tensor:
+    """The layout of the module docstring at `size` x `size`: `[B, D, size, size]`.
+
+    Args and gradients as in `layout_pyramid`.
+    """
+    return layout_pyramid(vectors, boxes, masks, image_index, num_images, size, [size])[0]
+
+
+def layout_pyramid(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    image_index: Tensor,
+    num_images: int,
+    size: int,
+    levels: Sequence[int],
+) -> list[Tensor]:
+    """The layout at `size` x `size`, average pooled to each of `levels`, without making it first.
+
+    Differentiable in vectors, boxes and masks. A box of negative extent shows its mask mirrored, as
+    in sg2im; one of (almost) no extent covers nothing and gets no gradient, where sg2im gives NaN.
+
+    Args:
+        vectors: `[N, D]`.
+        boxes: `[N, 4]` xyxy as fractions of the image; they may reach outside.
+        masks: `[N, S, S]` over each box, or None for filled boxes.
+        image_index: `[N]` ascending.
+        num_images: B.
+        size: side of the full layout in pixels.
+        levels: sides wanted; divisors of `size`.
+
+    Returns:
+        One `[B, D, side, side]` per level.
+    """
+    slots, width = _slots(image_index, num_images)
+    rows, columns = _sampling(boxes, masks, size)
+    v, r, c = (_spread(t, slots, num_images, width) for t in (vectors, rows, columns))
+    if width <= MAX_OBJECTS:
+        return [_product(v, r, c, side) for side in levels]
+    chunks = list(zip(*(t.split(MAX_OBJECTS, 1) for t in (v, r, c))))
+    return [_chunked_product(chunks, side) for side in levels]
+
+
+def warp_masks(boxes: Tensor, masks: Tensor | None, size: int) -> Tensor:
+    """How much of each object each pixel shows: `[N, size, size]`; args as in `layout_pyramid`."""
+    rows, columns = _sampling(boxes, masks, size)
+    return torch.bmm(rows, columns.mT)
+
+
+def _sampling(boxes: Tensor, masks: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
+    """Factors `[N, size, S]` whose product `rows @ columns.mT` is the warped mask."""
+    samples = (BOX_MASK_SIZE,) * 2 if masks is None else masks.shape[1:]
+    columns = _axis_weights(boxes[:, 0], boxes[:, 2], size, samples[1])
+    rows = _axis_weights(boxes[:, 1], boxes[:, 3], size, samples[0])
+    if masks is None:  # a mask of ones is of rank one
+        return rows.sum(2, keepdim=True), columns.sum(2, keepdim=True)
+    return rows, torch.bmm(columns, masks.mT.to(columns))
+
+
+def _axis_weights(start: Tensor, stop: Tensor, pixels: int, samples: int) -> Tensor:
+    """Weight of each mask sample at each pixel along one axis: `[N, pixels, samples]`."""
+    extent = stop - start
+    covered = extent.abs() >= MIN_EXTENT
+    extent = torch.where(covered, extent, MIN_EXTENT)
+    pixel = torch.linspace(0, 1, pixels, dtype=start.dtype, device=start.device)
+    position = (pixel - start[:, None]) / extent[:, None] * (samples - 1)
+    sample = torch.arange(samples, dtype=start.dtype, device=start.device)
+    weights = (1 - (position[:, :, None] - sample).abs()).relu()
+    return weights * covered[:, None, None]
+
+
+def _slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
+    """Where each object goes in `[B, width]` (flat), and the most objects an image has."""
+    counts = torch.bincount(image_index, minlength=num_images)
+    first = counts.cumsum(0) - counts
+    width = int(counts.max())
+    rank = torch.arange(len(image_index), device=image_index.device) - first[image_index]
+    slots: Tensor = image_index * width + rank
+    return slots, width
+
+
+def _spread(values: Tensor, slots: Tensor, num_images: int, width: int) -> Tensor:
+    """`[N, ...]` to `[B, width, ...]`, zeros where an image has fewer objects."""
+    flat = values.new_zeros(num_images * width, *values.shape[1:])
+    return flat.index_copy(0, slots, values).reshape(num_images, width, *values.shape[1:])
+
+
+def _pool(weights: Tensor, pixels: int) -> Tensor:
+    """Average the pixels of `[B, n, P, S]` to `[B, n, pixels, S]`."""
+    batch, count, full, samples = weights.shape
+    return weights.reshape(batch, count, pixels, full // pixels, samples).mean(3)
+
+
+def _product(vectors: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
+    """`[B, n, D]`, `[B, n, P, S]`, `[B, n, P, S]` to the layout `[B, D, side, side]`."""
+    warped = _pool(rows, side) @ _pool(columns, side).mT
+    maps = torch.bmm(vectors.mT, warped.flatten(2).to(vectors))
+    return maps.reshape(*maps.shape[:2], side, side)
+
+
+def _chunked_product(chunks: Sequence[tuple[Tensor, Tensor, Tensor]], side: int) -> Tensor:
+    """The sum of the chunks' layouts; backward makes each chunk's masks again, one at a time."""
+    parts = (checkpoint(_product, *chunk, side, use_reentrant=False) for chunk in chunks)
+    total: Tensor = reduce(torch.add, parts)
+    return total

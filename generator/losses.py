@@ -1,0 +1,93 @@
+r"""The image losses, as pure functions of tensors.
+
+The paper's objectives (section 3.2) are, with the fake term that its equation 5 leaves out,
+
+    L_D = -E_real[log D(x)] - E_fake[log(1 - D(x))]              (eq. 5)
+    L_G =  E_fake[log(1 - D(x))] + lambda |x - x^|_1             (eq. 6)
+
+For the generator the non-saturating form -E_fake[log D(x)] is used, as in the code the paper builds
+on (google/sg2im `losses.py`): it has the same fixed points, but log(1 - D) is flat, so gives no
+gradient, where the discriminator is sure, which is at the start. D = sigmoid(scores) throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.image_node import WHOLE_IMAGE
+
+GanKind = Literal["gan", "lsgan", "wgan"]
+
+
+def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:
+    """How badly generated images pass for real; mean over all scores.
+
+    gan: -log sigmoid(s); lsgan: (sigmoid(s) - 1)^2; wgan: -s.
+
+    Args:
+        fake: the discriminator's scores of generated images, any shape.
+        kind: which loss.
+
+    Raises:
+        InputError: another kind.
+    """
+    return -fake.mean() if kind == "wgan" else _towards(fake, 1.0, kind)
+
+
+def gan_discriminator_loss(real: Tensor, fake: Tensor, kind: GanKind = "gan") -> Tensor:
+    """How badly real and generated images are told apart; sum of the two means.
+
+    gan: -log sigmoid(r) - log(1 - sigmoid(f)); lsgan: (sigmoid(r) - 1)^2 + sigmoid(f)^2;
+    wgan: f - r.
+    Generated images should be detached. Args and errors as in `gan_generator_loss`.
+    """
+    if kind == "wgan":
+        return fake.mean() - real.mean()
+    return _towards(real, 1.0, kind) + _towards(fake, 0.0, kind)
+
+
+def pixel_loss(image: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference (eq. 6) of two `[B, 3, H, W]` images in RGB [0, 1]."""
+    return F.l1_loss(image, target)
+
+
+def box_loss(
+    boxes: Tensor,
+    target: Tensor,
+    image_boxes: Tensor | None = None,
+    kind: Literal["squared", "l1"] = "squared",
+) -> Tensor:
+    """Mean error of predicted box coordinates; 0 where there is no box.
+
+    Args:
+        boxes: `[N, 4]`, predicted, fractions of the image.
+        target: `[N, 4]`, true.
+        image_boxes: `[B, 4]`, the boxes predicted for the `__image__` nodes, which should be
+            [0, 0, 1, 1]; sg2im's loss has them.
+        kind: `squared` as sg2im's code does, or `l1` as its paper says.
+
+    Raises:
+        InputError: another kind.
+    """
+    if kind not in ("squared", "l1"):
+        raise bad_input("box loss", "squared or l1", repr(kind))
+    if image_boxes is not None:
+        boxes = torch.cat([boxes, image_boxes])
+        target = torch.cat([target, target.new_tensor(WHOLE_IMAGE).expand(len(image_boxes), 4)])
+    if len(boxes) == 0:
+        return boxes.sum()
+    return F.mse_loss(boxes, target) if kind == "squared" else F.l1_loss(boxes, target)
+
+
+def _towards(scores: Tensor, target: float, kind: str) -> Tensor:
+    wanted = torch.full_like(scores, target)
+    if kind == "gan":
+        return F.binary_cross_entropy_with_logits(scores, wanted)
+    if kind == "lsgan":
+        return F.mse_loss(scores.sigmoid(), wanted)
+    raise bad_input("GAN loss", "gan, lsgan or wgan", repr(kind))

@@ -1,0 +1,182 @@
+"""The generator: a scene graph in, a picture out.
+
+    object vectors = graph convolutions over embeddings -> box head, mask head
+    layout = sum of vectors over warped masks -> cascaded refinement -> RGB
+
+Source: paper, section 3.2, "Image Generator"; Johnson et al., Image Generation from Scene Graphs
+(CVPR 2018) and google/sg2im `model.py`, whose parameter names and shapes are kept, so that its
+published weights load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoenc_sg.config import GeneratorConfig
+from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
+from autoenc_sg.generator.heads import MaskHead, box_head
+from autoenc_sg.generator.image_node import add_image_nodes
+from autoenc_sg.generator.layout import layout_pyramid
+from autoenc_sg.generator.noise import GeneratorNoise
+from autoenc_sg.generator.normalization import ImageNormalization
+from autoenc_sg.generator.refinement import RefinementNetwork
+from autoenc_sg.relaxation import RelaxedGraph
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """What the generator makes of B graphs with N objects, in the order they were given.
+
+    Attributes:
+        image: `[B, 3, H, W]`, RGB in about [0, 1]: not clamped, so that losses see every pixel.
+        boxes: `[N, 4]`, predicted, xyxy as fractions of the image; see `heads.box_head`.
+        image_boxes: `[B, 4]`, predicted for the `__image__` nodes, should be [0, 0, 1, 1].
+        masks: `[N, S, S]`, predicted, in [0, 1], or None without a mask head.
+        layout: `[B, D, H, W]`, without noise; what the discriminator is conditioned on.
+        vectors: `[N, D]` object vectors after the graph convolutions.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    image_boxes: Tensor
+    masks: Tensor | None
+    layout: Tensor
+    vectors: Tensor
+
+
+class Generator(nn.Module):
+    """sg2im's generator over relaxed graphs.
+
+    Args:
+        config: sizes.
+        num_objects: C, object classes with the reserved 0, which is `__image__` here.
+        num_predicates: P, predicates with the reserved 0, which is `__in_image__` here.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_objects: int, num_predicates: int) -> None:
+        super().__init__()
+        self.config = config
+        embedding, dim, hidden = config.embedding_dim, config.gconv_dim, config.gconv_hidden_dim
+        self.obj_embeddings = nn.Embedding(num_objects + 1, embedding)  # sg2im's has a spare row
+        self.pred_embeddings = nn.Embedding(num_predicates, embedding)
+        self.gconv = _first_layer(config)
+        self.gconv_net: GraphTripleConvNet | None = None
+        if config.gconv_layers > 1:
+            self.gconv_net = GraphTripleConvNet(
+                dim, hidden, config.gconv_layers - 1, config.gconv_pooling
+            )
+        self.box_net = box_head(dim, hidden)
+        self.mask_net = MaskHead(dim, config.mask_size) if config.mask_size else None
+        self.refinement_net = RefinementNetwork(
+            dim + config.layout_noise_dim,
+            config.refinement_dims,
+            config.image_size,
+            config.normalization,
+            config.activation,
+        )
+        self.normalization = ImageNormalization()
+
+    def forward(
+        self,
+        graph: RelaxedGraph,
+        noise: GeneratorNoise | None = None,
+        use_predicted_boxes: bool = False,
+    ) -> Generated:
+        """Draw every image of the graph; differentiable in all its tensors.
+
+        Args:
+            graph: its masks, if any, are drawn instead of the mask head's.
+            noise: from `noise` or `seeded_noise`; None is zeros everywhere.
+            use_predicted_boxes: draw the box head's boxes, also the `__image__` nodes', instead of
+                the graph's.
+
+        Raises:
+            InputError: no image, or a graph of another vocabulary.
+        """
+        self._check(graph)
+        full = add_image_nodes(graph)
+        vectors = self.object_vectors(full.graph)
+        boxes = self.box_net(vectors)
+        masks = None if self.mask_net is None else self.mask_net(vectors)
+        layouts = layout_pyramid(
+            vectors * full.graph.object_weights[:, None],
+            boxes if use_predicted_boxes else full.graph.boxes,
+            masks if full.graph.masks is None else full.graph.masks,
+            full.graph.image_index,
+            graph.num_images,
+            self.config.image_size,
+            self.refinement_net.levels,
+        )
+        image = self._refine(layouts, noise or GeneratorNoise())
+        rows = full.object_rows
+        drawn_masks = None if masks is None else masks[rows]
+        own_boxes = boxes[full.image_rows]
+        return Generated(image, boxes[rows], own_boxes, drawn_masks, layouts[-1], vectors[rows])
+
+    def object_vectors(self, graph: RelaxedGraph) -> Tensor:
+        """Vectors `[N, D]` of a graph that has its `__image__` nodes."""
+        objects = graph.objects @ self.obj_embeddings.weight[:-1]
+        predicates = graph.predicates @ self.pred_embeddings.weight
+        if isinstance(self.gconv, nn.Linear):
+            vectors: Tensor = self.gconv(objects)
+            return vectors
+        edges = (graph.pairs, graph.edge_weights)
+        vectors, predicates = self.gconv(objects, predicates, *edges)
+        if self.gconv_net is not None:
+            vectors, _ = self.gconv_net(vectors, predicates, *edges)
+        return vectors
+
+    def noise(self, num_images: int, generator: torch.Generator | None = None) -> GeneratorNoise:
+        """Fresh noise for a batch, drawn with `generator`, on the model's device."""
+        device = self.obj_embeddings.weight.device
+        source = device if generator is None else generator.device
+        side, channels = self.refinement_net.input_side, self.config.layout_noise_dim
+        size = self.config.image_size
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=source).to(device)
+
+        start = draw(num_images, 1, side, side) if self.config.input_noise else None
+        layout = draw(num_images, channels, size, size) if channels else None
+        return GeneratorNoise(start, layout)
+
+    def seeded_noise(self, seeds: Sequence[int]) -> GeneratorNoise:
+        """Noise of one image per seed, the same on every device and in every batch."""
+        parts = [self.noise(1, torch.Generator().manual_seed(seed)) for seed in seeds]
+        return GeneratorNoise.cat(parts)
+
+    def _refine(self, layouts: list[Tensor], noise: GeneratorNoise) -> Tensor:
+        if self.config.layout_noise_dim:
+            layouts = [torch.cat([x, self._layout_noise(x, noise.layout)], 1) for x in layouts]
+        raw = self.refinement_net(layouts, noise.input)
+        return self.normalization.inverse(raw)
+
+    def _layout_noise(self, layout: Tensor, noise: Tensor | None) -> Tensor:
+        """The noise at the layout's level: `[B, L, side, side]`."""
+        side = layout.shape[-1]
+        if noise is None:
+            return layout.new_zeros(len(layout), self.config.layout_noise_dim, side, side)
+        return nn.functional.avg_pool2d(noise, noise.shape[-1] // side)
+
+    def _check(self, graph: RelaxedGraph) -> None:
+        if graph.num_images < 1:
+            raise bad_input("graphs to draw", "one or more", graph.num_images)
+        got = (graph.objects.shape[1], graph.predicates.shape[1])
+        wanted = (self.obj_embeddings.num_embeddings - 1, self.pred_embeddings.num_embeddings)
+        if got != wanted:
+            what = "object classes and predicates of a graph (with the reserved 0)"
+            raise bad_input(what, str(wanted), got)
+
+
+def _first_layer(config: GeneratorConfig) -> GraphTripleConv | nn.Linear:
+    """From the embeddings' width to the vectors'; without graph convolution a linear layer."""
+    if config.gconv_layers == 0:
+        return nn.Linear(config.embedding_dim, config.gconv_dim)
+    return GraphTripleConv(
+        config.embedding_dim, config.gconv_dim, config.gconv_hidden_dim, config.gconv_pooling
+    )

@@ -1,0 +1,38 @@
+"""The generator's only randomness, as tensors that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoenc_sg.structures import to_device
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorNoise:
+    """Standard normal noise for B images; None stands for zeros.
+
+    Attributes:
+        input: `[B, 1, h, w]`, what the first refinement module starts from.
+        layout: `[B, L, H, W]`, concatenated to the layout.
+    """
+
+    input: Tensor | None = None
+    layout: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> GeneratorNoise:
+        """The same on another device."""
+        return to_device(self, device)
+
+    @classmethod
+    def cat(cls, parts: Sequence[GeneratorNoise]) -> GeneratorNoise:
+        """The noise of all images of `parts`, which are alike, in order."""
+        return cls(_cat([p.input for p in parts]), _cat([p.layout for p in parts]))
+
+
+def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    present = [t for t in tensors if t is not None]
+    return torch.cat(present) if present else None

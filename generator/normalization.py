@@ -1,0 +1,50 @@
+"""Normalizations: of feature maps by name, and of the networks' pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autoenc_sg.errors import bad_input
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalization_layers(name: str, channels: int) -> list[nn.Module]:
+    """`batch`, `instance` (both one layer) or `none` (no layer, so later layers' numbers shift).
+
+    Raises:
+        InputError: another name.
+    """
+    if name == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if name == "instance":
+        return [nn.InstanceNorm2d(channels)]
+    if name == "none":
+        return []
+    raise bad_input("normalization", "batch, instance or none", repr(name))
+
+
+class ImageNormalization(nn.Module):
+    """RGB in [0, 1] to and from ImageNet's mean 0 and deviation 1.
+
+    That is the space sg2im's networks work in. Shapes: `[B, 3, H, W]`. The constants
+    are not in the state dict.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(image - mean) / std`."""
+        return (image - self.mean) / self.std
+
+    def inverse(self, raw: Tensor) -> Tensor:
+        """`raw * std + mean`."""
+        return raw * self.std + self.mean
