@@ -1,0 +1,109 @@
+"""What a data set gives: an image with its scene graph, and batches of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image, read_file
+
+from autoenc_sg.errors import bad_input
+from autoenc_sg.structures import SceneGraph, SceneGraphBatch, to_device
+from autoenc_sg.vocabulary import Vocabulary
+
+
+class Sample(NamedTuple):
+    """One annotated image.
+
+    Attributes:
+        image: `[3, H, W]` uint8, RGB.
+        graph: its graph, boxes in pixels of `image`.
+        image_id: the data set's id.
+    """
+
+    image: Tensor
+    graph: SceneGraph
+    image_id: int
+
+
+class GraphDataset(Protocol):
+    """Annotated images by index; all randomness is a function of (seed, epoch, index)."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names behind the graphs' ids."""
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The id of each image, by index."""
+
+    def __len__(self) -> int: ...
+
+    def graph(self, index: int, epoch: int = 0) -> SceneGraph:
+        """The graph alone: the image is not read, and not flipped."""
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Image and graph, augmented where the data set is for training."""
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B annotated images.
+
+    Attributes:
+        images: B tensors `[3, H_i, W_i]`, uint8 RGB, of any sizes.
+        graphs: their graphs, boxes in pixels of their images.
+        image_ids: their ids.
+    """
+
+    images: tuple[Tensor, ...]
+    graphs: SceneGraphBatch
+    image_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = to_device(self, device)
+        return Batch(moved.images, self.graphs.to(device), self.image_ids)
+
+
+def collate_samples(samples: Sequence[Sample]) -> Batch:
+    """One batch of at least one sample."""
+    images, graphs, image_ids = zip(*samples)
+    return Batch(images, SceneGraphBatch.collate(graphs), image_ids)
+
+
+def random_stream(*key: int | str) -> random.Random:
+    """Random numbers that follow from the key alone, the same on every machine and version."""
+    return random.Random("/".join(map(str, key)))
+
+
+def read_image(path: Path) -> Tensor:
+    """A PNG, JPEG, GIF or WebP file as `[3, H, W]` uint8 RGB.
+
+    Raises:
+        InputError: the file is missing or not a readable image.
+    """
+    if not path.is_file():
+        raise bad_input(f"image {path}", "a readable image file", "no such file")
+    try:
+        return decode_image(read_file(str(path)), ImageReadMode.RGB)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise bad_input(f"image {path}", "a readable image file", reason) from None
+
+
+def num_validation(num_train: int, num_val: int) -> int:
+    """Images cut from the train split: `num_val`, or 10 % where fewer than 10 times as many exist."""
+    if num_train >= 10 * num_val:
+        return num_val
+    return max(num_train // 10, min(1, num_train - 1))

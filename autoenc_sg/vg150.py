@@ -1,0 +1,169 @@
+"""Visual Genome as VG150, and whatever is written in its files (the drawn scenes too)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from autoenc_sg.augment import flip, left_right_swap
+from autoenc_sg.errors import bad_input
+from autoenc_sg.samples import Sample, num_validation, random_stream, read_image
+from autoenc_sg.structures import ImageSize, SceneGraph
+from autoenc_sg.vg150_files import (
+    BOX_SCALE,
+    TEST,
+    TRAIN,
+    VG150Annotations,
+    find_image,
+    read_annotations,
+)
+from autoenc_sg.vocabulary import Vocabulary
+
+Split = Literal["train", "val", "test"]
+
+
+class VG150Dataset:
+    """One split of the VG150 files in a folder, filtered as Neural Motifs and its successors do.
+
+    In every split, images without boxes are left out. Validation is the first part of the remaining
+    train images. In the train split each access keeps one predicate, drawn at random, of every
+    (subject, object) pair; the other splits keep all relations, duplicates too.
+
+    Boxes are stored with a long side of 1024 and decoded by `vg150_files.decode_boxes`.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: Split,
+        num_val: int = 5000,
+        filter_empty_relations: bool = True,
+        filter_overlap: bool = False,
+        flip: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Read all annotations into memory; images are read when asked for.
+
+        Args:
+            root: the folder of the files.
+            split: which part.
+            num_val: validation images; 10 % where there are fewer than 10 times as many to cut from.
+            filter_empty_relations: leave out images without relations, in every split.
+            filter_overlap: train only: leave out relations whose boxes do not overlap (IoU > 0 with
+                the + 1 pixel convention), then images without relations.
+            flip: train only: mirror half of the samples.
+            seed: of the predicate choice and of flipping.
+
+        Raises:
+            InputError: see `vg150_files.read_annotations`.
+        """
+        self.root = Path(root)
+        self.split = split
+        self.seed = seed
+        self.flip = flip and split == "train"
+        self._data = read_annotations(self.root)
+        self._left_right = left_right_swap(self._data.vocabulary)
+        self._kept = torch.ones(len(self._data.predicates), dtype=torch.bool)
+        rows = _split_rows(self._data, split, num_val, filter_empty_relations)
+        if filter_overlap and split == "train":
+            self._kept = _overlapping(self._data.raw_boxes, self._data.relationships)
+            rows = rows[_any_in(self._kept, self._data.rel_ranges[rows])]
+        self._rows: list[int] = rows.tolist()
+        self.image_ids: tuple[int, ...] = tuple(self._data.image_ids[rows].tolist())
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of the dicts file."""
+        return self._data.vocabulary
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def graph(self, index: int, epoch: int = 0) -> SceneGraph:
+        """The graph in pixels of the size that image_data.json states; no image is read."""
+        row = self._rows[index]
+        return self._graph(row, self._data.image_size(row), index, epoch)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
+
+        Raises:
+            InputError: the image is missing or unreadable, or smaller than image_data.json says and
+                a box lies outside of it.
+        """
+        row, image_id = self._rows[index], self.image_ids[index]
+        image = read_image(find_image(self.root, image_id))
+        size = (image.shape[1], image.shape[2])
+        found = Sample(image, self._graph(row, size, index, epoch), image_id)
+        if self.flip and random_stream("flip", self.seed, epoch, index).random() < 0.5:
+            return flip(found, self._left_right)
+        return found
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample(index)
+
+    def _graph(self, row: int, size: ImageSize, index: int, epoch: int) -> SceneGraph:
+        data = self._data
+        first, end = data.box_ranges[row].tolist()
+        rel_first, rel_end = data.rel_ranges[row].tolist()
+        kept = self._kept[rel_first:rel_end]
+        ends = data.relationships[rel_first:rel_end][kept] - first
+        predicates = data.predicates[rel_first:rel_end][kept]
+        triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
+        boxes = data.boxes[first:end] * (max(size) / BOX_SCALE)
+        graph = SceneGraph(data.labels[first:end], boxes, triples, size)
+        if size != data.image_size(row):
+            graph = replace(graph, boxes=self._clip(row, boxes, size))
+        if self.split == "train":
+            seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
+            graph = replace(graph, triples=_one_per_pair(triples, seed))
+        return graph
+
+    def _clip(self, row: int, boxes: Tensor, size: ImageSize) -> Tensor:
+        height, width = size
+        clipped = boxes.minimum(boxes.new_tensor([width, height, width, height]))
+        outside = (clipped[:, 2:] <= clipped[:, :2]).any(1).nonzero()
+        if len(outside):
+            path = find_image(self.root, int(self._data.image_ids[row]))
+            box = [round(v, 1) for v in boxes[int(outside[0])].tolist()]
+            raise bad_input(f"box {int(outside[0])} of {path}", f"within {width} x {height}", box)
+        return clipped
+
+
+def _split_rows(data: VG150Annotations, split: Split, num_val: int, filter_empty: bool) -> Tensor:
+    wanted = data.split == (TEST if split == "test" else TRAIN)
+    wanted &= data.box_ranges[:, 1] > data.box_ranges[:, 0]
+    if filter_empty:
+        wanted &= data.rel_ranges[:, 1] > data.rel_ranges[:, 0]
+    rows = wanted.nonzero()[:, 0]
+    if split == "test":
+        return rows
+    cut = num_validation(len(rows), num_val)
+    return rows[:cut] if split == "val" else rows[cut:]
+
+
+def _overlapping(boxes: Tensor, relations: Tensor) -> Tensor:
+    """Whether the two boxes of each relation overlap: `[R]` bool; pixels are inclusive (+ 1)."""
+    subjects, objects = boxes[relations[:, 0]], boxes[relations[:, 1]]
+    low = torch.maximum(subjects[:, :2], objects[:, :2])
+    high = torch.minimum(subjects[:, 2:], objects[:, 2:])
+    return (high - low + 1 > 0).all(1)
+
+
+def _any_in(flags: Tensor, ranges: Tensor) -> Tensor:
+    """Whether any flag `[R]` is set in each range of rows `[N, 2]`: `[N]` bool."""
+    counts = torch.cat([torch.zeros(1, dtype=torch.int64), flags.long().cumsum(0)])
+    return counts[ranges[:, 1]] > counts[ranges[:, 0]]
+
+
+def _one_per_pair(triples: Tensor, seed: int) -> Tensor:
+    """One triple, uniformly at random, of each (subject, object), in order of first appearance."""
+    order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(seed))
+    pairs, inverse = triples[order][:, [0, 2]].unique(dim=0, return_inverse=True)
+    first = torch.full((len(pairs),), len(triples))
+    first.scatter_reduce_(0, inverse, torch.arange(len(triples)), "amin")
+    return triples[order[first].sort().values]

@@ -1,0 +1,335 @@
+"""The VG150 files: `VG-SGG.h5`, `VG-SGG-dicts.json`, `image_data.json` and the images' folder.
+
+Layout of Xu et al. ("Scene Graph Generation by Iterative Message Passing", vg_to_roidb.py), as read
+by Neural Motifs and Scene-Graph-Benchmark. N images, B boxes and R relations of all images:
+
+    labels          (B, 1)  class ids from 1
+    boxes_1024      (B, 4)  xc, yc, w, h; the image's long side scaled to 1024 (boxes_512: to 512)
+    predicates      (R, 1)  predicate ids from 1
+    relationships   (R, 2)  subject and object: rows of `labels`, counted over the whole file
+    img_to_first_box, img_to_last_box, img_to_first_rel, img_to_last_rel
+                    (N,)    inclusive ranges of rows; -1: none
+    split           (N,)    0 train, 2 test
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.structures import ImageSize, SceneGraph
+from autoenc_sg.vocabulary import Vocabulary
+
+BOX_SCALE = 1024
+IMAGE_FOLDERS = ("VG_100K", "VG_100K_2", "")
+TRAIN, TEST = 0, 2
+_NAMES = (
+    ("VG-SGG.h5", "VG-SGG-dicts.json"),
+    ("VG-SGG-with-attri.h5", "VG-SGG-dicts-with-attri.json"),
+)
+# Image files that were broken when VG150 was made: in image_data.json, but not in the h5.
+_BROKEN = frozenset({1592, 1722, 4616, 4617})
+_RANGES = ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel")
+_COLUMNS = {"labels": 1, "boxes_1024": 4, "predicates": 1, "relationships": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class VG150Annotations:
+    """All annotations of the files, in memory.
+
+    Attributes:
+        labels: `[B]` int64.
+        boxes: `[B, 4]` float xyxy, long side 1024, clipped to the image.
+        raw_boxes: `[B, 4]` float xyxy, the same before clipping.
+        predicates: `[R]` int64.
+        relationships: `[R, 2]` int64, rows of `labels`.
+        box_ranges, rel_ranges: `[N, 2]` int64, first row and one past the last; equal where none.
+        split: `[N]` int64, `TRAIN` or `TEST`.
+        image_ids: `[N]` int64.
+        sizes: `[N, 2]` int64, height and width in pixels as image_data.json has them.
+        vocabulary: the names.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    raw_boxes: Tensor
+    predicates: Tensor
+    relationships: Tensor
+    box_ranges: Tensor
+    rel_ranges: Tensor
+    split: Tensor
+    image_ids: Tensor
+    sizes: Tensor
+    vocabulary: Vocabulary
+
+    def image_size(self, row: int) -> ImageSize:
+        """(height, width) of an image in pixels."""
+        height, width = self.sizes[row].tolist()
+        return height, width
+
+
+def find_image(root: Path, image_id: int) -> Path:
+    """The image's file in `VG_100K`, `VG_100K_2` or `root` itself (named even if there is none)."""
+    paths = [root / folder / f"{image_id}.jpg" for folder in IMAGE_FOLDERS]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def decode_boxes(stored: Tensor) -> Tensor:
+    """Stored int `[B, 4]` (xc, yc, w, h) to float xyxy.
+
+    `x1 = trunc(xc - w / 2), x2 = x1 + w`, as Neural Motifs and Scene-Graph-Benchmark compute it in an
+    int32 array: for odd `w` the box lies one unit (of 1024) lower than what was encoded. Published
+    figures contain this, so it is kept.
+    """
+    low = (stored[:, :2] - stored[:, 2:] / 2).to(stored.dtype)  # truncates towards 0
+    return torch.cat([low, low + stored[:, 2:]], 1).float()
+
+
+def encode_boxes(boxes: Tensor, image_size: ImageSize, long_side: int) -> Tensor:
+    """Pixel xyxy `[B, 4]` to stored int32 (xc, yc, w, h), as vg_to_roidb.py does.
+
+    `x = floor(s x1), w = ceil(s x2 - s x1) >= 2, xc = x + floor(w / 2)`, within the scaled image.
+    """
+    scale = long_side / max(image_size)
+    height, width = image_size
+    limit = torch.tensor([int(scale * width), int(scale * height)])
+    low = (boxes[:, :2] * scale).floor().clamp(min=0).minimum(limit - 2)
+    extent = ((boxes[:, 2:] - boxes[:, :2]) * scale).ceil().clamp(min=2).minimum(limit - low)
+    return torch.cat([low + (extent / 2).floor(), extent], 1).to(torch.int32)
+
+
+def write_annotations(
+    root: Path,
+    graphs: Sequence[SceneGraph],
+    image_ids: Sequence[int],
+    split: Sequence[int],
+    vocabulary: Vocabulary,
+) -> None:
+    """Write the three annotation files of N images into the existing folder `root`."""
+    counts = torch.tensor([len(g) for g in graphs])
+    rel_counts = torch.tensor([len(g.triples) for g in graphs])
+    first_box = counts.cumsum(0) - counts
+    triples = torch.cat(
+        [g.triples + s * torch.tensor([1, 0, 1]) for g, s in zip(graphs, first_box)]
+    )
+    labels = torch.cat([g.labels for g in graphs])
+    tables = {
+        "labels": labels[:, None],
+        "predicates": triples[:, 1:2],
+        "relationships": triples[:, [0, 2]].int(),
+        "split": torch.tensor(split).int(),
+        **_inclusive_ranges("box", counts),
+        **_inclusive_ranges("rel", rel_counts),
+    }
+    for side in (512, BOX_SCALE):
+        stored = [encode_boxes(g.boxes, g.image_size, side) for g in graphs]
+        tables[f"boxes_{side}"] = torch.cat(stored)
+    with h5py.File(root / _NAMES[0][0], "w") as file:
+        for name, table in tables.items():
+            file.create_dataset(name, data=table.numpy())
+    dicts = _vocabulary_dicts(vocabulary, labels, triples[:, 1])
+    (root / _NAMES[0][1]).write_text(json.dumps(dicts), encoding="utf-8")
+    sizes = [
+        {"image_id": int(i), "width": g.image_size[1], "height": g.image_size[0]}
+        for i, g in zip(image_ids, graphs)
+    ]
+    (root / "image_data.json").write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def _inclusive_ranges(kind: str, counts: Tensor) -> dict[str, Tensor]:
+    last = counts.cumsum(0) - 1
+    first = last - counts + 1
+    none = counts == 0
+    return {
+        f"img_to_first_{kind}": first.masked_fill(none, -1).int(),
+        f"img_to_last_{kind}": last.masked_fill(none, -1).int(),
+    }
+
+
+def _vocabulary_dicts(vocabulary: Vocabulary, labels: Tensor, predicates: Tensor) -> dict[str, Any]:
+    dicts: dict[str, Any] = {}
+    for kind, count_key, names, ids in (
+        ("label", "object_count", vocabulary.objects, labels),
+        ("predicate", "predicate_count", vocabulary.predicates, predicates),
+    ):
+        counts = Counter(ids.tolist())
+        dicts[f"{kind}_to_idx"] = {name: i for i, name in enumerate(names) if i}
+        dicts[f"idx_to_{kind}"] = {str(i): name for i, name in enumerate(names) if i}
+        dicts[count_key] = {name: counts[i] for i, name in enumerate(names) if i}
+    return dicts
+
+
+def read_annotations(root: Path) -> VG150Annotations:
+    """Read and check the three annotation files in `root`.
+
+    The names of the variant with attributes (`VG-SGG-with-attri.h5`) are found too. A box that
+    reaches beyond the image is clipped.
+
+    Raises:
+        InputError: a file is missing or damaged, a key is missing, an id or a row is out of range,
+            or a box has no area or lies outside its image.
+    """
+    h5_name, dicts_name = next((n for n in _NAMES if (root / n[0]).exists()), _NAMES[0])
+    path = root / h5_name
+    tables = _read_tables(path)
+    vocabulary = _read_vocabulary(root / dicts_name)
+    ids_sizes = _read_image_data(root / "image_data.json", len(tables["split"]))
+    _check_ids(path, "labels", tables["labels"], 1, vocabulary.num_objects - 1)
+    _check_ids(path, "predicates", tables["predicates"], 1, vocabulary.num_predicates - 1)
+    _check_ids(path, "relationships", tables["relationships"], 0, len(tables["labels"]) - 1)
+    if not torch.isin(tables["split"], torch.tensor([TRAIN, TEST])).all():
+        raise bad_input(
+            f"{path} 'split'", "0 (train) or 2 (test)", tables["split"].unique().tolist()
+        )
+    box_ranges = _ranges(path, tables, "box", len(tables["labels"]))
+    rel_ranges = _ranges(path, tables, "rel", len(tables["predicates"]))
+    _check_owners(path, tables["relationships"], box_ranges, rel_ranges)
+    raw = decode_boxes(tables["boxes_1024"])
+    return VG150Annotations(
+        tables["labels"][:, 0],
+        _clip(path, raw, tables["boxes_1024"], box_ranges, ids_sizes[:, 1:]),
+        raw,
+        tables["predicates"][:, 0],
+        tables["relationships"],
+        box_ranges,
+        rel_ranges,
+        tables["split"],
+        ids_sizes[:, 0],
+        ids_sizes[:, 1:],
+        vocabulary,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise bad_input(path, "a JSON file", "no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise bad_input(path, "a JSON file", error) from None
+
+
+def _read_tables(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise bad_input(path, "the annotations of VG150", "no such file")
+    wanted = (*_COLUMNS, *_RANGES, "split")
+    try:
+        with h5py.File(path, "r") as file:
+            missing = [name for name in wanted if name not in file]
+            if missing:
+                raise bad_input(path, f"a data set {missing[0]!r}", f"only {sorted(file)}")
+            arrays = {name: np.asarray(file[name][()]) for name in wanted}
+    except OSError as error:
+        raise bad_input(path, "a complete HDF5 file", error) from None
+    for name, array in arrays.items():
+        shape = (len(array), _COLUMNS[name]) if name in _COLUMNS else (len(arrays["split"]),)
+        if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
+            got = f"{array.dtype} {list(array.shape)}"
+            raise bad_input(f"{path} {name!r}", f"integers of shape {list(shape)}", got)
+    for name, other in (("boxes_1024", "labels"), ("relationships", "predicates")):
+        if len(arrays[name]) != len(arrays[other]):
+            raise bad_input(
+                f"{path} {name!r}", f"{len(arrays[other])} rows as {other!r}", len(arrays[name])
+            )
+    return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
+    dicts = read_json(path)
+    if not isinstance(dicts, dict):
+        raise bad_input(path, "an object with 'label_to_idx'", type(dicts).__name__)
+    try:
+        return Vocabulary.from_vg_dicts(dicts)
+    except (InputError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_image_data(path: Path, count: int) -> Tensor:
+    """Id, height and width of each image: `[N, 3]`."""
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise bad_input(path, "a list of images", type(entries).__name__)
+    try:
+        rows = [(int(e["image_id"]), int(e["height"]), int(e["width"])) for e in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        expected = "'image_id', 'height' and 'width' of each image"
+        raise bad_input(path, expected, f"{type(error).__name__} {error}") from None
+    if len(rows) != count:
+        rows = [row for row in rows if row[0] not in _BROKEN]
+    if len(rows) != count:
+        raise bad_input(path, f"{count} images as in the h5", len(entries))
+    table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    if len(rows) and int(table[:, 1:].min()) < 1:
+        at = rows[int(table[:, 1:].min(1).values.argmin())]
+        raise bad_input(f"{path} image {at[0]}", "a height and width >= 1", f"{at[1]} x {at[2]}")
+    return table
+
+
+def _check_ids(path: Path, name: str, values: Tensor, low: int, high: int) -> None:
+    bad = ((values < low) | (values > high)).any(1).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise bad_input(f"{path} {name!r} row {row}", f"{low}..{high}", values[row].tolist())
+
+
+def _ranges(path: Path, tables: dict[str, Tensor], kind: str, count: int) -> Tensor:
+    first, last = tables[f"img_to_first_{kind}"], tables[f"img_to_last_{kind}"]
+    none = (first == -1) & (last == -1)
+    good = none | ((first >= 0) & (last >= first) & (last < count))
+    if not good.all():
+        row = int((~good).nonzero()[0])
+        what = f"{path} 'img_to_first_{kind}', 'img_to_last_{kind}' row {row}"
+        got = f"{int(first[row])}, {int(last[row])}"
+        raise bad_input(what, f"an inclusive range within 0..{count - 1}, or -1, -1", got)
+    return torch.stack([first.masked_fill(none, 0), (last + 1).masked_fill(none, 0)], 1)
+
+
+def _owners(ranges: Tensor, count: int) -> Tensor:
+    """The image of each row, -1 for rows of no image: `[count]`."""
+    sizes = ranges[:, 1] - ranges[:, 0]
+    images = torch.repeat_interleave(torch.arange(len(ranges)), sizes)
+    starts = torch.repeat_interleave(ranges[:, 0] - (sizes.cumsum(0) - sizes), sizes)
+    owners = torch.full((count,), -1)
+    owners[torch.arange(len(images)) + starts] = images
+    return owners
+
+
+def _check_owners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> None:
+    """Every relation of an image joins two boxes of that image."""
+    owner = _owners(rels, len(relations))
+    low, high = boxes[owner, 0], boxes[owner, 1]
+    ends = (relations >= low[:, None]) & (relations < high[:, None])
+    bad = ((owner >= 0) & ~ends.all(1)).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        expected = f"boxes of its own image, {int(low[row])}..{int(high[row]) - 1}"
+        raise bad_input(f"{path} 'relationships' row {row}", expected, relations[row].tolist())
+
+
+def _clip(path: Path, raw: Tensor, stored: Tensor, ranges: Tensor, sizes: Tensor) -> Tensor:
+    owner = _owners(ranges, len(raw))
+    limits = (sizes.flip(1) * BOX_SCALE / sizes.max(1, keepdim=True).values)[owner]
+    low = raw[:, :2].clamp(min=0).minimum(limits)
+    high = raw[:, 2:].clamp(min=0).minimum(limits)
+    bad = ((owner >= 0) & ~(high > low).all(1)).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        width, height = (round(v) for v in limits[row].tolist())
+        expected = f"xc, yc, w, h of some area within {width} x {height}"
+        raise bad_input(f"{path} 'boxes_1024' row {row}", expected, stored[row].tolist())
+    return torch.cat([low, high], 1)
