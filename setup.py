@@ -22,7 +22,7 @@ setup(
     entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.__main__:main"]},
     install_requires=[
         "h5py>=3.8",
-        "jsonargparse[signatures]>=4.37",
+        "jsonargparse[signatures]>=4.49",
         "lightning>=2.4",
         "matplotlib>=3.7",
         "networkx>=3.0",

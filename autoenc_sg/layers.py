@@ -48,3 +48,15 @@ def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
     total = values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
     count = values.new_zeros(size).index_add(0, index, torch.ones_like(index, dtype=values.dtype))
     return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
+
+
+def first_per_group(group: Tensor, num_groups: int, count: int) -> Tensor:
+    """Rows of the first `count` members of each group; groups in order, order within one kept.
+
+    Shapes: `[K] -> [k]`, where `group` holds 0..num_groups-1 in any order.
+    """
+    order = torch.sort(group, stable=True).indices
+    sizes = torch.bincount(group, minlength=num_groups)
+    starts = (sizes.cumsum(0) - sizes)[group[order]]
+    rank = torch.arange(len(group), device=group.device) - starts
+    return order[rank < count]

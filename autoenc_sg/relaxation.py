@@ -24,6 +24,7 @@ from autoenc_sg.structures import (
     GraphPrediction,
     ImageSize,
     SceneGraphBatch,
+    box_scale,
     to_device,
     to_unit_boxes,
 )
@@ -141,20 +142,22 @@ class GraphLogits:
     def decode(self, object_threshold: float = 0.0, edge_threshold: float = 0.0) -> SceneGraphBatch:
         """The hard graph: argmax classes and predicates above the two thresholds.
 
-        An object is kept if its best class score reaches `object_threshold`, a relation if both
+        Boxes are clipped to their images. An object is kept if its best class score reaches
+        `object_threshold` and its box has a pixel of width and height, a relation if both
         ends are kept and its edge weight reaches `edge_threshold`; ordered pairs have at most one
         predicate (graph constraint). `triple_scores` are subject x predicate x object scores.
         """
         scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
         predicate_scores, predicates = self.predicate_logits.softmax(-1)[:, 1:].max(-1)
-        kept = scores >= object_threshold
+        boxes = self._clipped_boxes()
+        kept = (scores >= object_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
         position = kept.cumsum(0) - 1
         edges = (self.edge_weights() >= edge_threshold) & kept[self.pairs].all(1)
         pairs = position[self.pairs[edges]]
         triple_scores = predicate_scores[edges] * scores[self.pairs[edges]].prod(1)
         return SceneGraphBatch(
             labels[kept] + 1,
-            self.boxes[kept],
+            boxes[kept],
             torch.stack([pairs[:, 0], predicates[edges] + 1, pairs[:, 1]], 1),
             self.image_index[kept],
             self.image_sizes,
@@ -162,10 +165,15 @@ class GraphLogits:
             triple_scores,
         )
 
+    def _clipped_boxes(self) -> Tensor:
+        limit = box_scale(self.image_sizes, self.image_index).to(self.boxes)
+        return torch.minimum(self.boxes.clamp(min=0), limit)
+
     def predictions(self) -> list[GraphPrediction]:
         """Everything, unthresholded, image by image, for evaluation."""
         scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
         predicate_scores = self.predicate_logits.softmax(-1)[:, 1:]
+        boxes = self._clipped_boxes()
         owner = self.image_index[self.pairs[:, 0]]
         counts = torch.bincount(self.image_index, minlength=len(self.image_sizes)).tolist()
         parts, start = [], 0
@@ -173,7 +181,7 @@ class GraphLogits:
             rows, own = slice(start, start + count), owner == i
             parts.append(
                 GraphPrediction(
-                    self.boxes[rows],
+                    boxes[rows],
                     labels[rows] + 1,
                     scores[rows],
                     self.pairs[own] - start,

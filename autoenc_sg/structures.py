@@ -51,6 +51,13 @@ def to_pixel_boxes(boxes: Tensor, image_sizes: Sequence[ImageSize], image_index:
     return boxes * box_scale(image_sizes, image_index).to(boxes)
 
 
+def union_boxes(boxes: Tensor, pairs: Tensor) -> Tensor:
+    """The smallest box around both boxes of each pair: `[N, 4], [M, 2] -> [M, 4]`."""
+    first, second = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
+    least = torch.minimum(first[:, :2], second[:, :2])
+    return torch.cat([least, torch.maximum(first[:, 2:], second[:, 2:])], 1)
+
+
 @dataclass(frozen=True, eq=False)
 class SceneGraph:
     """The graph of one image: objects with boxes, and triples between them.

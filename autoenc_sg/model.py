@@ -1,0 +1,172 @@
+"""The autoencoder: `parse` a photo into its scene graph, `render` a graph into a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from autoenc_sg.checkpoint import load_weights, read_checkpoint
+from autoenc_sg.config import RunConfig
+from autoenc_sg.detector import FeatureMaps, build_detector
+from autoenc_sg.errors import bad_input
+from autoenc_sg.generator import Generator
+from autoenc_sg.images import as_tensor, to_pil
+from autoenc_sg.predictor import GraphPredictor
+from autoenc_sg.relaxation import GraphLogits, RelaxedGraph
+from autoenc_sg.relpn import RelationProposalNetwork
+from autoenc_sg.structures import Regions, SceneGraph, SceneGraphBatch
+from autoenc_sg.vocabulary import Vocabulary
+
+Photo = Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
+
+
+@dataclass(frozen=True, eq=False)
+class GraphPass:
+    """What one way from regions to a graph computes; training needs the steps in between.
+
+    Attributes:
+        regions: the N regions.
+        candidates: `[K, 2]` all ordered pairs, `relatedness_logits [K]` theirs.
+        graph: the logits of the graph on the chosen pairs.
+    """
+
+    regions: Regions
+    candidates: Tensor
+    relatedness_logits: Tensor
+    graph: GraphLogits
+
+
+class AutoEncoder(nn.Module):
+    """Detector, relation proposals and predictor (the encoder) and generator (the decoder).
+
+    Example:
+        >>> model = AutoEncoder.from_checkpoint("runs/demo/checkpoint.pt")
+        >>> graph = model.parse(Image.open("photo.jpg"))
+        >>> picture = model.render(graph, seed=0)
+
+    Args:
+        config: sizes of every part.
+        vocabulary: names of classes and predicates; decides C and P.
+    """
+
+    def __init__(self, config: RunConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        objects, predicates = vocabulary.num_objects, vocabulary.num_predicates
+        self.detector = build_detector(config.detector, objects)
+        features = self.detector.feature_dim
+        self.relpn = RelationProposalNetwork(config.relpn, features, objects)
+        self.predictor = GraphPredictor(
+            config.predictor, features, self.detector.pooled_size, objects, predicates
+        )
+        self.generator = Generator(config.generator, objects, predicates)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: torch.device | str = "cpu") -> AutoEncoder:
+        """The model of a checkpoint, in evaluation mode.
+
+        Raises:
+            InputError: the file is missing, is not a checkpoint or does not fit its own config.
+        """
+        checkpoint = read_checkpoint(Path(path))
+        model = cls(checkpoint.config, checkpoint.vocabulary)
+        load_weights(model, checkpoint.model, str(path))
+        return model.to(device).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    # Encoder --------------------------------------------------------------------------------------
+
+    def graph_pass(self, regions: Regions, required: Tensor | None = None) -> GraphPass:
+        """From regions to graph logits.
+
+        `required [K] bool` marks candidate pairs (in `relpn.all_pairs` order) that are kept whatever
+        their score: training passes the true relations.
+        """
+        candidates, logits = self.relpn(regions)
+        pairs = self.relpn.select(regions, candidates, logits, required)
+        subgraphs = self.detector.union_features(regions, pairs.pairs)
+        graph = self.predictor(regions, pairs, subgraphs)
+        return GraphPass(regions, candidates, logits, graph)
+
+    @torch.no_grad()
+    def graph_logits(self, images: Sequence[Tensor]) -> GraphLogits:
+        """Images `[3, H, W]` (uint8 or float in [0, 1]) to the logits of their graphs (SGGen)."""
+        maps = self.detector.encode([image.to(self.device) for image in images])
+        found = self.detector.detect(maps)
+        return self.graph_logits_of(maps, found.boxes, found.image_index)
+
+    @torch.no_grad()
+    def graph_logits_of(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> GraphLogits:
+        """The graph over given boxes `[N, 4]` (PredCls, SGCls) or found ones."""
+        return self.graph_pass(self.detector.describe(maps, boxes, image_index)).graph
+
+    def parse(self, image: Photo) -> SceneGraph:
+        """The scene graph of one photo, boxes in its pixels; see `config.decode` for the thresholds."""
+        return self.parse_batch([as_tensor(image)])[0]
+
+    def parse_batch(self, images: Sequence[Tensor]) -> list[SceneGraph]:
+        """The scene graphs of several images `[3, H, W]`, of any sizes."""
+        with _evaluation(self):
+            logits = self.graph_logits(images)
+        decode = self.config.decode
+        graphs = logits.decode(decode.object_threshold, decode.edge_threshold)
+        return [graph.to("cpu") for graph in graphs.split()]
+
+    # Decoder --------------------------------------------------------------------------------------
+
+    def relax(self, graphs: SceneGraphBatch) -> RelaxedGraph:
+        """Hard graphs as the generator reads them."""
+        objects, predicates = self.vocabulary.num_objects, self.vocabulary.num_predicates
+        for name, ids, size in (
+            ("object", graphs.labels, objects),
+            ("predicate", graphs.triples[:, 1], predicates),
+        ):
+            if len(ids) and int(ids.max()) >= size:
+                raise bad_input(f"{name} id", f"below {size}", int(ids.max()))
+        return RelaxedGraph.from_graph(graphs.to(self.device), objects, predicates)
+
+    @torch.no_grad()
+    def render_batch(
+        self, graphs: Sequence[SceneGraph], seeds: Sequence[int], predict_boxes: bool = False
+    ) -> Tensor:
+        """Pictures `[B, 3, S, S]` in [0, 1] of graphs, one seed of the noise each."""
+        with _evaluation(self):
+            noise = self.generator.noise(seeds, self.device)
+            relaxed = self.relax(SceneGraphBatch.collate(graphs))
+            generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
+        image: Tensor = generated.image
+        return image.clamp(0, 1)
+
+    def render(self, graph: SceneGraph, seed: int = 0, predict_boxes: bool = False) -> Image.Image:
+        """The picture of a graph; the same seed gives the same picture."""
+        return to_pil(self.render_batch([graph], [seed], predict_boxes)[0])
+
+    def reconstruct(self, image: Photo, seed: int = 0) -> Image.Image:
+        """`render(parse(image))`."""
+        return self.render(self.parse(image), seed)
+
+
+class _evaluation:  # noqa: N801 - reads as a keyword
+    """Evaluation mode inside a `with`, the former mode after it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.modes = {name: part.training for name, part in module.named_modules()}
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for name, part in self.module.named_modules():
+            part.training = self.modes[name]

@@ -1,0 +1,6 @@
+"""Faster R-CNN: boxes, class logits, RoI features of objects and union features of pairs."""
+
+from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
+from autoenc_sg.detector.faster_rcnn import FasterRCNN, build_detector
+
+__all__ = ["Detections", "Detector", "FasterRCNN", "FeatureMaps", "build_detector"]

@@ -1,0 +1,95 @@
+"""What every detector offers, whichever library it is built on.
+
+    maps       = detector.encode(images)                       backbone, once
+    detections = detector.detect(maps)                         regions found, or
+    regions    = detector.describe(maps, boxes, image_index)   any boxes: found or given
+    subgraphs  = detector.union_features(regions, pairs)
+
+PredCls and SGCls describe true boxes; SGGen describes what `detect` found.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from autoenc_sg.structures import ImageSize, Regions, SceneGraphBatch
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """The backbone's answer for B images.
+
+    Attributes:
+        maps: `[B, D_map, H', W']` each, finest first.
+        image_sizes: (height, width) of the images passed in.
+        network_sizes: (height, width) of each image after resizing.
+        padded_size: (height, width) of the padded batch the backbone saw.
+    """
+
+    maps: tuple[Tensor, ...]
+    image_sizes: tuple[ImageSize, ...]
+    network_sizes: tuple[ImageSize, ...]
+    padded_size: ImageSize
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Detected objects of B images, one class a box, best first within an image.
+
+    Attributes:
+        boxes: `[N, 4]` xyxy in pixels of the images passed in, inside them.
+        labels: `[N]` int64, >= 1.
+        scores: `[N]` in [0, 1].
+        image_index: `[N]` int64, ascending.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    image_index: Tensor
+
+
+class Detector(nn.Module, ABC):
+    """A detector of `num_classes` classes (with background 0).
+
+    Attributes:
+        num_classes: C.
+        feature_dim: D, width of object and subgraph features.
+        pooled_size: side of the subgraph maps.
+    """
+
+    num_classes: int
+    feature_dim: int
+    pooled_size: int
+
+    @abstractmethod
+    def encode(self, images: Sequence[Tensor]) -> FeatureMaps:
+        """Run the backbone on images `[3, H, W]`, uint8 or float in [0, 1], of any sizes."""
+
+    @abstractmethod
+    def detect(self, maps: FeatureMaps) -> Detections:
+        """The objects found; no gradient."""
+
+    @abstractmethod
+    def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
+        """Class logits and features of the boxes `[N, 4]`, pixels of the images passed in."""
+
+    @abstractmethod
+    def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
+        """Subgraph features of the pairs' union boxes: `[M, 2] -> [M, D, S, S]`."""
+
+    @abstractmethod
+    def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
+        """The detector's training losses on images and their true boxes and labels."""
+
+    @abstractmethod
+    def frozen_modules(self) -> Iterator[nn.Module]:
+        """Backbone and region proposals: what the joint phase freezes."""
+
+    @abstractmethod
+    def path_modules(self) -> Iterator[nn.Module]:
+        """What lies between the frozen maps and the graph: trained in the joint phase."""

@@ -1,0 +1,14 @@
+"""The relation proposal network: which ordered pairs of objects are worth a predicate."""
+
+from autoenc_sg.relpn.losses import relatedness_loss, sample_pairs
+from autoenc_sg.relpn.model import RelationProposalNetwork
+from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs
+
+__all__ = [
+    "RelationProposalNetwork",
+    "all_pairs",
+    "pair_nms",
+    "relatedness_loss",
+    "sample_pairs",
+    "top_pairs",
+]

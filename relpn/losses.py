@@ -1,0 +1,40 @@
+"""The loss of the relation proposals: binary cross entropy on a balanced sample of pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.layers import first_per_group
+
+
+def sample_pairs(
+    related: Tensor, pair_image: Tensor, num_images: int, count: int, positive_fraction: float
+) -> Tensor:
+    """Rows of at most `count` random pairs per image, at most the given fraction of them related.
+
+    Related pairs come first, at most `positive_fraction * count` an image; unrelated ones take the
+    rest, at most `(1 - positive_fraction) * count`, however few related ones there are.
+
+    Shapes: `related [M] bool, pair_image [M] -> [m]`.
+    """
+    order = torch.randperm(len(related), device=related.device)
+    most = int(count * positive_fraction)
+    sides = [(order[related[order]], most), (order[~related[order]], count - most)]
+    rows = [side[first_per_group(pair_image[side], num_images, limit)] for side, limit in sides]
+    return torch.cat(rows)
+
+
+def relatedness_loss(logits: Tensor, related: Tensor) -> Tensor:
+    r"""Balanced binary cross entropy, half the weight on each side.
+
+        L = - 1/2 mean_{related} log \sigma(x) - 1/2 mean_{unrelated} log(1 - \sigma(x))
+
+    A side without pairs gives nothing; no pair at all gives 0 with a gradient of 0.
+
+    Shapes: `logits [M], related [M] bool -> []`.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, related.to(logits), reduction="none")
+    sides = [losses[related], losses[~related]]
+    return sum((side.sum() / (2 * max(len(side), 1)) for side in sides), logits.sum() * 0)

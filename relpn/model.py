@@ -1,0 +1,89 @@
+r"""The relation proposal network (paper, section 3.2 and eq. 2; after Graph R-CNN).
+
+    S_ij = sigmoid( <\Phi(o_i), \Psi(o_j)> + <\Phi_p(b_i), \Psi_p(b_j)> ),   i \ne j
+
+`\Phi` and `\Psi` are two MLPs of one architecture with their own parameters, over what is known of an
+object: its feature and its class distribution. As in graph-rcnn.pytorch a second product adds the
+positions: (x1/W, y1/H, x2/W, y2/H, area, aspect). The K best pairs of each image go on.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autoenc_sg.config import RelpnConfig
+from autoenc_sg.layers import mlp
+from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs
+from autoenc_sg.structures import Pairs, Regions, to_unit_boxes
+
+
+class RelationProposalNetwork(nn.Module):
+    """Scores all ordered pairs of an image and keeps the best.
+
+    Args:
+        config: widths and K.
+        feature_dim: D of the regions' features.
+        num_classes: C with background.
+    """
+
+    def __init__(self, config: RelpnConfig, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        sizes = (feature_dim + num_classes, config.dim, config.dim)
+        self.subject_projection = mlp(sizes)
+        self.object_projection = mlp(sizes)
+        self.subject_position = mlp((6, config.dim, config.dim))
+        self.object_position = mlp((6, config.dim, config.dim))
+
+    def forward(self, regions: Regions) -> tuple[Tensor, Tensor]:
+        """All ordered pairs `[M, 2]` and their relatedness logits `[M]`."""
+        objects = torch.cat([regions.features, regions.class_logits.softmax(-1)], 1)
+        position = positions(regions)
+        subject_side = torch.cat(
+            [self.subject_projection(objects), self.subject_position(position)], 1
+        )
+        object_side = torch.cat([self.object_projection(objects), self.object_position(position)], 1)
+        pairs = all_pairs(regions.image_index, regions.num_images)
+        products = (subject_side[pairs[:, 0]] * object_side[pairs[:, 1]]).sum(1)
+        return pairs, products / self.config.dim**0.5
+
+    def select(
+        self, regions: Regions, pairs: Tensor, logits: Tensor, required: Tensor | None = None
+    ) -> Pairs:
+        """The K best pairs of each image, after pair NMS if it is on; best first in each image.
+
+        Pairs marked in `required [M] bool` rank before all others: training passes true relations.
+        """
+        rank = logits.detach()
+        if required is not None:
+            rank = rank + required.to(rank) * (rank.max() - rank.min() + 1 if len(rank) else 1)
+        pair_image = regions.image_index[pairs[:, 0]]
+        rows = torch.arange(len(pairs), device=pairs.device)
+        if self.config.pair_nms is not None:
+            rows = self._suppress(regions, pairs, rank, pair_image)
+        best = rows[top_pairs(rank[rows], pair_image[rows], regions.num_images, self.config.top_k)]
+        return Pairs(pairs[best], logits[best].sigmoid())
+
+    def _suppress(
+        self, regions: Regions, pairs: Tensor, scores: Tensor, pair_image: Tensor
+    ) -> Tensor:
+        assert self.config.pair_nms is not None
+        kept = []
+        for image in range(regions.num_images):
+            rows = (pair_image == image).nonzero()[:, 0]
+            kept.append(
+                rows[pair_nms(regions.boxes, pairs[rows], scores[rows], self.config.pair_nms)]
+            )
+        return torch.cat(kept)
+
+
+def positions(regions: Regions) -> Tensor:
+    """(x1/W, y1/H, x2/W, y2/H, area / image area, w / (w + h)) of each region: `[N, 6]` in [0, 1].
+
+    graph-rcnn.pytorch uses the unbounded aspect h/w; w / (w + h) carries the same and stays finite.
+    """
+    unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
+    size = (unit[:, 2:] - unit[:, :2]).clamp(min=0)
+    aspect = size[:, :1] / size.sum(1, keepdim=True).clamp(min=1e-6)
+    return torch.cat([unit, size.prod(1, keepdim=True), aspect], 1)
