@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from autoenc_sg.samples import Sample
+from autoenc_sg.samples import Sample, random_stream
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -62,3 +62,10 @@ def flip(sample: Sample, left_right: Tensor) -> Sample:
     """
     graph = flip_graph(sample.graph, left_right)
     return Sample(sample.image.flip(-1), graph, sample.image_id)
+
+
+def flip_half(sample: Sample, left_right: Tensor, seed: int, epoch: int, index: int) -> Sample:
+    """`flip` in half of the cases: which ones follows from (seed, epoch, index)."""
+    if random_stream("flip", seed, epoch, index).random() < 0.5:
+        return flip(sample, left_right)
+    return sample

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoenc_sg.coco import CocoDataset, CocoRules
 from autoenc_sg.config import DataConfig
-from autoenc_sg.samples import GraphDataset
+from autoenc_sg.samples import GraphDataset, Split
 from autoenc_sg.scene_files import ensure_scenes
-from autoenc_sg.vg150 import Split, VG150Dataset
+from autoenc_sg.vg150 import VG150Dataset
 
 
 def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> GraphDataset:
@@ -22,6 +23,15 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> GraphDatase
         InputError: a file is missing or damaged, or the scenes there have other settings.
     """
     root = Path(config.root)
+    if config.format == "coco":
+        return CocoDataset(
+            root / config.annotations,
+            root / config.images,
+            split,
+            CocoRules(config.num_val, config.num_test),
+            config.flip,
+            seed,
+        )
     if config.format == "scenes":
         ensure_scenes(root, config.scenes)
     return VG150Dataset(

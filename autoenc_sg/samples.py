@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torchvision.io import ImageReadMode, decode_image, read_file
 from autoenc_sg.errors import bad_input
 from autoenc_sg.structures import SceneGraph, SceneGraphBatch, to_device
 from autoenc_sg.vocabulary import Vocabulary
+
+Split = Literal["train", "val", "test"]
 
 
 class Sample(NamedTuple):
@@ -87,8 +89,8 @@ def random_stream(*key: int | str) -> random.Random:
     return random.Random("/".join(map(str, key)))
 
 
-def read_image(path: Path) -> Tensor:
-    """A PNG, JPEG, GIF or WebP file as `[3, H, W]` uint8 RGB.
+def read_pixels(path: Path) -> Tensor:
+    """A PNG or JPEG file as `[3, H, W]` uint8 RGB, as stored: annotations do not know EXIF turns.
 
     Raises:
         InputError: the file is missing or not a readable image.
@@ -96,14 +98,15 @@ def read_image(path: Path) -> Tensor:
     if not path.is_file():
         raise bad_input(f"image {path}", "a readable image file", "no such file")
     try:
-        return decode_image(read_file(str(path)), ImageReadMode.RGB)
+        image: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0][:120]
         raise bad_input(f"image {path}", "a readable image file", reason) from None
+    return image
 
 
 def num_validation(num_train: int, num_val: int) -> int:
-    """Images cut from the train split: `num_val`, or 10 % where fewer than 10 times as many exist."""
+    """Images cut from the train split: `num_val`, or 10 % of fewer than 10 times as many."""
     if num_train >= 10 * num_val:
         return num_val
     return max(num_train // 10, min(1, num_train - 1))

@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from autoenc_sg.scene_plan import SIDE, VOCABULARY, Point, Scene
 from autoenc_sg.scene_shapes import SHAPES, Pen
-from autoenc_sg.scenes import SIDE, VOCABULARY, Point, Scene
 from autoenc_sg.structures import SceneGraph
 
 _OVERSAMPLING = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -15,7 +15,8 @@ from autoenc_sg.config import ScenesConfig
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.samples import random_stream
 from autoenc_sg.scene_drawing import draw_scene
-from autoenc_sg.scenes import VOCABULARY, sample_scene
+from autoenc_sg.scene_plan import VOCABULARY
+from autoenc_sg.scenes import sample_scene
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN, read_json, write_annotations
 
@@ -45,7 +46,7 @@ def write_scenes(
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
         folder = Path(temporary) / "scenes"
         _write(folder, config, progress)
-        os.replace(folder, root)
+        folder.replace(root)
 
 
 def ensure_scenes(
@@ -100,23 +101,20 @@ def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph
     What is wrong at a low rate is wrong at every higher one.
     """
     rng = random_stream("noise", config.seed, index)
-    labels = [_confuse(rng.random(), rng.random(), config.wrong_labels, label, VOCABULARY.num_objects)
-              for label in graph.labels.tolist()]  # fmt: skip
+    wrong_labels, wrong_predicates = config.wrong_labels, config.wrong_predicates
+    classes, predicates = VOCABULARY.num_objects, VOCABULARY.num_predicates
+    labels = [_confuse(rng, wrong_labels, label, classes) for label in graph.labels.tolist()]
     triples = []
     for s, p, o in graph.triples.tolist():
         dropped = rng.random() < config.drop_relations
-        p = _confuse(
-            rng.random(), rng.random(), config.wrong_predicates, p, VOCABULARY.num_predicates
-        )
+        p = _confuse(rng, wrong_predicates, p, predicates)
         if not dropped:
             triples.append((s, p, o))
     kept = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)
     return replace(graph, labels=torch.tensor(labels, dtype=torch.int64), triples=kept)
 
 
-def _confuse(draw: float, choice: float, rate: float, true: int, count: int) -> int:
-    """Another id of 1..count - 1, uniformly, where `draw` is below the rate."""
-    if draw >= rate:
-        return true
-    other = 1 + int(choice * (count - 2))
-    return other + (other >= true)
+def _confuse(rng: random.Random, rate: float, true: int, count: int) -> int:
+    """At this rate another id of 1..count - 1; two numbers are drawn in either case."""
+    wrong, other = rng.random() < rate, 1 + int(rng.random() * (count - 2))
+    return other + (other >= true) if wrong else true

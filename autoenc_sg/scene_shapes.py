@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from PIL import ImageDraw
 
-from autoenc_sg.scenes import Box, Point, Thing
+from autoenc_sg.scene_plan import Box, Point, Thing
 
 Colour = tuple[int, int, int]
 SKIN, HAIR, SHIRT, TROUSERS = (244, 203, 165), (70, 40, 25), (200, 40, 110), (45, 45, 105)
@@ -23,7 +24,7 @@ class Pen:
     def __init__(
         self, draw: ImageDraw.ImageDraw, scale: float, thing: Thing, flat: Colour | None = None
     ) -> None:
-        """Draw `thing` on a canvas of `scale` pixels per scene pixel, in the one colour `flat` if given."""
+        """Draw at `scale` canvas pixels per scene pixel, all in the colour `flat` if given."""
         self._draw = draw
         self._scale = scale
         self._thing = thing
@@ -100,7 +101,7 @@ def _spots(thing: Thing, count: int) -> list[Point]:
     return [((0.618 * (i + shift)) % 1, (0.7549 * i + 0.05) % 1) for i in range(count)]
 
 
-def sky(pen: Pen, thing: Thing) -> None:
+def _sky(pen: Pen, thing: Thing) -> None:
     for i in range(4):
         pen.polygon(_band(i / 4, (i + 1) / 4), (120 + 22 * i, 185 + 12 * i, 240))
 
@@ -109,26 +110,26 @@ def _band(top: float, bottom: float) -> list[Point]:
     return [(0, top), (1, top), (1, bottom), (0, bottom)]
 
 
-def night(pen: Pen, thing: Thing) -> None:
+def _night(pen: Pen, thing: Thing) -> None:
     pen.polygon(_band(0, 1), (22, 26, 70))
     for u, v in _spots(thing, 14):
         pen.ellipse((u * 0.98, v * 0.94, u * 0.98 + 0.014, v * 0.94 + 0.03), (235, 235, 190))
 
 
-def grass(pen: Pen, thing: Thing) -> None:
+def _grass(pen: Pen, thing: Thing) -> None:
     pen.polygon(_band(0, 1), (112, 176, 72))
     for u, v in _spots(thing, 16):
         u, v = u * 0.96, v * 0.9
         pen.polygon([(u, v + 0.08), (u + 0.015, v), (u + 0.03, v + 0.08)], (88, 150, 56))
 
 
-def sand(pen: Pen, thing: Thing) -> None:
+def _sand(pen: Pen, thing: Thing) -> None:
     pen.polygon(_band(0, 1), (232, 208, 150))
     for u, v in _spots(thing, 18):
         pen.ellipse((u * 0.97, v * 0.95, u * 0.97 + 0.02, v * 0.95 + 0.03), (208, 178, 118))
 
 
-def water(pen: Pen, thing: Thing) -> None:
+def _water(pen: Pen, thing: Thing) -> None:
     pen.polygon(_band(0, 1), (40, 100, 180))
     for i in range(3):
         v = 0.22 + 0.26 * i
@@ -136,63 +137,64 @@ def water(pen: Pen, thing: Thing) -> None:
         pen.line(points, (110, 165, 225), 1.2)
 
 
-def mountain(pen: Pen, thing: Thing) -> None:
+def _mountain(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0, 1), (0.42, 0), (0.62, 0.38), (0.74, 0.2), (1, 1)], (122, 112, 138))
     pen.polygon([(0.42, 0), (0.294, 0.3), (0.40, 0.24), (0.47, 0.34), (0.56, 0.266)], WHITE)
 
 
-def cloud(pen: Pen, thing: Thing) -> None:
+def _cloud(pen: Pen, thing: Thing) -> None:
     for box in ((0, 0.35, 0.5, 1.0), (0.2, 0, 0.72, 0.95), (0.5, 0.3, 1, 1.0)):
         pen.ellipse(box, WHITE)
 
 
-def sun(pen: Pen, thing: Thing) -> None:
-    rays = ((0.5, 0), (0.62, 0.2), (0.85, 0.15), (0.8, 0.38), (1, 0.5), (0.8, 0.62))
-    rays += ((0.85, 0.85), (0.62, 0.8), (0.5, 1), (0.38, 0.8), (0.15, 0.85), (0.2, 0.62))
-    rays += ((0, 0.5), (0.2, 0.38), (0.15, 0.15), (0.38, 0.2))
+def _sun(pen: Pen, thing: Thing) -> None:
+    rays = [
+        (0.5 + r * math.cos(k * math.pi / 8), 0.5 + r * math.sin(k * math.pi / 8))
+        for k, r in enumerate((0.5, 0.34) * 8)
+    ]
     pen.polygon(rays, (255, 150, 20))
     pen.ellipse((0.2, 0.2, 0.8, 0.8), (255, 210, 40))
 
 
-def boat(pen: Pen, thing: Thing) -> None:
+def _boat(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0, 0.72), (1, 0.72), (0.8, 1), (0.2, 1)], (150, 60, 30))
     pen.line([(0.5, 0.02), (0.5, 0.74)], (80, 50, 30), 2)
     pen.polygon([(0.54, 0), (0.54, 0.64), (0.96, 0.64)], WHITE)
     pen.polygon([(0.46, 0.1), (0.46, 0.64), (0.1, 0.64)], (240, 120, 40))
 
 
-def tree(pen: Pen, thing: Thing) -> None:
+def _tree(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0.4, 0.5), (0.6, 0.5), (0.64, 1), (0.36, 1)], (110, 72, 40))
     for box in ((0, 0.22, 0.62, 0.66), (0.38, 0.22, 1, 0.66), (0.16, 0, 0.84, 0.5)):
         pen.ellipse(box, (32, 104, 58))
     pen.ellipse((0.3, 0.08, 0.55, 0.24), (58, 138, 80))
 
 
-def house(pen: Pen, thing: Thing) -> None:
+def _house(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0.06, 0.42), (0.94, 0.42), (0.94, 1), (0.06, 1)], (240, 170, 100))
     pen.polygon([(0, 0.45), (0.5, 0), (1, 0.45)], (160, 50, 42))
     pen.polygon([(0.58, 0.6), (0.8, 0.6), (0.8, 1), (0.58, 1)], (100, 60, 40))
     pen.polygon([(0.18, 0.56), (0.44, 0.56), (0.44, 0.8), (0.18, 0.8)], (180, 225, 250))
 
 
-def ball(pen: Pen, thing: Thing) -> None:
+def _ball(pen: Pen, thing: Thing) -> None:
     pen.ellipse((0, 0, 1, 1), (252, 220, 40))
     pen.polygon([(0.03, 0.36), (0.97, 0.36), (0.97, 0.64), (0.03, 0.64)], (40, 90, 220))
 
 
-def hat(pen: Pen, thing: Thing) -> None:
+def _hat(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0.24, 0), (0.76, 0), (0.82, 0.8), (0.18, 0.8)], (130, 50, 180))
     pen.polygon([(0.2, 0.52), (0.8, 0.52), (0.82, 0.8), (0.18, 0.8)], (245, 215, 70))
     pen.ellipse((0, 0.68, 1, 1), (130, 50, 180))
 
 
-def balloon(pen: Pen, thing: Thing) -> None:
+def _balloon(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0.5, 0.8), (0.66, 1), (0.34, 1)], (190, 30, 30))
     pen.ellipse((0, 0, 1, 0.88), (236, 48, 44))
     pen.ellipse((0.2, 0.14, 0.42, 0.36), (255, 150, 140))
 
 
-def horse(pen: Pen, thing: Thing) -> None:
+def _horse(pen: Pen, thing: Thing) -> None:
     coat, dark = (136, 82, 46), (60, 34, 20)
     pen.line([(0.13, 0.42), (0.05, 0.5), (0.04, 0.72)], dark, 3)
     for u in (0.21, 0.31, 0.65, 0.75):
@@ -207,7 +209,7 @@ def horse(pen: Pen, thing: Thing) -> None:
     pen.ellipse((0.84, 0.12, 0.88, 0.17), BLACK)
 
 
-def dog(pen: Pen, thing: Thing) -> None:
+def _dog(pen: Pen, thing: Thing) -> None:
     coat = (52, 50, 54)
     pen.line([(0.16, 0.5), (0.05, 0.18)], coat, 3)
     for u in (0.14, 0.26, 0.54, 0.66):
@@ -220,7 +222,7 @@ def dog(pen: Pen, thing: Thing) -> None:
     pen.ellipse((0.77, 0.14, 0.84, 0.24), WHITE)
 
 
-def bicycle(pen: Pen, thing: Thing) -> None:
+def _bicycle(pen: Pen, thing: Thing) -> None:
     teal = (20, 165, 165)
     for box in ((0, 0.36, 0.43, 1), (0.57, 0.36, 1, 1)):
         pen.ring(box, BLACK, 2.4)
@@ -231,7 +233,7 @@ def bicycle(pen: Pen, thing: Thing) -> None:
     pen.polygon([(0.24, 0.12), (0.42, 0.12), (0.4, 0.22), (0.26, 0.22)], BLACK)
 
 
-def person(pen: Pen, thing: Thing) -> None:
+def _person(pen: Pen, thing: Thing) -> None:
     height = thing.frame[3] - thing.frame[1]
     _legs(pen, thing, 0.1 * height)
     pen.polygon([(0.22, 0.3), (0.78, 0.3), (0.76, 0.66), (0.24, 0.66)], SHIRT)
@@ -281,9 +283,22 @@ def _head(pen: Pen, facing: int) -> None:
 
 
 SHAPES: dict[str, Callable[[Pen, Thing], None]] = {
-    shape.__name__: shape
-    for shape in (
-        sky, night, grass, sand, water, mountain, cloud, sun, boat, tree, house, ball, hat,
-        balloon, horse, dog, bicycle, person,
-    )
-}  # fmt: skip
+    "sky": _sky,
+    "night": _night,
+    "grass": _grass,
+    "sand": _sand,
+    "water": _water,
+    "mountain": _mountain,
+    "cloud": _cloud,
+    "sun": _sun,
+    "boat": _boat,
+    "tree": _tree,
+    "house": _house,
+    "ball": _ball,
+    "hat": _hat,
+    "balloon": _balloon,
+    "horse": _horse,
+    "dog": _dog,
+    "bicycle": _bicycle,
+    "person": _person,
+}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from autoenc_sg.augment import flip, left_right_swap
+from autoenc_sg.augment import flip_half, left_right_swap
 from autoenc_sg.errors import bad_input
-from autoenc_sg.samples import Sample, num_validation, random_stream, read_image
+from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_pixels
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vg150_files import (
     BOX_SCALE,
@@ -22,8 +21,6 @@ from autoenc_sg.vg150_files import (
     read_annotations,
 )
 from autoenc_sg.vocabulary import Vocabulary
-
-Split = Literal["train", "val", "test"]
 
 
 class VG150Dataset:
@@ -51,7 +48,7 @@ class VG150Dataset:
         Args:
             root: the folder of the files.
             split: which part.
-            num_val: validation images; 10 % where there are fewer than 10 times as many to cut from.
+            num_val: validation images; 10 % where fewer than 10 times as many are left to train.
             filter_empty_relations: leave out images without relations, in every split.
             filter_overlap: train only: leave out relations whose boxes do not overlap (IoU > 0 with
                 the + 1 pixel convention), then images without relations.
@@ -96,12 +93,12 @@ class VG150Dataset:
                 a box lies outside of it.
         """
         row, image_id = self._rows[index], self.image_ids[index]
-        image = read_image(find_image(self.root, image_id))
+        image = read_pixels(find_image(self.root, image_id))
         size = (image.shape[1], image.shape[2])
         found = Sample(image, self._graph(row, size, index, epoch), image_id)
-        if self.flip and random_stream("flip", self.seed, epoch, index).random() < 0.5:
-            return flip(found, self._left_right)
-        return found
+        if not self.flip:
+            return found
+        return flip_half(found, self._left_right, self.seed, epoch, index)
 
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)

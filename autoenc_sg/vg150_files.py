@@ -87,9 +87,9 @@ def find_image(root: Path, image_id: int) -> Path:
 def decode_boxes(stored: Tensor) -> Tensor:
     """Stored int `[B, 4]` (xc, yc, w, h) to float xyxy.
 
-    `x1 = trunc(xc - w / 2), x2 = x1 + w`, as Neural Motifs and Scene-Graph-Benchmark compute it in an
-    int32 array: for odd `w` the box lies one unit (of 1024) lower than what was encoded. Published
-    figures contain this, so it is kept.
+    `x1 = trunc(xc - w / 2), x2 = x1 + w`, as Neural Motifs and Scene-Graph-Benchmark compute it in
+    an int32 array: for odd `w` the box lies one unit (of 1024) lower than what was encoded.
+    Published figures contain this, so it is kept.
     """
     low = (stored[:, :2] - stored[:, 2:] / 2).to(stored.dtype)  # truncates towards 0
     return torch.cat([low, low + stored[:, 2:]], 1).float()
