@@ -31,6 +31,7 @@ setup(
         "pycocotools>=2.0.7",
         "PyYAML>=6.0",
         "rich>=13.0",
+        "safetensors>=0.4",
         "tensorboard>=2.14",
         "torch>=2.6",
         "torchmetrics>=1.4",

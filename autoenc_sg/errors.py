@@ -13,3 +13,7 @@ class InputError(ValueError):
 def bad_input(what: object, expected: str, got: object) -> InputError:
     """``InputError("<what>: expected <expected>, got <got>")`` on one line."""
     return InputError(" ".join(f"{what}: expected {expected}, got {got}".split()))
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss is not finite; the message names the losses and the images of the batch."""

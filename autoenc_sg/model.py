@@ -142,7 +142,7 @@ class AutoEncoder(nn.Module):
     ) -> Tensor:
         """Pictures `[B, 3, S, S]` in [0, 1] of graphs, one seed of the noise each."""
         with _evaluation(self):
-            noise = self.generator.noise(seeds, self.device)
+            noise = self.generator.seeded_noise(seeds)
             relaxed = self.relax(SceneGraphBatch.collate(graphs))
             generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
         image: Tensor = generated.image

@@ -1,0 +1,163 @@
+"""Checkpoints: one file with weights, optimizers, step, random state, config and vocabulary.
+
+Written to a temporary name and renamed; read without executing anything from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from autoenc_sg.atomic import replacing
+from autoenc_sg.config import RunConfig
+from autoenc_sg.config_files import config_from_dict, config_to_dict
+from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.vocabulary import Vocabulary
+
+FORMAT = "autoenc-sg checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A moment of a run.
+
+    Attributes:
+        config, vocabulary: what the model was built from.
+        model: the autoencoder's state dict.
+        phase: the phase it was written in.
+        step: steps of that phase that are done.
+        training: state dicts of optimizers and discriminator, and the random state.
+    """
+
+    config: RunConfig
+    vocabulary: Vocabulary
+    model: Mapping[str, Tensor]
+    phase: str = ""
+    step: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the file whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": config_to_dict(checkpoint.config),
+        "vocabulary": checkpoint.vocabulary.to_dict(),
+        "model": dict(checkpoint.model),
+        "phase": checkpoint.phase,
+        "step": checkpoint.step,
+        "training": dict(checkpoint.training),
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of `write_checkpoint`, tensors on the CPU.
+
+    Raises:
+        InputError: no such file, not one of ours, or of a newer version.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise bad_input(path, "a checkpoint of autoenc-sg", "a file of another kind")
+    if content["version"] > VERSION:
+        raise bad_input(path, f"version {VERSION} or older", content["version"])
+    return Checkpoint(
+        config_from_dict(content["config"], str(path)),
+        Vocabulary.from_dict(content["vocabulary"]),
+        content["model"],
+        content["phase"],
+        content["step"],
+        content["training"],
+    )
+
+
+def read_torch_file(path: Path) -> Any:
+    """What a `torch.save` file holds, if it is tensors and plain values alone.
+
+    Raises:
+        InputError: no such file, not readable, or it would have to run code to be read.
+    """
+    if not path.is_file():
+        raise bad_input(path, "a checkpoint file", "a folder" if path.is_dir() else "no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises what pickle, zip and storage raise
+        reason = str(error).strip().split("\n")[0][:100]
+        raise bad_input(path, "a checkpoint of tensors and plain values", reason) from error
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict whole.
+
+    Raises:
+        InputError: a name or shape does not fit; the message names the first one.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in weights]
+    unknown = [name for name in weights if name not in own]
+    if missing or unknown:
+        got = f"{len(missing)} missing {missing[:1]}, {len(unknown)} unknown {unknown[:1]}"
+        raise bad_input(where, f"weights with {len(own)} known names", got)
+    for name, value in own.items():
+        if weights[name].shape != value.shape:
+            what = f"{where}: {name}"
+            raise bad_input(what, f"shape {list(value.shape)}", list(weights[name].shape))
+    module.load_state_dict(dict(weights))
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """A bare state dict from a `.safetensors` or `.pt` file, or the `model` of a checkpoint.
+
+    Raises:
+        InputError: the file is not one of these.
+    """
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise bad_input(path, "a weights file", "no such file")
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise bad_input(path, "a safetensors file", str(error)) from error
+    content = read_torch_file(path)
+    weights = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise bad_input(path, "a mapping of names to tensors", type(weights).__name__)
+    return weights
+
+
+def load_detector_weights(detector: nn.Module, path: Path) -> None:
+    """Load a detector from a file of its own weights, or the detector of a whole checkpoint."""
+    weights = read_weights(path)
+    prefix = "detector."
+    own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+    load_weights(detector, own or weights, str(path))
+
+
+def check_vocabulary(checkpoint: Checkpoint, vocabulary: Vocabulary, where: object) -> None:
+    """Refuse a checkpoint of another vocabulary.
+
+    Raises:
+        InputError: names the first entry that differs.
+    """
+    for kind in ("objects", "predicates"):
+        own, other = getattr(checkpoint.vocabulary, kind), getattr(vocabulary, kind)
+        if own != other:
+            first = next(
+                (i for i, (a, b) in enumerate(zip(own, other)) if a != b), min(len(own), len(other))
+            )
+            names = [entries[first] if first < len(entries) else "nothing" for entries in (own, other)]
+            raise InputError(
+                f"{where}: expected the data's vocabulary ({len(other) - 1} {kind}, number {first} "
+                f"is {names[1]!r}), got another ({len(own) - 1} {kind}, number {first} is {names[0]!r})"
+            )

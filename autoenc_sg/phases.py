@@ -1,0 +1,232 @@
+"""The three phases as step functions: one batch in, named losses out, parameters moved.
+
+In each step the generator's side goes first, then the discriminator (paper, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from autoenc_sg.config import GeneratorConfig, PhaseName, RunConfig
+from autoenc_sg.errors import TrainingDiverged
+from autoenc_sg.generator import PatchDiscriminator, gan_discriminator_loss, gan_generator_loss
+from autoenc_sg.model import AutoEncoder
+from autoenc_sg.objectives import (
+    DetectorObjective,
+    JointObjective,
+    Outcome,
+    Parcel,
+    ReconstructionObjective,
+)
+from autoenc_sg.samples import Batch
+
+
+def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[float]) -> float:
+    """`lr`, warmed up linearly over `warmup` steps, times 0.1 for each passed fraction of `steps`."""
+    ramp = min(1.0, (step + 1) / max(warmup, 1))
+    passed = sum(step >= fraction * steps for fraction in decay_at)
+    return lr * ramp * math.pow(0.1, passed)
+
+
+class Adversary:
+    """The discriminator, its optimizer, and both sides of the game."""
+
+    def __init__(self, fabric: Fabric, config: GeneratorConfig, lr: float) -> None:
+        network = PatchDiscriminator(config)
+        self.network, self.optimizer = fabric.setup(network, Adam(network.parameters(), lr))
+        self.plain = network
+        self.fabric = fabric
+
+    def against(self, outcome: Outcome) -> Tensor:
+        """The generator's adversarial loss; the discriminator is not changed by its gradient."""
+        assert outcome.image is not None
+        self.network.requires_grad_(False)
+        scores = self.plain(outcome.image, outcome.layout)
+        self.network.requires_grad_(True)
+        return gan_generator_loss(scores)
+
+    def step(self, outcome: Outcome) -> Tensor:
+        """Train the discriminator on the batch's true and generated pictures."""
+        assert outcome.image is not None
+        assert outcome.target is not None
+        layout = None if outcome.layout is None else outcome.layout.detach()
+        real = self.network(outcome.target, layout)
+        fake = self.network(outcome.image.detach(), layout)
+        loss = gan_discriminator_loss(real, fake)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+
+class Phase:
+    """A phase under way: what it trains and how one step goes.
+
+    Args:
+        name: `detector`, `reconstruction` or `joint`.
+        fabric: runs it.
+        model: the autoencoder; the phase decides which of its parameters move.
+        config: the whole run's.
+    """
+
+    def __init__(self, name: PhaseName, fabric: Fabric, model: AutoEncoder, config: RunConfig) -> None:
+        self.name = name
+        self.fabric = fabric
+        self.config = config
+        self.settings = phase_settings(config, name)
+        self.adversary: Adversary | None = None
+        objective = self._objective(model)
+        self.optimizers = self._optimizers(model)
+        wrapped = fabric.setup(objective, *self.optimizers.values())
+        self.objective: nn.Module = wrapped[0]
+        self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
+        if self._adversarial_weight > 0:
+            self.adversary = Adversary(fabric, config.generator, self._generator_lr)
+        self.base_lrs = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+
+    @property
+    def steps(self) -> int:
+        """Steps of the phase."""
+        return self.settings.steps
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step, over all processes."""
+        return self.settings.batch_size
+
+    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Train on one batch; returns the losses, detached.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
+        self._set_rates(step)
+        self.objective.train()
+        outcome: Outcome = self.objective(Parcel(batch))
+        losses = dict(outcome.losses)
+        adversarial = self.adversary is not None and outcome.image is not None
+        if adversarial:
+            assert self.adversary is not None
+            losses["adversarial"] = self._adversarial_weight * self.adversary.against(outcome)
+        check_finite(losses, batch.image_ids)
+        self._descend(losses)
+        if adversarial:
+            assert self.adversary is not None
+            losses["discriminator"] = self.adversary.step(outcome)
+            check_finite({"discriminator": losses["discriminator"]}, batch.image_ids)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def rates(self) -> dict[str, float]:
+        """Each optimizer's learning rate."""
+        return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the model's weights."""
+        state: dict[str, Any] = {
+            f"optimizer_{name}": optimizer.state_dict() for name, optimizer in self.optimizers.items()
+        }
+        if self.adversary is not None:
+            state["discriminator"] = self.adversary.plain.state_dict()
+            state["optimizer_discriminator"] = self.adversary.optimizer.state_dict()
+        return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[f"optimizer_{name}"])
+        if self.adversary is not None:
+            self.adversary.plain.load_state_dict(state["discriminator"])
+            self.adversary.optimizer.load_state_dict(state["optimizer_discriminator"])
+
+    def _objective(self, model: AutoEncoder) -> nn.Module:
+        model.requires_grad_(True)
+        if self.name == "detector":
+            return DetectorObjective(model.detector)
+        if self.name == "reconstruction":
+            return ReconstructionObjective(model, self.config.reconstruction)
+        if self.config.joint.freeze_backbone:
+            for part in model.detector.frozen_modules():
+                part.requires_grad_(False)
+        return JointObjective(model, self.config.joint)
+
+    def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
+        config = self.config
+        if self.name == "reconstruction":
+            return {"generator": Adam(model.generator.parameters(), config.reconstruction.lr)}
+        if self.name == "detector":
+            parts: Iterable[nn.Module] = [model.detector]
+        else:
+            parts = _graph_side(model, config)
+        parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
+        settings = config.detector_training if self.name == "detector" else config.joint
+        optimizers: dict[str, Optimizer] = {
+            "graph": SGD(
+                parameters, settings.lr, settings.momentum, weight_decay=settings.weight_decay
+            )
+        }
+        if self.name == "joint" and config.joint.image_loss_weight > 0:
+            rate = config.joint.generator_lr
+            optimizers["generator"] = Adam(model.generator.parameters(), rate)
+        return optimizers
+
+    @property
+    def _adversarial_weight(self) -> float:
+        if self.name == "reconstruction":
+            return self.config.reconstruction.adversarial_weight
+        if self.name == "joint":
+            return self.config.joint.image_loss_weight * self.config.joint.adversarial_weight
+        return 0.0
+
+    @property
+    def _generator_lr(self) -> float:
+        config = self.config
+        return config.reconstruction.lr if self.name == "reconstruction" else config.joint.generator_lr
+
+    def _set_rates(self, step: int) -> None:
+        warmup = getattr(self.settings, "warmup", 0)
+        for name, optimizer in self.optimizers.items():
+            own_warmup = warmup if name == "graph" else 0
+            rate = decayed(
+                self.base_lrs[name], step, self.steps, own_warmup, self.settings.decay_at
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def _descend(self, losses: Mapping[str, Tensor]) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        self.fabric.backward(sum(losses.values()))
+        for name, optimizer in self.optimizers.items():
+            if name == "graph":
+                self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
+            optimizer.step()
+
+
+def phase_settings(config: RunConfig, name: PhaseName) -> Any:
+    """The phase's own part of the configuration."""
+    return {
+        "detector": config.detector_training,
+        "reconstruction": config.reconstruction,
+        "joint": config.joint,
+    }[name]
+
+
+def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
+    """Raise `TrainingDiverged` that names the losses that are not finite, and the batch's images."""
+    if all(bool(torch.isfinite(loss)) for loss in losses.values()):
+        return
+    bad = ", ".join(f"{k} = {float(v)}" for k, v in losses.items() if not torch.isfinite(v))
+    raise TrainingDiverged(f"training stopped: {bad}; images of the batch: {list(image_ids)}")
+
+
+def _graph_side(model: AutoEncoder, config: RunConfig) -> list[nn.Module]:
+    if config.joint.freeze_backbone and config.joint.detection_weight == 0:
+        return [*model.detector.path_modules(), model.relpn, model.predictor]
+    return [model.detector, model.relpn, model.predictor]
