@@ -1,0 +1,224 @@
+"""The command line: `autoenc-sg demo | train | evaluate | reconstruct | generate | scenes`.
+
+Bad input ends with one line on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from autoenc_sg import __version__
+from autoenc_sg.config import PHASES, ScenesConfig
+from autoenc_sg.errors import InputError, TrainingDiverged
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage text."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run is not _train:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.overrides = rest
+    _quiet()
+    try:
+        status: int = options.run(options)
+    except InputError as error:
+        print(f"autoenc-sg: {error}", file=sys.stderr)
+        return 2
+    except TrainingDiverged as error:
+        print(f"autoenc-sg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("autoenc-sg: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = _Parser(prog="autoenc-sg", description="Photo -> scene graph -> photo.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    demo = commands.add_parser("demo", help="the whole way on drawn scenes, in some minutes")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
+
+    train = commands.add_parser(
+        "train",
+        help="run the training phases of a configuration",
+        epilog="Any value of the configuration can be overridden: --joint.steps 1000",
+    )
+    train.add_argument("config", help="a YAML file, or a packaged name such as `scenes`")
+    train.add_argument("--phase", choices=PHASES, help="only this one")
+    train.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+    train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="take weights from here")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="score a checkpoint on the test split")
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
+    evaluate.add_argument("--split", choices=("val", "test"), default="test")
+    evaluate.add_argument("--limit", type=int, help="images at most")
+    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
+    evaluate.set_defaults(run=_evaluate)
+
+    reconstruct = commands.add_parser("reconstruct", help="photos to graphs and reconstructions")
+    reconstruct.add_argument("checkpoint", type=Path)
+    reconstruct.add_argument("photos", type=Path, nargs="+")
+    _add_drawing(reconstruct)
+    reconstruct.set_defaults(run=_reconstruct)
+
+    generate = commands.add_parser("generate", help="a graph file to pictures")
+    generate.add_argument("checkpoint", type=Path)
+    generate.add_argument("graph", type=Path)
+    _add_drawing(generate)
+    generate.set_defaults(run=_generate)
+
+    _add_scenes(commands)
+    return parser
+
+
+def _add_drawing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, default=Path("out"))
+    command.add_argument("--seed", type=int, default=0, help="of the noise")
+    command.add_argument("--device", default="auto")
+
+
+def _add_scenes(commands: argparse._SubParsersAction[_Parser]) -> None:
+    defaults = ScenesConfig()
+    scenes = commands.add_parser("scenes", help="draw the embedded data set as VG150 files")
+    scenes.add_argument("--out", type=Path, default=Path("runs/scenes"))
+    for name in ("num_train", "num_test", "image_size", "seed"):
+        scenes.add_argument(_flag(name), type=int, default=getattr(defaults, name))
+    for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
+        text = "fraction of the train split's annotation"
+        scenes.add_argument(_flag(name), type=float, default=0.0, help=text)
+    scenes.set_defaults(run=_scenes)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+# The commands import what they need when they run: `--help` stays quick.
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from autoenc_sg.demo import run_demo
+
+    run_demo(options.out, options.seed)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from autoenc_sg.config_files import load_config
+    from autoenc_sg.training import find_start, train
+
+    config = load_config(options.config, options.overrides)
+    phases = PHASES if options.phase is None else (options.phase,)
+    start = find_start(config, options.phase, options.resume, options.init)
+    print(train(config, phases, start))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
+
+    settings = EvaluationOptions(
+        options.split, options.limit, options.batch_size, options.data, _device(options.device)
+    )
+    results = evaluate_checkpoint(options.checkpoint, settings)
+    path = options.json or options.checkpoint.parent / "results.json"
+    results.write_json(path)
+    for table in results.tables():
+        Console().print(table.to_rich())
+    print(path)
+    return 0
+
+
+def _reconstruct(options: argparse.Namespace) -> int:
+    from autoenc_sg.inference import reconstruct_photos
+    from autoenc_sg.model import AutoEncoder
+    from autoenc_sg.progress import Reporter
+
+    model = AutoEncoder.from_checkpoint(options.checkpoint, _device(options.device))
+    reporter = Reporter([("reconstruct", 1.0)])
+    failures = reconstruct_photos(model, options.photos, options.out, options.seed, reporter)
+    done = len(options.photos) - len(failures)
+    print(f"{done} of {len(options.photos)} photos -> {options.out}")
+    for failure in failures:
+        print(f"autoenc-sg: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from autoenc_sg.inference import generate_pictures
+    from autoenc_sg.model import AutoEncoder
+    from autoenc_sg.progress import Reporter
+
+    model = AutoEncoder.from_checkpoint(options.checkpoint, _device(options.device))
+    reporter = Reporter([("generate", 1.0)])
+    for path in generate_pictures(model, options.graph, options.out, options.seed, reporter):
+        print(path)
+    return 0
+
+
+def _scenes(options: argparse.Namespace) -> int:
+    from autoenc_sg.progress import Reporter
+    from autoenc_sg.scene_files import write_scenes
+
+    names = ("num_train", "num_test", "image_size", "seed")
+    noise = ("drop_relations", "wrong_predicates", "wrong_labels")
+    config = ScenesConfig(*(getattr(options, name) for name in (*names, *noise)))
+    reporter = Reporter([("scenes", 1.0)])
+    with reporter.stage("scenes", config.num_train + config.num_test):
+        write_scenes(options.out, config, lambda done, total: reporter.advance())
+    print(options.out)
+    return 0
+
+
+def _device(name: str) -> str:
+    """`auto`: CUDA where there is one.
+
+    Raises:
+        InputError: a device that PyTorch does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"--device: expected one PyTorch can use, got {name!r} ({reason})") from error
+    return name
+
+
+def _quiet() -> None:
+    """Libraries' chatter that says nothing to the user."""
+    logging.getLogger("lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

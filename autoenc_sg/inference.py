@@ -1,0 +1,99 @@
+"""Files in, files out: photos to graphs and reconstructions, graph files to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from autoenc_sg.drawing import draw_boxes
+from autoenc_sg.errors import InputError
+from autoenc_sg.graph_drawing import draw_graph
+from autoenc_sg.graph_json import ParsedGraph, read_graphs, write_graph
+from autoenc_sg.images import read_image, save_image, side_by_side, to_pil
+from autoenc_sg.model import AutoEncoder
+from autoenc_sg.progress import Reporter
+
+
+def reconstruct_photos(
+    model: AutoEncoder, photos: Sequence[Path], out: Path, seed: int, reporter: Reporter
+) -> list[InputError]:
+    """Parse and reconstruct each photo into a folder of its own under `out`.
+
+    A photo `cat.jpg` gives `cat/graph.json`, `cat/boxes.png`, `cat/graph.png`,
+    `cat/reconstruction.png` and `cat/side_by_side.png`. A photo that cannot be read does not stop
+    the others.
+
+    Returns:
+        The errors of the photos that could not be done.
+    """
+    failures = []
+    with reporter.stage("reconstruct", len(photos)):
+        for photo, folder in zip(photos, _folders(photos, out)):
+            try:
+                reconstruct_photo(model, photo, folder, seed)
+            except InputError as error:
+                failures.append(error)
+            reporter.advance(note=photo.name)
+    return failures
+
+
+def reconstruct_photo(model: AutoEncoder, photo: Path, folder: Path, seed: int) -> None:
+    """One photo; nothing is written unless it could be read and parsed.
+
+    Raises:
+        InputError: the photo cannot be read, or the folder cannot be written.
+    """
+    image = read_image(photo)
+    graph = model.parse(image)
+    picture = model.render(graph, seed)
+    boxes = draw_boxes(image, graph, model.vocabulary)
+    drawn = draw_graph(graph, model.vocabulary)
+    together = side_by_side(
+        [to_pil(image), boxes, drawn, picture], ["photo", "objects", "graph", "reconstruction"]
+    )
+    write_graph(folder / "graph.json", graph, model.vocabulary)
+    for name, result in {
+        "boxes": boxes,
+        "graph": drawn,
+        "reconstruction": picture,
+        "side_by_side": together,
+    }.items():
+        save_image(folder / f"{name}.png", result)
+
+
+def generate_pictures(
+    model: AutoEncoder, graph_file: Path, out: Path, seed: int, reporter: Reporter
+) -> list[Path]:
+    """Render every graph of a file to `out/<file name>[-<number>].png`; graph i uses `seed + i`.
+
+    Graphs without boxes get the boxes that the generator predicts.
+
+    Raises:
+        InputError: the file is not a graph file of the model's vocabulary; nothing is written then.
+    """
+    graphs = read_graphs(graph_file, model.vocabulary)
+    paths = []
+    with reporter.stage("generate", len(graphs)):
+        for i, parsed in enumerate(graphs):
+            name = graph_file.stem if len(graphs) == 1 else f"{graph_file.stem}-{i:04d}"
+            paths.append(out / f"{name}.png")
+            save_image(paths[-1], _draw(model, parsed, seed + i))
+            reporter.advance()
+    return paths
+
+
+def _draw(model: AutoEncoder, parsed: ParsedGraph, seed: int) -> Image.Image:
+    return model.render(parsed.graph, seed, predict_boxes=not parsed.has_boxes)
+
+
+def _folders(photos: Iterable[Path], out: Path) -> list[Path]:
+    """A folder a photo; photos of the same name get a number."""
+    seen: dict[str, int] = {}
+    folders = []
+    for photo in photos:
+        seen[photo.stem] = seen.get(photo.stem, 0) + 1
+        number = seen[photo.stem]
+        folders.append(out / (photo.stem if number == 1 else f"{photo.stem}-{number}"))
+    return folders
