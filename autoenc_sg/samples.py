@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.images import from_pil
 from autoenc_sg.structures import SceneGraph, SceneGraphBatch, to_device
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -90,19 +91,18 @@ def random_stream(*key: int | str) -> random.Random:
 
 
 def read_pixels(path: Path) -> Tensor:
-    """A PNG or JPEG file as `[3, H, W]` uint8 RGB, as stored: annotations do not know EXIF turns.
+    """A data set's image as `[3, H, W]` uint8 RGB, as stored: annotations know no EXIF turns.
 
     Raises:
         InputError: the file is missing or not a readable image.
     """
-    if not path.is_file():
-        raise bad_input(f"image {path}", "a readable image file", "no such file")
     try:
-        image: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0][:120]
-        raise bad_input(f"image {path}", "a readable image file", reason) from None
-    return image
+        with Image.open(path) as image:
+            return from_pil(image)
+    except FileNotFoundError:
+        raise bad_input(path, "a readable image file", "no such file") from None
+    except Exception as error:  # Pillow's decoders raise what they like on broken files
+        raise bad_input(path, "a readable image file", error or type(error).__name__) from error
 
 
 def num_validation(num_train: int, num_val: int) -> int:

@@ -159,8 +159,9 @@ def _person_and_horse(plan: Plan, left: float, base: float) -> None:
 
 
 def _on_seat(plan: Plan, x: float, seat: float) -> Thing:
-    """A person whose hips are at `seat`, where the drawing has them: 0.64 of the height."""
-    person = _single(plan, "person", x, 0)
+    """A person whose hips, at 0.64 of the height, are near `seat`."""
+    person = _single(plan, "person", x + plan.rng.uniform(-2.5, 2.5), 0)
+    seat += plan.rng.uniform(-1.5, 1.5)
     height = 46.0
     x0, _, x1, _ = person.frame
     return replace(person, frame=(x0, seat - 0.64 * height, x1, seat + 0.36 * height))

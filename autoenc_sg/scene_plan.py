@@ -23,6 +23,7 @@ PREDICATES = (
 VOCABULARY = Vocabulary.from_names(OBJECTS, PREDICATES)
 BACKGROUNDS = frozenset({"sky", "night", "grass", "sand", "water", "mountain"})
 MIN_OBJECTS, MAX_OBJECTS = 5, 10
+HAND = 2.3  # radius of a reaching hand
 RELATIONS = (4, 12)  # fewest and most in an image
 
 Point = tuple[float, float]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from PIL import ImageDraw
 
-from autoenc_sg.scene_plan import Box, Point, Thing
+from autoenc_sg.scene_plan import HAND, Box, Point, Thing
 
 Colour = tuple[int, int, int]
 SKIN, HAIR, SHIRT, TROUSERS = (244, 203, 165), (70, 40, 25), (200, 40, 110), (45, 45, 105)
@@ -34,19 +35,19 @@ class Pen:
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon of frame coordinates."""
         at = [self._at(p) for p in points]
-        self._grow(at, 0)
+        self._grow(at)
         self._draw.polygon(at, fill=self._colour(colour))
 
     def ellipse(self, box: Box, colour: Colour) -> None:
         """Fill an ellipse within a box of frame coordinates."""
         corners = self._corners(box)
-        self._grow([corners[:2], corners[2:]], 0)
+        self._grow([corners[:2], corners[2:]])
         self._draw.ellipse(corners, fill=self._colour(colour))
 
     def ring(self, box: Box, colour: Colour, width: float) -> None:
         """The outline of an ellipse; `width` in scene pixels, inwards."""
         corners = self._corners(box)
-        self._grow([corners[:2], corners[2:]], 0)
+        self._grow([corners[:2], corners[2:]])
         self._draw.ellipse(
             corners, outline=self._colour(colour), width=max(1, round(width * self._scale))
         )
@@ -68,7 +69,11 @@ class Pen:
 
     def _stroke(self, at: Sequence[Point], colour: Colour, width: float) -> None:
         thickness = max(1, round(width * self._scale))
-        self._grow(at, thickness / 2)
+        for (xa, ya), (xb, yb) in pairwise(at):  # blunt ends: half the width across the line
+            across = thickness / 2 / max(math.hypot(xb - xa, yb - ya), 1e-6)
+            dx, dy = abs(yb - ya) * across, abs(xb - xa) * across
+            self._grow([(x + s * dx, y + s * dy) for x, y in ((xa, ya), (xb, yb)) for s in (-1, 1)])
+        self._grow(at[1:-1], thickness / 2)  # round joints
         self._draw.line(at, fill=self._colour(colour), width=thickness, joint="curve")
 
     def _at(self, point: Point) -> Point:
@@ -86,7 +91,9 @@ class Pen:
         r, g, b = (min(255, max(0, c + t)) for c, t in zip(colour, self._thing.tint))
         return r, g, b
 
-    def _grow(self, at: Sequence[Point], margin: float) -> None:
+    def _grow(self, at: Sequence[Point], margin: float = 0) -> None:
+        if not at:
+            return
         xs, ys = [p[0] for p in at], [p[1] for p in at]
         new = (min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
         old = self.extent or new
@@ -266,7 +273,7 @@ def _arms(pen: Pen, thing: Thing, width: float) -> None:
             pen.ellipse((u - 0.09, 0.57, u + 0.09, 0.655), SKIN)
         else:
             pen.limb(shoulder, hand, SHIRT, width)
-            pen.dot(hand, SKIN, 2.3)
+            pen.dot(hand, SKIN, HAND)
 
 
 def _head(pen: Pen, facing: int) -> None:
@@ -278,7 +285,7 @@ def _head(pen: Pen, facing: int) -> None:
         return
     pen.ellipse((0.14, 0, 0.8, 0.31), HAIR)
     pen.ellipse((0.42, 0.05, 0.88, 0.3), SKIN)
-    pen.polygon([(0.84, 0.13), (1, 0.2), (0.84, 0.22)], SKIN)
+    pen.polygon([(0.84, 0.13), (0.98, 0.2), (0.84, 0.22)], SKIN)
     pen.ellipse((0.64, 0.11, 0.78, 0.17), BLACK)
 
 

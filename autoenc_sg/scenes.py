@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from autoenc_sg.samples import random_stream
 from autoenc_sg.scene_groups import place_ground_things
-from autoenc_sg.scene_plan import MAX_OBJECTS, MIN_OBJECTS, SIDE, Box, Plan, Scene, Thing
+from autoenc_sg.scene_plan import HAND, MAX_OBJECTS, MIN_OBJECTS, SIDE, Box, Plan, Scene, Thing
 
 
 def sample_scene(seed: int, split: str, index: int) -> Scene:
@@ -104,14 +104,14 @@ def _hats(plan: Plan) -> None:
         x0, y0, x1, _ = person.frame
         free = [side for side in (-1, 1) if person.hands[side > 0] is None]
         lifting = plan.chance(0.4)
-        lift = plan.rng.uniform(1, 6) if lifting else plan.rng.uniform(0, 4)
+        lift = plan.rng.uniform(1, 5) if lifting else plan.rng.uniform(0, 4)
         brim = y0 + 6 - lift
         middle = (x0 + x1) / 2
         hat = Thing("hat", (middle - 12, brim - 14, middle + 12, brim))
         if lifting:
             side = plan.rng.choice(free)
             left, right = person.hands
-            point = (middle + side * 10, brim + 1.5)
+            point = (middle + side * (0.49 * (x1 - x0) - HAND), brim + 1.5)
             plan.things[row] = replace(person, hands=(left, point) if side > 0 else (point, right))
         hat_row = plan.add(hat, plan.depth[row] + 0.01)
         plan.relate(row, "holding" if lifting else "wearing", hat_row)

@@ -230,11 +230,11 @@ def _read_tables(path: Path) -> dict[str, Tensor]:
     wanted = (*_COLUMNS, *_RANGES, "split")
     try:
         with h5py.File(path, "r") as file:
-            missing = [name for name in wanted if name not in file]
+            missing = [n for n in wanted if not isinstance(file.get(n), h5py.Dataset)]
             if missing:
                 raise bad_input(path, f"a data set {missing[0]!r}", f"only {sorted(file)}")
             arrays = {name: np.asarray(file[name][()]) for name in wanted}
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise bad_input(path, "a complete HDF5 file", error) from None
     for name, array in arrays.items():
         shape = (len(array), _COLUMNS[name]) if name in _COLUMNS else (len(arrays["split"]),)
