@@ -22,9 +22,8 @@ from autoenc_sg.geometric_relations import (
     geometric_predicates,
     random_partners,
 )
-from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_pixels
+from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_json, read_pixels
 from autoenc_sg.structures import ImageSize, SceneGraph
-from autoenc_sg.vg150_files import read_json
 from autoenc_sg.vocabulary import Vocabulary
 
 

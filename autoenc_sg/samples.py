@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -103,6 +104,20 @@ def read_pixels(path: Path) -> Tensor:
         raise bad_input(path, "a readable image file", "no such file") from None
     except Exception as error:  # Pillow's decoders raise what they like on broken files
         raise bad_input(path, "a readable image file", error or type(error).__name__) from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise bad_input(path, "a JSON file", "no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise bad_input(path, "a JSON file", error) from None
 
 
 def num_validation(num_train: int, num_val: int) -> int:

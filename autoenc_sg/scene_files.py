@@ -13,12 +13,12 @@ import torch
 
 from autoenc_sg.config import ScenesConfig
 from autoenc_sg.errors import InputError, bad_input
-from autoenc_sg.samples import random_stream
+from autoenc_sg.samples import random_stream, read_json
 from autoenc_sg.scene_drawing import draw_scene
 from autoenc_sg.scene_plan import VOCABULARY
 from autoenc_sg.scenes import sample_scene
 from autoenc_sg.structures import SceneGraph
-from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN, read_json, write_annotations
+from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN, write_annotations
 
 SETTINGS = "scenes.json"
 _VERSION = 1  # of the drawings: raised whenever the same settings draw other pictures

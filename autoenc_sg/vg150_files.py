@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.samples import read_json
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -208,20 +209,6 @@ def read_annotations(root: Path) -> VG150Annotations:
         ids_sizes[:, 1:],
         vocabulary,
     )
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        InputError: the file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise bad_input(path, "a JSON file", "no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise bad_input(path, "a JSON file", error) from None
 
 
 def _read_tables(path: Path) -> dict[str, Tensor]:

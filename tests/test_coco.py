@@ -63,7 +63,9 @@ def test_splits_labels_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_least_area_and_number_of_objects(tmp_path: Path) -> None:
-    path = write(tmp_path, content())
+    data = content()
+    data["annotations"].append(box(8, 30, 7, [5, 5, 0, 9]))  # of no area: COCO has such
+    path = write(tmp_path, data)
     small = CocoDataset(path, tmp_path, "train", CocoRules(1, 1, min_area=0.0))
     assert small.graph(1).labels.tolist() == [1, 2]
     one = CocoDataset(path, tmp_path, "val", CocoRules(1, 1, max_objects=1))

@@ -98,7 +98,7 @@ def test_foreground_is_large_and_visible() -> None:
 
 
 def pair_geometry(names: tuple[str, str], predicates: tuple[str, str]) -> tuple[Tensor, Tensor]:
-    """Of each such pair: its boxes relative to the subject, and whether the first predicate holds."""
+    """Of each such pair: boxes relative to the subject; whether the first predicate holds."""
     rows, cues = [], []
     for scene, graph in worlds():
         for s, name, o in scene.relations:
