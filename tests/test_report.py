@@ -83,7 +83,7 @@ def test_numbers_are_written_sensibly(cells: list[str | float | None], expected:
     assert format_column(cells) == expected
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_a_number_is_not_shown_as_another(values: list[float]) -> None:
     for value, text in zip(values, format_column(values)):
