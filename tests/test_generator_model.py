@@ -359,3 +359,24 @@ def test_no_noise_is_zeros() -> None:
     generator, graph = _generator(), _graph()
     zeros = GeneratorNoise(torch.zeros(3, 1, 8, 8), torch.zeros(3, 2, 32, 32))
     torch.testing.assert_close(generator(graph).image, generator(graph, zeros).image)
+
+
+def test_bfloat16_with_backward() -> None:
+    generator, graph = _generator(train=True), _graph()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = generator(graph, generator.seeded_noise([1, 2, 3]))
+    out.image.float().mean().backward()
+    full = _generator(train=True)
+    wanted = full(graph, full.seeded_noise([1, 2, 3]))
+    assert float((out.image.float() - wanted.image).detach().abs().mean()) < 0.03
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in generator.parameters())
+
+
+@pytest.mark.gpu
+def test_the_same_picture_on_the_gpu() -> None:
+    generator, graph = _generator(), _graph()
+    noise = generator.seeded_noise([1, 2, 3])
+    wanted = generator(graph, noise)
+    got = generator.cuda()(graph.to("cuda"), generator.seeded_noise([1, 2, 3]))
+    torch.testing.assert_close(got.image.cpu(), wanted.image, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(got.layout.cpu(), wanted.layout, atol=1e-4, rtol=1e-4)
