@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import rich.box
 import rich.table
@@ -50,8 +51,9 @@ class Table:
             box=rich.box.SIMPLE,
             title_justify="left",
         )
-        for name, numeric in zip(self.columns, self._numeric()):
-            table.add_column(Text(name), justify="right" if numeric else "left")
+        for i, (name, numeric) in enumerate(zip(self.columns, self._numeric())):
+            side: Literal["right", "left"] = "right" if numeric else "left"
+            table.add_column(Text(name), justify=side, no_wrap=i == 0)
         for row in self._texts():
             table.add_row(*(Text(cell) for cell in row))
         return table

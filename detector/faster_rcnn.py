@@ -65,8 +65,16 @@ class FasterRCNN(Detector):
     def encode(self, images: Sequence[Tensor]) -> FeatureMaps:
         """See `Detector.encode`."""
         sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
+        for size in sizes:
+            self._check_size(size)
         batch, _ = self.transform([as_float(image) for image in images])
         return self._maps(batch, sizes)
+
+    def _check_size(self, size: ImageSize) -> None:
+        """Refuse an image so narrow that nothing of it is left after resizing."""
+        if max(size) > min(size) * self.config.max_size:
+            most = f"a long side of at most {self.config.max_size} short sides"
+            raise bad_input("image", most, f"{size[1]} x {size[0]} pixels")
 
     def _maps(self, batch: ImageList, sizes: tuple[ImageSize, ...]) -> FeatureMaps:
         maps = self.backbone(batch.tensors)
@@ -79,7 +87,13 @@ class FasterRCNN(Detector):
         features = self.roi_heads.box_head(pooled)
         class_logits, _ = self.roi_heads.box_predictor(features)
         return Regions(
-            boxes, class_logits, features, image_index, maps.image_sizes, maps.maps, maps.network_sizes
+            boxes,
+            class_logits,
+            features,
+            image_index,
+            maps.image_sizes,
+            maps.maps,
+            maps.network_sizes,
         )
 
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
@@ -111,14 +125,18 @@ class FasterRCNN(Detector):
     def detect(self, maps: FeatureMaps) -> Detections:
         """See `Detector.detect`: argmax class, per-class NMS, the best `config.detections`."""
         proposals, image_index = self._propose(maps)
-        pooled = self._pool(maps.maps, maps.network_sizes, maps.network_sizes, proposals, image_index)
+        pooled = self._pool(
+            maps.maps, maps.network_sizes, maps.network_sizes, proposals, image_index
+        )
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
         scores, labels = logits.softmax(-1)[:, 1:].max(-1)
         labels = labels + 1
         deltas = deltas.reshape(-1, self.num_classes, 4)
         best = deltas[torch.arange(len(labels), device=labels.device), labels]
         boxes = self.roi_heads.box_coder.decode_single(best, proposals)
-        scale = box_scale(maps.image_sizes, image_index) / box_scale(maps.network_sizes, image_index)
+        scale = box_scale(maps.image_sizes, image_index) / box_scale(
+            maps.network_sizes, image_index
+        )
         boxes = clip_to_images(boxes * scale, maps.image_sizes, image_index)
         return self._suppress(Detections(boxes, labels, scores, image_index), len(maps.image_sizes))
 
@@ -167,10 +185,16 @@ class FasterRCNN(Detector):
 
     def path_modules(self) -> Iterator[nn.Module]:
         """See `Detector.path_modules`."""
-        yield from (self.roi_heads.box_head, self.roi_heads.box_predictor.cls_score, self.union_head)
+        yield from (
+            self.roi_heads.box_head,
+            self.roi_heads.box_predictor.cls_score,
+            self.union_head,
+        )
 
 
-def clip_to_images(boxes: Tensor, image_sizes: tuple[ImageSize, ...], image_index: Tensor) -> Tensor:
+def clip_to_images(
+    boxes: Tensor, image_sizes: tuple[ImageSize, ...], image_index: Tensor
+) -> Tensor:
     """Boxes `[N, 4]` clipped to their own images, vectorized over images of different sizes."""
     return torch.minimum(boxes.clamp(min=0), box_scale(image_sizes, image_index).to(boxes))
 
@@ -194,6 +218,15 @@ def _roi_heads(config: DetectorConfig, backbone: Backbone, num_classes: int) -> 
     head = TwoMLPHead(backbone.out_channels * config.pooled_size**2, config.feature_dim)
     predictor = FastRCNNPredictor(config.feature_dim, num_classes)
     return RoIHeads(
-        pool, head, predictor, 0.5, 0.5, config.rois_per_image, 0.25, None,
-        config.score_threshold, config.nms_threshold, config.detections,
+        pool,
+        head,
+        predictor,
+        0.5,
+        0.5,
+        config.rois_per_image,
+        0.25,
+        None,
+        config.score_threshold,
+        config.nms_threshold,
+        config.detections,
     )
