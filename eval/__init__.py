@@ -1,0 +1,31 @@
+"""Scores of graphs, detections and pictures.
+
+`ranking` orders the triplets of a prediction, `matching` finds each true triple in that order,
+`recall` counts; `conventions` names every choice on the way. `detection` is COCO's, `images`
+torchmetrics'. All are `torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`,
+added up across processes.
+"""
+
+from autoenc_sg.eval.conventions import Average, RecallConventions, Task
+from autoenc_sg.eval.detection import DetectionPrecision
+from autoenc_sg.eval.images import ImageQuality, MeanImage
+from autoenc_sg.eval.matching import MISSED, Matches, match
+from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
+from autoenc_sg.eval.recall import TripletRecall, seen_triplets
+
+__all__ = [
+    "MISSED",
+    "Average",
+    "DetectionPrecision",
+    "ImageQuality",
+    "Matches",
+    "MeanImage",
+    "RankedTriplets",
+    "RecallConventions",
+    "Task",
+    "TripletRecall",
+    "give_truth",
+    "match",
+    "rank_triplets",
+    "seen_triplets",
+]

@@ -1,0 +1,82 @@
+"""The choices in which evaluators of scene graphs differ, each with a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from autoenc_sg.errors import bad_input
+
+Task = Literal["PredCls", "SGCls", "SGGen", "PhrDet"]
+Average = Literal["macro", "micro"]
+
+
+@dataclass(frozen=True)
+class RecallConventions:
+    """How triplet recall is counted; the defaults are the Neural-Motifs evaluator's.
+
+    Where Motifs has no such metric (mR, zR) the default is Scene-Graph-Benchmark's (SGB).
+
+    Attributes:
+        ks: the K of R@K.
+        task: what the prediction is given and how places are compared. `PredCls`: boxes and labels
+            are the truth's, object scores 1. `SGCls`: boxes are the truth's. `SGGen` (SGDet):
+            nothing is given; subject and object box must both overlap. `PhrDet`: nothing is given;
+            the union box of both must overlap (Motifs' `phrdet`; the same ranking and averages).
+        iou_threshold: least overlap, inclusive (Motifs, SGB: 0.5).
+        plus_one: boxes are x2 - x1 + 1 wide (Motifs, SGB); False: x2 - x1 (COCO).
+        averages: `macro`: recall of each image, averaged over images (Motifs, SGB); `micro`: counts
+            pooled over the data set (VRD, FactorizableNet). The first bears the plain names, any
+            other the suffix `/micro` or `/macro`.
+        images_without_predictions: an image without a candidate pair scores 0 (`zero`, Motifs), or
+            is left out of everything (`skip`, SGB).
+        images_without_relations: left out (`skip`: the loaders of Motifs and SGB); counted with
+            recall 0 in the macro R (`zero`); an InputError (`refuse`: Motifs' evaluator asserts).
+        ng_per_image_limit: without graph constraint, triplets ranked per image (Motifs, SGB: 100);
+            None: as many as the largest K.
+        ng_predicates_per_pair: without graph constraint, best predicates of each pair that compete
+            (FactorizableNet: 10); None: all (Motifs, SGB).
+        absent_predicates: in mR a predicate that no true triple has counts 0 (`zero`, SGB: the sum
+            is divided by P - 1) or is left out of the mean (`skip`).
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    ks: tuple[int, ...] = (20, 50, 100)
+    task: Task = "SGGen"
+    iou_threshold: float = 0.5
+    plus_one: bool = True
+    averages: tuple[Average, ...] = ("macro",)
+    images_without_predictions: Literal["zero", "skip"] = "zero"
+    images_without_relations: Literal["skip", "zero", "refuse"] = "skip"
+    ng_per_image_limit: int | None = 100
+    ng_predicates_per_pair: int | None = None
+    absent_predicates: Literal["zero", "skip"] = "zero"
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise bad_input("ks", "one or more different K >= 1", self.ks)
+        if not 0 < self.iou_threshold <= 1:
+            raise bad_input("iou_threshold", "a number in (0, 1]", self.iou_threshold)
+        if not self.averages or len(set(self.averages)) < len(self.averages):
+            raise bad_input("averages", "macro, micro or both", self.averages)
+        for average in self.averages:
+            _check_choice("averages", average, get_args(Average))
+        _check_choice("task", self.task, get_args(Task))
+        _check_choice(
+            "images_without_predictions", self.images_without_predictions, ("zero", "skip")
+        )
+        _check_choice(
+            "images_without_relations", self.images_without_relations, ("skip", "zero", "refuse")
+        )
+        _check_choice("absent_predicates", self.absent_predicates, ("zero", "skip"))
+        for name in ("ng_per_image_limit", "ng_predicates_per_pair"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise bad_input(name, ">= 1 or None", value)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise bad_input(name, f"one of {', '.join(choices)}", repr(value))

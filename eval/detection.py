@@ -1,0 +1,152 @@
+"""Average precision and recall of object detections, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchmetrics
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+
+from autoenc_sg.errors import bad_input
+from autoenc_sg.structures import SceneGraph
+
+Detections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
+_Rows = npt.NDArray[np.float64]
+
+
+class DetectionPrecision(torchmetrics.Metric):
+    """COCO's AP and AR of detected boxes, over all areas and the best `max_detections` of an image.
+
+    `compute()` gives `AP` (mean over IoU 0.50:0.05:0.95 and classes), `AP50`, `AP75` and `AR` (the
+    same mean of the recall), fractions in [0, 1]. Classes without a true box do not count; all are
+    NaN if there is none at all. Widths are x2 - x1, without the +1 of triplet recall.
+
+    Average precision needs every score at once: 7 numbers a detection and 5 a true box are kept.
+
+    Args:
+        max_detections: best detections of an image that count, per class (COCO: 100).
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    detected: list[Tensor]
+    detected_counts: list[Tensor]
+    true: list[Tensor]
+    true_counts: list[Tensor]
+
+    def __init__(self, max_detections: int = 100) -> None:
+        super().__init__()
+        if max_detections < 1:
+            raise bad_input("max_detections", ">= 1", max_detections)
+        self.max_detections = max_detections
+        # Rows of all images and how many each image has, so that processes' states concatenate.
+        for name in ("detected", "detected_counts", "true", "true_counts"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, detections: Sequence[Detections], truths: Sequence[SceneGraph]) -> None:
+        """Keep the detections of some images.
+
+        Args:
+            detections: boxes `[N, 4]` xyxy in pixels, labels `[N]` and scores `[N]` of each image.
+            truths: the true graph of each, in the same order.
+
+        Raises:
+            InputError: another number of images, lengths that differ, or a number not finite.
+        """
+        if len(detections) != len(truths):
+            raise bad_input("detections", f"one for each of {len(truths)} graphs", len(detections))
+        for i, (boxes, labels, scores) in enumerate(detections):
+            if not len(boxes) == len(labels) == len(scores):
+                got = (len(boxes), len(labels), len(scores))
+                raise bad_input(f"detections {i}", "as many labels and scores as boxes", got)
+            if not bool(boxes.isfinite().all() & scores.isfinite().all()):
+                raise bad_input(f"detections {i}", "finite boxes and scores", "nan or inf")
+        for boxes, labels, scores in detections:
+            self.detected.append(torch.cat([boxes, scores[:, None], labels[:, None]], 1).double())
+        self.true += [torch.cat([t.boxes, t.labels[:, None]], 1).double() for t in truths]
+        self.detected_counts.append(
+            _counts([len(boxes) for boxes, _, _ in detections], self.device)
+        )
+        self.true_counts.append(_counts([len(t) for t in truths], self.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """AP, AP50, AP75 and AR."""
+        true = _joined(self.true, torch.zeros(0, 5, dtype=torch.float64)).numpy()
+        detected = _joined(self.detected, torch.zeros(0, 6, dtype=torch.float64)).numpy()
+        none = torch.zeros(0, dtype=torch.int64)
+        true_counts, detected_counts = (
+            _joined(counts, none) for counts in (self.true_counts, self.detected_counts)
+        )
+        labels = np.unique(true[:, -1].astype(np.int64)).tolist()
+        if not labels:
+            names = ("AP", "AP50", "AP75", "AR")
+            return {name: torch.tensor(torch.nan, dtype=torch.float64) for name in names}
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(
+                _coco(true, true_counts, labels),
+                _coco(detected, detected_counts, labels),
+                "bbox",
+            )
+            evaluation.params.maxDets = [self.max_detections]
+            evaluation.params.areaRng = [[0, 1e10]]
+            evaluation.params.areaRngLbl = ["all"]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][..., 0, 0].mean(1)  # [IoU, class]
+        recall = evaluation.eval["recall"][..., 0, 0]
+        values = {
+            "AP": precision.mean(),
+            "AP50": precision[0].mean(),
+            "AP75": precision[5].mean(),
+            "AR": recall.mean(),
+        }
+        return {name: torch.tensor(float(v), dtype=torch.float64) for name, v in values.items()}
+
+
+def _counts(counts: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(counts, dtype=torch.int64, device=device)
+
+
+def _joined(state: list[Tensor] | Tensor, empty: Tensor) -> Tensor:
+    """A list state, which is one tensor after synchronization, as one tensor on the CPU."""
+    parts = [state] if isinstance(state, Tensor) else state
+    return torch.cat([empty, *(part.cpu() for part in parts)])
+
+
+def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:
+    """An index over the rows (x1, y1, x2, y2[, score], label) of images with so many rows each."""
+    dataset = COCO()
+    corners = rows[:, :4].copy()
+    corners[:, 2:] -= corners[:, :2]
+    scores = rows[:, 4] if rows.shape[1] == 6 else np.ones(len(rows))
+    images = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    columns = zip(images.tolist(), corners.tolist(), scores.tolist(), rows[:, -1].tolist())
+    dataset.dataset = {
+        "images": [{"id": i} for i in range(len(counts))],
+        "categories": [{"id": label} for label in labels],
+        "annotations": [
+            {
+                "id": i,
+                "image_id": image,
+                "category_id": int(label),
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+                "score": score,
+            }
+            for i, (image, box, score, label) in enumerate(
+                columns, start=1
+            )  # to pycocotools id 0 is unmatched
+        ],
+    }
+    dataset.createIndex()
+    return dataset

@@ -1,0 +1,113 @@
+"""Where each true triple is found in the ranking: the one match behind every recall.
+
+The rank of a true triple is the place (from 0) of the first triplet of the ranking with the same
+three labels whose boxes overlap its own. R@K asks whether it is below K. Nothing is used up: one
+triplet may find several true triples (also duplicates), several triplets the same one (Motifs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoenc_sg.errors import bad_input
+from autoenc_sg.eval.boxes import paired_iou, union_boxes
+from autoenc_sg.eval.conventions import RecallConventions
+from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes
+from autoenc_sg.structures import SceneGraph, SceneGraphBatch
+
+MISSED = torch.iinfo(torch.int64).max
+
+
+@dataclass(frozen=True, eq=False)
+class TrueTriples:
+    """The triples of B true graphs, as the match wants them.
+
+    Attributes:
+        codes: `[T]` int64, `triplet_codes` of the labels.
+        boxes: `[T, 2, 4]` float64, subject and object box, xyxy pixels.
+        predicates: `[T]` int64, ids >= 1.
+        image_index: `[T]` int64, ascending.
+        num_images: B.
+    """
+
+    codes: Tensor
+    boxes: Tensor
+    predicates: Tensor
+    image_index: Tensor
+    num_images: int
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """The ranks of all true triples of a batch, `MISSED` for one not in the ranking.
+
+    Attributes:
+        ranks: `[T]` int64, under graph constraint.
+        ng_ranks: `[T]` int64, without it.
+        truth: the triples.
+        has_pairs: `[B]` bool, the image has a candidate pair.
+    """
+
+    ranks: Tensor
+    ng_ranks: Tensor
+    truth: TrueTriples
+    has_pairs: Tensor
+
+
+def true_triples(truths: Sequence[SceneGraph], device: torch.device | str) -> TrueTriples:
+    """Gather the triples of one or more graphs on a device."""
+    batch = SceneGraphBatch.collate(truths).to(device)
+    ends, predicates = batch.triples[:, [0, 2]], batch.triples[:, 1]
+    labels = batch.labels[ends]
+    return TrueTriples(
+        triplet_codes(labels[:, 0], predicates, labels[:, 1]),
+        batch.boxes.double()[ends],
+        predicates,
+        batch.triple_image_index,
+        len(truths),
+    )
+
+
+def match(
+    ranked: RankedTriplets, truths: Sequence[SceneGraph], conventions: RecallConventions
+) -> Matches:
+    """Find the rank of every true triple, under graph constraint and without.
+
+    Args:
+        ranked: from `rank_triplets`, of the same images in the same order.
+        truths: one or more graphs.
+        conventions: `task`, `iou_threshold` and `plus_one` are used.
+
+    Raises:
+        InputError: another number of images.
+    """
+    if len(ranked) != len(truths):
+        raise bad_input("predictions", f"one for each of {len(truths)} graphs", len(ranked))
+    truth = true_triples(truths, ranked.has_pairs.device)
+    return Matches(
+        _ranks(ranked.constrained, truth, conventions),
+        _ranks(ranked.unconstrained, truth, conventions),
+        truth,
+        ranked.has_pairs,
+    )
+
+
+def _ranks(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
+    same = triplets.codes[truth.image_index] == truth.codes[:, None]
+    rows, places = same.nonzero(as_tuple=True)  # few: boxes are compared only for these
+    boxes = triplets.boxes[truth.image_index[rows], places]
+    found = _overlap(boxes, truth.boxes[rows], conventions) >= conventions.iou_threshold
+    ranks = torch.full_like(truth.codes, MISSED)
+    return ranks.scatter_reduce(0, rows[found], places[found], "amin")
+
+
+def _overlap(first: Tensor, second: Tensor, conventions: RecallConventions) -> Tensor:
+    """IoU of the union boxes (PhrDet), or the lesser of the two IoUs: `[R, 2, 4] x 2 -> [R]`."""
+    if conventions.task == "PhrDet":
+        first, second = (union_boxes(boxes[:, 0], boxes[:, 1]) for boxes in (first, second))
+        return paired_iou(first, second, conventions.plus_one)
+    return paired_iou(first, second, conventions.plus_one).amin(1)

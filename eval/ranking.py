@@ -1,0 +1,280 @@
+"""The best triplets of each image, in order: what recall at K looks at.
+
+A triplet's score is subject score x object score x predicate score (no renormalization). Only the
+first K of an image can count, so full work is done for the K best pairs alone, by two facts:
+
+- the best triplet of a pair is that of its best predicate (rounding keeps the order), so the
+  ranking under graph constraint needs only the largest predicate score of each pair;
+- the K best of all (pair, predicate) lie in the K pairs with the best triplet, as each of those
+  pairs has one that precedes all of any other pair.
+
+Ties, which Motifs leaves to an unstable `argsort` of the negative scores: the pair that comes first
+in `GraphPrediction.pairs`, then the lower predicate id. Scores are multiplied in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.eval.conventions import Task
+from autoenc_sg.structures import GraphPrediction, SceneGraph
+
+_CHUNK = 32  # images ranked at a time: their padded scores fit the cache
+_LABEL_BITS = 21
+
+
+@dataclass(frozen=True, eq=False)
+class Triplets:
+    """Triplets of B images, best first, `K` a row.
+
+    Attributes:
+        codes: `[B, K]` int64, `triplet_codes` of the labels; -1 after an image's last triplet.
+        boxes: `[B, K, 2, 4]` float64, subject and object box, xyxy pixels.
+    """
+
+    codes: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RankedTriplets:
+    """The ranking of B images under graph constraint and without.
+
+    Attributes:
+        constrained: one predicate of each ordered pair, the best.
+        unconstrained: any number of predicates of a pair.
+        has_pairs: `[B]` bool, the image has a candidate pair.
+        depth: triplets ranked per image at most; R@K needs K <= depth.
+    """
+
+    constrained: Triplets
+    unconstrained: Triplets
+    has_pairs: Tensor
+    depth: int
+
+    def __len__(self) -> int:
+        return len(self.has_pairs)
+
+
+def triplet_codes(subjects: Tensor, predicates: Tensor, objects: Tensor) -> Tensor:
+    """One int64 for (subject label, predicate, object label), each in 0 .. 2^21 - 1."""
+    return (subjects << 2 * _LABEL_BITS) | (predicates << _LABEL_BITS) | objects
+
+
+def rank_triplets(
+    predictions: Sequence[GraphPrediction],
+    depth: int = 100,
+    ng_limit: int | None = 100,
+    ng_predicates_per_pair: int | None = None,
+) -> RankedTriplets:
+    """Rank the candidate triplets of each image.
+
+    Args:
+        predictions: one or more, of images in any number and size.
+        depth: triplets per image under graph constraint, and without it if `ng_limit` is larger.
+        ng_limit: triplets per image without graph constraint (Motifs: 100); None: `depth`.
+        ng_predicates_per_pair: best predicates of each pair that compete there; None: all.
+
+    Raises:
+        InputError: a score that is not finite, a negative object score, a pair out of range, or
+            predictions with different numbers of predicates.
+    """
+    if not predictions:
+        raise bad_input("predictions", "one or more", 0)
+    width = min(depth, ng_limit or depth)
+    parts = []
+    for start in range(0, len(predictions), _CHUNK):
+        chunk = predictions[start : start + _CHUNK]
+        check_predictions(chunk, start)
+        parts.append(_rank_chunk(chunk, depth, width, ng_predicates_per_pair))
+    return RankedTriplets(
+        _join([constrained for constrained, _ in parts]),
+        _join([unconstrained for _, unconstrained in parts]),
+        torch.tensor([len(p.pairs) > 0 for p in predictions], device=predictions[0].pairs.device),
+        depth,
+    )
+
+
+def give_truth(prediction: GraphPrediction, truth: SceneGraph, task: Task) -> GraphPrediction:
+    """The prediction with what its task is given: boxes (SGCls), also labels (PredCls).
+
+    Object rows of the prediction then are those of the truth. True pairs are never given.
+
+    Raises:
+        InputError: the prediction has another number of objects than the truth.
+    """
+    if task in ("SGGen", "PhrDet"):
+        return prediction
+    if len(prediction.labels) != len(truth):
+        raise bad_input(f"{task}: objects of a prediction", str(len(truth)), len(prediction.labels))
+    boxes = truth.boxes.to(prediction.scores.device)
+    if task == "SGCls":
+        return replace(prediction, boxes=boxes)
+    labels = truth.labels.to(boxes.device)
+    return replace(
+        prediction, boxes=boxes, labels=labels, scores=torch.ones_like(prediction.scores)
+    )
+
+
+def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) -> None:
+    """Refuse what cannot be ranked; `first` is the number of the first image, for the message.
+
+    Raises:
+        InputError: see `rank_triplets`.
+    """
+    widths = {p.predicate_scores.shape[1] for p in predictions}
+    if len(widths) > 1:
+        raise bad_input("predicate scores", "one number of predicates", sorted(widths))
+    # A sum is finite only if all its terms are: one cheap pass over each matrix.
+    totals = torch.stack(
+        [
+            p.predicate_scores.sum(dtype=torch.float64) + p.scores.sum() + p.boxes.sum()
+            for p in predictions
+        ]
+    )
+    sound = totals.isfinite() & torch.stack([_indices_sound(p) for p in predictions])
+    if not bool(sound.all()):
+        index = int((~sound).nonzero()[0])
+        raise _fault(predictions[index], f"prediction {first + index}")
+
+
+def _indices_sound(prediction: GraphPrediction) -> Tensor:
+    pairs, labels = prediction.pairs, prediction.labels
+    last = len(labels) - 1
+    inside = ((pairs >= 0) & (pairs <= last)).all()
+    return inside & (prediction.scores >= 0).all() & (labels >> _LABEL_BITS == 0).all()
+
+
+def _fault(prediction: GraphPrediction, name: str) -> InputError:
+    """The error that says what is wrong with an unsound prediction."""
+    for part in ("predicate_scores", "scores", "boxes"):
+        values = getattr(prediction, part)
+        if not bool(values.isfinite().all()):
+            got = values[~values.isfinite()][0].item()
+            return bad_input(f"{name}: {part}", "finite numbers", got)
+    if bool((prediction.scores < 0).any()):
+        return bad_input(f"{name}: scores", "numbers >= 0", prediction.scores.min().item())
+    rows = len(prediction.labels)
+    if bool(((prediction.pairs < 0) | (prediction.pairs >= rows)).any()):
+        got = [int(prediction.pairs.min()), int(prediction.pairs.max())]
+        return bad_input(f"{name}: pairs", f"object rows 0..{rows - 1}", got)
+    got = [int(prediction.labels.min()), int(prediction.labels.max())]
+    return bad_input(f"{name}: labels", f"0..{2**_LABEL_BITS - 1}", got)
+
+
+def _rank_chunk(
+    predictions: Sequence[GraphPrediction], depth: int, width: int, per_pair: int | None
+) -> tuple[Triplets, Triplets]:
+    scores = _pair_scores(predictions)
+    columns = _best_columns(scores, depth)
+    pairs, predicates = _pick(predictions, columns)
+    scores = scores.gather(1, columns)
+    labels, boxes, object_scores = _ends(predictions, pairs)
+
+    codes = _codes(labels, predicates.argmax(2) + 1, scores)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    constrained = Triplets(codes.gather(1, order), _take_rows(boxes, order))
+
+    out = (scores == -torch.inf)[:, :, None]
+    if per_pair is not None:
+        out = out | ~_among_best(predicates, per_pair)
+    all_scores = object_scores[:, :, None] * predicates
+    all_scores = all_scores.masked_fill(out, -torch.inf).flatten(1)
+    flat = _best_columns(all_scores, width)
+    best = all_scores.gather(1, flat)
+    order = best.argsort(dim=1, descending=True, stable=True)
+    flat, best = flat.gather(1, order), best.gather(1, order)
+    rows, predicate = flat // predicates.shape[2], flat % predicates.shape[2] + 1
+    codes = _codes(_take_rows(labels, rows), predicate, best)
+    return (
+        _pad(constrained, depth),
+        _pad(Triplets(codes, _take_rows(boxes, rows)), width),
+    )
+
+
+def _pair_scores(predictions: Sequence[GraphPrediction]) -> Tensor:
+    """Score of each pair's best triplet, -inf after an image's last pair: `[B, most pairs]`."""
+    most = max(len(p.pairs) for p in predictions)
+    shape = (len(predictions), most)
+    scores = predictions[0].scores.new_full(shape, -torch.inf, dtype=torch.float64)
+    for row, p in zip(scores, predictions):
+        objects = p.scores.double()
+        subjects, others = objects[p.pairs[:, 0]], objects[p.pairs[:, 1]]
+        row[: len(p.pairs)] = subjects * others * p.predicate_scores.amax(1)
+    return scores
+
+
+def _best_columns(scores: Tensor, count: int) -> Tensor:
+    """Columns of the `count` largest of each row, ascending; of equals the lower columns.
+
+    Shapes: `[B, L] -> [B, min(count, L)]`. `topk` alone picks any of equals.
+    """
+    count = min(count, scores.shape[1])
+    if count == 0:
+        return scores.new_zeros(len(scores), 0, dtype=torch.int64)
+    least = scores.topk(count, dim=1).values[:, -1:]
+    above, tied = scores > least, scores == least
+    room = count - above.sum(1, keepdim=True)
+    kept = above | (tied & (tied.cumsum(1) <= room))
+    return kept.nonzero()[:, 1].reshape(len(scores), count)
+
+
+def _pick(predictions: Sequence[GraphPrediction], columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The chosen pairs, objects counted over all images, and their predicate scores (float64).
+
+    Shapes: `columns [B, K] -> [B, K, 2], [B, K, P - 1]`; both 0 after an image's last pair, which
+    is at the end of its ascending columns.
+    """
+    shape = (*columns.shape, predictions[0].predicate_scores.shape[1])
+    pairs = columns.new_zeros(*columns.shape, 2)
+    predicates = columns.new_zeros(shape, dtype=torch.float64)
+    start = 0
+    for i, p in enumerate(predictions):
+        count = min(len(p.pairs), columns.shape[1])
+        rows = columns[i, :count]
+        pairs[i, :count] = p.pairs[rows] + start
+        predicates[i, :count] = p.predicate_scores[rows]
+        start += len(p.labels)
+    return pairs, predicates
+
+
+def _ends(predictions: Sequence[GraphPrediction], pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels `[B, K, 2]`, boxes `[B, K, 2, 4]` and product of the scores `[B, K]` of the pairs."""
+    labels = torch.cat([p.labels for p in predictions])
+    boxes = torch.cat([p.boxes for p in predictions]).double()
+    scores = torch.cat([p.scores for p in predictions]).double()
+    return labels[pairs], boxes[pairs], scores[pairs[..., 0]] * scores[pairs[..., 1]]
+
+
+def _among_best(predicates: Tensor, count: int) -> Tensor:
+    """Whether a predicate is one of the `count` best of its pair: `[B, K, P - 1]` bool."""
+    flat = predicates.flatten(0, 1)
+    none = torch.zeros_like(flat, dtype=torch.bool)
+    return none.scatter(1, _best_columns(flat, count), True).reshape(predicates.shape)
+
+
+def _codes(labels: Tensor, predicates: Tensor, scores: Tensor) -> Tensor:
+    codes = triplet_codes(labels[..., 0], predicates, labels[..., 1])
+    return codes.masked_fill(scores == -torch.inf, -1)
+
+
+def _take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """`values [B, K, ...]` at `rows [B, J]` of each image: `[B, J, ...]`."""
+    return values[torch.arange(len(rows), device=rows.device)[:, None], rows]
+
+
+def _pad(triplets: Triplets, width: int) -> Triplets:
+    """The same with exactly `width` triplets a row."""
+    missing = width - triplets.codes.shape[1]
+    codes = torch.nn.functional.pad(triplets.codes, (0, missing), value=-1)
+    return Triplets(codes, torch.nn.functional.pad(triplets.boxes, (0, 0, 0, 0, 0, missing)))
+
+
+def _join(parts: Sequence[Triplets]) -> Triplets:
+    first, second = (torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Triplets))
+    return Triplets(first, second)
