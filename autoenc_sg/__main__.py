@@ -64,7 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("config", help="a YAML file, or a packaged name such as `scenes`")
     train.add_argument("--phase", choices=PHASES, help="only this one")
-    train.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+    train.add_argument(
+        "--resume", action="store_true", help="continue the run in the output folder"
+    )
     train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="take weights from here")
     train.set_defaults(run=_train)
 
@@ -209,7 +211,9 @@ def _device(name: str) -> str:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
-        raise InputError(f"--device: expected one PyTorch can use, got {name!r} ({reason})") from error
+        raise InputError(
+            f"--device: expected one PyTorch can use, got {name!r} ({reason})"
+        ) from error
     return name
 
 

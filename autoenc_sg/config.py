@@ -12,8 +12,8 @@ from typing import Literal
 
 from autoenc_sg.errors import bad_input
 
-PHASES = ("detector", "reconstruction", "joint")
 PhaseName = Literal["detector", "reconstruction", "joint"]
+PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
 
 
 def _check(holds: bool, what: str, expected: str, got: object) -> None:
@@ -61,7 +61,8 @@ class DataConfig:
         root: folder of the data set.
         annotations: COCO JSON, relative to `root` (`coco` only).
         images: folder of the images, relative to `root`.
-        num_val: validation images cut from the train split; 10 % where there are fewer than 10 times as many.
+        num_val: validation images cut from the train split; 10 % where there are fewer than 10
+            times as many.
         num_test: last image ids held out as the test split (`coco` only).
         filter_empty_relations: leave out images without relations, in every split (`vg150`).
         filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
@@ -131,7 +132,9 @@ class DetectorConfig:
         _check(self.max_size >= self.min_size, "detector.max_size", ">= min_size", self.max_size)
         _check(self.proposals > 0, "detector.proposals", "> 0", self.proposals)
         _check(self.detections > 0, "detector.detections", "> 0", self.detections)
-        _check(len(self.anchor_sizes) > 0, "detector.anchor_sizes", "one or more", self.anchor_sizes)
+        _check(
+            len(self.anchor_sizes) > 0, "detector.anchor_sizes", "one or more", self.anchor_sizes
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class RelpnConfig:
     Attributes:
         dim: width of the two projections.
         top_k: pairs kept per image.
-        pair_nms: IoU above which, for both boxes, a pair suppresses a lower one; None: no suppression.
+        pair_nms: IoU above which, for both boxes, a pair suppresses a lower one; None: no
+            suppression.
         samples_per_image: pairs per image in the relatedness loss.
         positive_fraction: at most this fraction of them is related.
     """
@@ -154,7 +158,12 @@ class RelpnConfig:
 
     def __post_init__(self) -> None:
         _check(self.top_k > 0, "relpn.top_k", "> 0", self.top_k)
-        _check(0 < self.positive_fraction <= 1, "relpn.positive_fraction", "0..1", self.positive_fraction)
+        _check(
+            0 < self.positive_fraction <= 1,
+            "relpn.positive_fraction",
+            "0..1",
+            self.positive_fraction,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,8 @@ class GeneratorConfig:
         normalization: `batch`, `instance` or `none`.
         activation: see `layers.activation_layer`.
         discriminator_dims: widths of the patch discriminator's convolutions.
-        discriminator_condition: what the discriminator sees beside the image: the `layout` or `none`.
+        discriminator_condition: what the discriminator sees beside the image: the `layout` or
+            `none`.
     """
 
     image_size: int = 64
@@ -213,7 +223,9 @@ class GeneratorConfig:
         sizes = (32, 64, 128, 256)
         _check(self.image_size in sizes, "generator.image_size", f"one of {sizes}", self.image_size)
         mask = self.mask_size
-        _check(mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask)
+        _check(
+            mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask
+        )
         depth = len(self.refinement_dims)
         _check(
             1 <= depth <= self.image_size.bit_length(),
@@ -273,7 +285,8 @@ class JointPhase:
     SGD for the graph's side (section 4: 0.01, decay 0.1), Adam for the generator and discriminator.
 
     Attributes:
-        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in `DetectorPhase`.
+        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
+            `DetectorPhase`.
         generator_lr: Adam's, for generator and discriminator.
         mode: how gradient crosses the graph, see `relaxation`.
         predicate_weight, object_weight, box_weight: l_rel, l_obj, l_bb of eq. 7.

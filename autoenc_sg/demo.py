@@ -67,7 +67,7 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Evaluat
         with reporter.stage("report"):
             results = _with_cost(scores, seed, time.monotonic() - started)
             write_report(out / "report.html", build_report(model, test, results, out))
-            results = _with_cost(scores, seed, time.monotonic() - started)  # with the report's
+            results = _with_cost(scores, seed, time.monotonic() - started)  # now with the report
             results.write_json(out / "results.json")
     finally:
         reporter.close()
@@ -131,11 +131,13 @@ def build_report(
     """The report's numbers and pictures."""
     extra = results.extra
     summary = [
-        "A photo goes in; a detector, relation proposals and a graph convolution turn it into a scene "
-        "graph; the generator turns the graph back into a picture, and the image loss trains the graph.",
-        f"{results.images} test scenes, seed {extra['seed']:g}; everything from drawing the scenes to "
-        f"this evaluation took {duration(extra['seconds'])} and {extra['peak memory GiB']:.1f} GiB "
-        f"with {extra['threads']:g} CPU threads ({platform.machine()}, PyTorch {torch.__version__}).",
+        "A photo goes in; a detector, relation proposals and a graph convolution turn it into a "
+        "scene graph; the generator turns the graph back into a picture, and the image loss trains "
+        "the graph.",
+        f"{results.images} test scenes, seed {extra['seed']:g}; everything from drawing the scenes "
+        f"to this evaluation took {duration(extra['seconds'])} and "
+        f"{extra['peak memory GiB']:.1f} GiB with {extra['threads']:g} CPU threads "
+        f"({platform.machine()}, PyTorch {torch.__version__}).",
     ]
     curves: dict[str, list[tuple[int, float]]] = {}
     for row in read_history(out):
@@ -146,8 +148,8 @@ def build_report(
         Figure(
             "Photo, graph, photo",
             figure_2(reconstructions(model, test, ROWS), vocabulary),
-            "Test images, as the paper's figure 2: the photo with the detected objects, the predicted "
-            "graph, the picture drawn from it, and the picture drawn from the true graph.",
+            "Test images, as the paper's figure 2: the photo with the detected objects, the "
+            "predicted graph, the picture drawn from it, and that drawn from the true graph.",
         ),
         Figure(
             "A graph that grows",

@@ -38,7 +38,7 @@ from autoenc_sg.progress import Reporter
 from autoenc_sg.relaxation import GraphLogits
 from autoenc_sg.samples import Batch, GraphDataset
 from autoenc_sg.structures import SceneGraph
-from autoenc_sg.tables import Table
+from autoenc_sg.tables import Cell, Table
 
 TASKS: tuple[Task, ...] = ("SGGen", "PhrDet")
 KS = (20, 50, 100)
@@ -107,9 +107,13 @@ class EvaluationResults:
     def tables(self) -> list[Table]:
         """Graphs, and pictures, as tables."""
         names = [f"{task} R@{k}" for task in ("PhrDet", "SGGen") for k in KS]
-        graph_rows = [[row, *(v[name] for name in names)] for row, v in self.recall.items()]
+        graph_rows: list[list[Cell]] = [
+            [row, *(v[name] for name in names)] for row, v in self.recall.items()
+        ]
         measures = ("L1", "PSNR", "SSIM")
-        picture_rows = [[row, *(v[name] for name in measures)] for row, v in self.pictures.items()]
+        picture_rows: list[list[Cell]] = [
+            [row, *(v[name] for name in measures)] for row, v in self.pictures.items()
+        ]
         ap = ", ".join(f"{name} {value:.3f}" for name, value in self.detection.items())
         return [
             Table(

@@ -90,7 +90,8 @@ class AutoEncoder(nn.Module):
     def graph_pass(self, regions: Regions, required: Tensor | None = None) -> GraphPass:
         """From regions to graph logits.
 
-        `required [K] bool` marks candidate pairs (in `relpn.all_pairs` order) that are kept whatever
+        `required [K] bool` marks candidate pairs (in `relpn.all_pairs` order) that are kept
+        whatever
         their score: training passes the true relations.
         """
         candidates, logits = self.relpn(regions)
@@ -112,7 +113,7 @@ class AutoEncoder(nn.Module):
         return self.graph_pass(self.detector.describe(maps, boxes, image_index)).graph
 
     def parse(self, image: Photo) -> SceneGraph:
-        """The scene graph of one photo, boxes in its pixels; see `config.decode` for the thresholds."""
+        """The graph of one photo, boxes in its pixels; `config.decode` holds the thresholds."""
         return self.parse_batch([as_tensor(image)])[0]
 
     def parse_batch(self, images: Sequence[Tensor]) -> list[SceneGraph]:
@@ -157,7 +158,7 @@ class AutoEncoder(nn.Module):
         return self.render(self.parse(image), seed)
 
 
-class _evaluation:  # noqa: N801 - reads as a keyword
+class _evaluation:
     """Evaluation mode inside a `with`, the former mode after it."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """What the phases minimize: modules that turn a batch into named losses.
 
-    L_sg = l_rel L_rel + l_obj L_obj + l_bb L_bb + l_relatedness L_relatedness     (eq. 7, and RelPN's)
-    L_G  = adversarial + lambda |x - x^|_1                                         (eq. 6)
+    L_sg = l_rel L_rel + l_obj L_obj + l_bb L_bb + l_relatedness L_relatedness    (eq. 7, RelPN's)
+    L_G  = adversarial + lambda |x - x^|_1                                        (eq. 6)
 
 They hold no optimizer and know no loop; one forward is one batch, so that Fabric can wrap them.
 """
@@ -200,7 +200,7 @@ def predicate_loss(logits: Tensor, predicates: Tensor, background_ratio: float) 
 
 
 def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 between the deltas from `start` to `boxes` and to `target`: `[N, 4]` each `-> []`."""
+    """Smooth L1 of the deltas from `start` to `boxes` and to `target`: `[N, 4]` each to `[]`."""
     if len(boxes) == 0:
         return boxes.sum() * 0
     return F.smooth_l1_loss(encode_boxes(boxes, start), encode_boxes(target, start))

@@ -29,7 +29,7 @@ from autoenc_sg.samples import Batch
 
 
 def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[float]) -> float:
-    """`lr`, warmed up linearly over `warmup` steps, times 0.1 for each passed fraction of `steps`."""
+    """`lr`, warmed up linearly, times 0.1 for each fraction of `steps` that is passed."""
     ramp = min(1.0, (step + 1) / max(warmup, 1))
     passed = sum(step >= fraction * steps for fraction in decay_at)
     return lr * ramp * math.pow(0.1, passed)
@@ -76,7 +76,9 @@ class Phase:
         config: the whole run's.
     """
 
-    def __init__(self, name: PhaseName, fabric: Fabric, model: AutoEncoder, config: RunConfig) -> None:
+    def __init__(
+        self, name: PhaseName, fabric: Fabric, model: AutoEncoder, config: RunConfig
+    ) -> None:
         self.name = name
         self.fabric = fabric
         self.config = config
@@ -94,12 +96,12 @@ class Phase:
     @property
     def steps(self) -> int:
         """Steps of the phase."""
-        return self.settings.steps
+        return int(self.settings.steps)
 
     @property
     def batch_size(self) -> int:
         """Images a step, over all processes."""
-        return self.settings.batch_size
+        return int(self.settings.batch_size)
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Train on one batch; returns the losses, detached.
@@ -130,7 +132,8 @@ class Phase:
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside the model's weights."""
         state: dict[str, Any] = {
-            f"optimizer_{name}": optimizer.state_dict() for name, optimizer in self.optimizers.items()
+            f"optimizer_{name}": optimizer.state_dict()
+            for name, optimizer in self.optimizers.items()
         }
         if self.adversary is not None:
             state["discriminator"] = self.adversary.plain.state_dict()
@@ -187,7 +190,9 @@ class Phase:
     @property
     def _generator_lr(self) -> float:
         config = self.config
-        return config.reconstruction.lr if self.name == "reconstruction" else config.joint.generator_lr
+        return (
+            config.reconstruction.lr if self.name == "reconstruction" else config.joint.generator_lr
+        )
 
     def _set_rates(self, step: int) -> None:
         warmup = getattr(self.settings, "warmup", 0)
@@ -202,7 +207,7 @@ class Phase:
     def _descend(self, losses: Mapping[str, Tensor]) -> None:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        self.fabric.backward(sum(losses.values()))
+        self.fabric.backward(torch.stack(list(losses.values())).sum())
         for name, optimizer in self.optimizers.items():
             if name == "graph":
                 self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
@@ -219,7 +224,7 @@ def phase_settings(config: RunConfig, name: PhaseName) -> Any:
 
 
 def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
-    """Raise `TrainingDiverged` that names the losses that are not finite, and the batch's images."""
+    """Raise `TrainingDiverged` if a loss is not finite, naming it and the batch's images."""
     if all(bool(torch.isfinite(loss)) for loss in losses.values()):
         return
     bad = ", ".join(f"{k} = {float(v)}" for k, v in losses.items() if not torch.isfinite(v))

@@ -62,7 +62,7 @@ class Start:
 def find_start(
     config: RunConfig, phase: PhaseName | None, resume: bool, weights: Path | None = None
 ) -> Start:
-    """Decide from the output folder and the options how to begin; nothing is ever overwritten unasked.
+    """Decide from the output folder and the options how to begin; nothing is lost unasked.
 
     Raises:
         InputError: the folder holds a run and neither `resume` nor a single phase was asked for, or
@@ -119,7 +119,7 @@ def train(
 
 
 def make_fabric(config: RunConfig) -> Fabric:
-    """Fabric as configured, launched; several devices get the strategy that unused parameters need."""
+    """Fabric as configured, launched."""
     runtime = config.runtime
     if runtime.threads > 0:
         torch.set_num_threads(runtime.threads)
@@ -138,7 +138,7 @@ def training_plan(
     config: RunConfig, phases: Sequence[PhaseName], start: Start
 ) -> list[tuple[str, float]]:
     """Stages and their shares, by images to be seen."""
-    plan = []
+    plan: list[tuple[str, float]] = []
     for phase in phases:
         settings = phase_settings(config, phase)
         steps = max(settings.steps - start.step(phase), 0)
@@ -213,8 +213,13 @@ def random_state(fabric: Fabric) -> dict[str, Tensor]:
     states = {"rng_cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
         states["rng_cuda"] = torch.cuda.get_rng_state(fabric.device)
-    gathered = {name: fabric.all_gather(state.to(fabric.device)) for name, state in states.items()}
-    return {name: state.reshape(fabric.world_size, -1).cpu() for name, state in gathered.items()}
+    return {name: _gather(fabric, state) for name, state in states.items()}
+
+
+def _gather(fabric: Fabric, state: Tensor) -> Tensor:
+    gathered = fabric.all_gather(state.to(fabric.device))
+    assert isinstance(gathered, Tensor)
+    return gathered.reshape(fabric.world_size, -1).cpu()
 
 
 def restore_random_state(training: Mapping[str, Any], fabric: Fabric) -> None:
@@ -286,9 +291,7 @@ class RunLog:
         """The first images above what the model makes of them."""
         if self._writer is None or phase == "detector":
             return
-        batch = collate_samples(
-            [dataset[i] for i in range(min(SAMPLE_PICTURES, len(dataset)))]
-        )
+        batch = collate_samples([dataset[i] for i in range(min(SAMPLE_PICTURES, len(dataset)))])
         self._writer.add_images(f"{phase}/reconstructions", sample_grid(phase, model, batch), step)
 
     def close(self) -> None:

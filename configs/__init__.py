@@ -1,1 +1,1 @@
-"""YAML configurations, one file a run; the first comment gives command, hardware, time and result."""
+"""YAML configurations, one a run; the first comment gives command, hardware, time and result."""

@@ -51,7 +51,9 @@ def test_reconstruct_does_the_good_ones_and_lists_the_bad(
     bad = tmp_path / "bad photo.jpg"
     bad.write_text("no image")
     out = tmp_path / "out"
-    status = main(["reconstruct", checkpoint, str(bad), photo, photo, "/no/such.png", "--out", str(out)])
+    status = main(
+        ["reconstruct", checkpoint, str(bad), photo, photo, "/no/such.png", "--out", str(out)]
+    )
     printed = capsys.readouterr()
     assert status == 2
     assert "2 of 4 photos" in printed.out
@@ -60,7 +62,13 @@ def test_reconstruct_does_the_good_ones_and_lists_the_bad(
     stem = Path(photo).stem
     assert sorted(p.name for p in out.iterdir()) == [stem, f"{stem}-2"]
     names = sorted(p.name for p in (out / stem).iterdir())
-    assert names == ["boxes.png", "graph.json", "graph.png", "reconstruction.png", "side_by_side.png"]
+    assert names == [
+        "boxes.png",
+        "graph.json",
+        "graph.png",
+        "reconstruction.png",
+        "side_by_side.png",
+    ]
     assert Image.open(out / stem / "reconstruction.png").size == (32, 32)
 
 
@@ -70,8 +78,12 @@ def test_parsed_graph_file_is_accepted_by_generate(
     assert main(["reconstruct", checkpoint, photo, "--out", str(tmp_path), "--seed", "4"]) == 0
     folder = tmp_path / Path(photo).stem
     graph = folder / "graph.json"
-    assert main(["generate", checkpoint, str(graph), "--out", str(tmp_path / "g"), "--seed", "4"]) == 0
-    assert (tmp_path / "g" / "graph.png").read_bytes() == (folder / "reconstruction.png").read_bytes()
+    assert (
+        main(["generate", checkpoint, str(graph), "--out", str(tmp_path / "g"), "--seed", "4"]) == 0
+    )
+    assert (tmp_path / "g" / "graph.png").read_bytes() == (
+        folder / "reconstruction.png"
+    ).read_bytes()
 
 
 def test_generate_from_hand_made_graphs(checkpoint: str, tmp_path: Path) -> None:
@@ -87,10 +99,18 @@ def test_evaluate_prints_and_writes(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "scores.json"
-    assert main(["evaluate", checkpoint, "--json", str(path), "--limit", "4", "--batch-size", "3"]) == 0
+    assert (
+        main(["evaluate", checkpoint, "--json", str(path), "--limit", "4", "--batch-size", "3"])
+        == 0
+    )
     scores = json.loads(path.read_text())
     assert scores["images"] == 4
-    for name in ("SGGen R@50", "frequency prior PhrDet R@20", "detection AP50", "predicted graph L1"):
+    for name in (
+        "SGGen R@50",
+        "frequency prior PhrDet R@20",
+        "detection AP50",
+        "predicted graph L1",
+    ):
         assert 0 <= scores[name] <= 1
     assert "frequency prior" in capsys.readouterr().out
 

@@ -10,11 +10,20 @@ import pytest
 from autoenc_sg.demo import PLAN, demo_config, run_demo
 from autoenc_sg.errors import InputError
 
-SMALL = (
-    "--data.scenes.num_train 40 --data.scenes.num_test 10 --detector_training.steps 2 "
-    "--reconstruction.steps 2 --joint.steps 2 --detector.channels 32 --predictor.dim 32 "
-    "--generator.refinement_dims [32,16,8] --runtime.threads 1"
-).split()
+SMALL = [
+    f"--{key}={value}"
+    for key, value in {
+        "data.scenes.num_train": 40,
+        "data.scenes.num_test": 10,
+        "detector_training.steps": 2,
+        "reconstruction.steps": 2,
+        "joint.steps": 2,
+        "detector.channels": 32,
+        "predictor.dim": 32,
+        "generator.refinement_dims": [32, 16, 8],
+        "runtime.threads": 1,
+    }.items()
+]
 NUMBERS = (
     "images",
     "detection AP50",
@@ -39,7 +48,7 @@ def test_demo_writes_all_it_promises_and_is_not_overwritten(tmp_path: Path) -> N
     assert results["seed"] == 3
     html = (out / "report.html").read_text()
     assert html.count("<img") == 3
-    assert "src=\"data:image/png;base64," in html
+    assert 'src="data:image/png;base64,' in html
     assert "http" not in html.split("<body")[1].replace("http-equiv", "")
     assert (out / "checkpoint.pt").is_file()
     with pytest.raises(InputError, match="expected no finished demo there"):

@@ -28,9 +28,13 @@ def photos(tiny_run: Path) -> list[torch.Tensor]:
     return [dataset[i].image for i in range(3)]
 
 
-def test_parse_takes_pil_numpy_and_tensors_alike(model: AutoEncoder, photos: list[torch.Tensor]) -> None:
+def test_parse_takes_pil_numpy_and_tensors_alike(
+    model: AutoEncoder, photos: list[torch.Tensor]
+) -> None:
     array = photos[0].permute(1, 2, 0).numpy()
-    graphs = [model.parse(x) for x in (photos[0], array, Image.fromarray(array), photos[0].float() / 255)]
+    graphs = [
+        model.parse(x) for x in (photos[0], array, Image.fromarray(array), photos[0].float() / 255)
+    ]
     assert len(graphs[0]) > 0
     for graph in graphs[1:]:
         torch.testing.assert_close(graph.boxes, graphs[0].boxes)
@@ -45,11 +49,17 @@ def test_batched_equals_one_by_one(model: AutoEncoder, photos: list[torch.Tensor
         torch.testing.assert_close(alone.boxes, graph.boxes, atol=1e-3, rtol=1e-4)
     pictures = model.render_batch(together, [3, 4, 5])
     for i, graph in enumerate(together):
-        torch.testing.assert_close(pictures[i], model.render_batch([graph], [3 + i])[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            pictures[i], model.render_batch([graph], [3 + i])[0], atol=1e-5, rtol=1e-4
+        )
 
 
-def test_boxes_are_pixels_of_the_users_photo(model: AutoEncoder, photos: list[torch.Tensor]) -> None:
-    large = torch.nn.functional.interpolate(photos[0][None].float(), scale_factor=4, mode="nearest")[0]
+def test_boxes_are_pixels_of_the_users_photo(
+    model: AutoEncoder, photos: list[torch.Tensor]
+) -> None:
+    large = torch.nn.functional.interpolate(
+        photos[0][None].float(), scale_factor=4, mode="nearest"
+    )[0]
     graph = model.parse(large.to(torch.uint8))
     assert graph.image_size == (256, 256)
     assert float(graph.boxes.max()) > 64
@@ -57,11 +67,15 @@ def test_boxes_are_pixels_of_the_users_photo(model: AutoEncoder, photos: list[to
     assert float(graph.boxes.max()) <= 256
 
 
-def test_parsed_graph_goes_through_json_into_render(model: AutoEncoder, photos: list[torch.Tensor]) -> None:
+def test_parsed_graph_goes_through_json_into_render(
+    model: AutoEncoder, photos: list[torch.Tensor]
+) -> None:
     graph = model.parse(photos[1])
     back = graph_from_json(graph_to_json(graph, model.vocabulary), model.vocabulary)
     assert back.has_boxes
-    assert np.array_equal(np.asarray(model.render(graph, 5)), np.asarray(model.render(back.graph, 5)))
+    assert np.array_equal(
+        np.asarray(model.render(graph, 5)), np.asarray(model.render(back.graph, 5))
+    )
 
 
 def test_same_seed_same_picture(model: AutoEncoder, photos: list[torch.Tensor]) -> None:
@@ -82,7 +96,12 @@ def test_empty_graph_renders_and_empty_photo_parses(model: AutoEncoder) -> None:
 
 
 def test_graph_of_another_vocabulary_is_refused(model: AutoEncoder) -> None:
-    graph = SceneGraph(torch.tensor([99]), torch.tensor([[0.0, 0, 9, 9]]), torch.zeros(0, 3, dtype=torch.int64), (9, 9))
+    graph = SceneGraph(
+        torch.tensor([99]),
+        torch.tensor([[0.0, 0, 9, 9]]),
+        torch.zeros(0, 3, dtype=torch.int64),
+        (9, 9),
+    )
     with pytest.raises(InputError, match="object id: expected below 19, got 99"):
         model.render(graph)
 

@@ -60,7 +60,9 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
     resumed = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
     same(dict(unbroken.model), dict(resumed.model))
     same(dict(unbroken.training), dict(resumed.training))
-    steps_of = [[(r["phase"], r["step"]) for r in read_history(f / "run")] for f in (finished, tmp_path)]
+    steps_of = [
+        [(r["phase"], r["step"]) for r in read_history(f / "run")] for f in (finished, tmp_path)
+    ]
     assert steps_of[0] == steps_of[1]
 
 
@@ -102,14 +104,18 @@ def some_batch(folder: Path, count: int = 3):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("name", PHASES)
 def test_each_phase_learns_one_batch(finished: Path, name: str) -> None:
-    rate = {"detector": "detector_training", "reconstruction": "reconstruction", "joint": "joint"}[name]
+    rate = {"detector": "detector_training", "reconstruction": "reconstruction", "joint": "joint"}[
+        name
+    ]
     phase, _ = phase_of(finished, name, f"--{rate}.steps", "1000", "--predictor.dropout", "0")
     batch = some_batch(finished)
     totals = []
     for step in range(30):
         torch.manual_seed(1)
         losses = phase.step(batch, step)
-        totals.append(float(sum(v for k, v in losses.items() if k not in ("discriminator", "adversarial"))))
+        totals.append(
+            float(sum(v for k, v in losses.items() if k not in ("discriminator", "adversarial")))
+        )
     assert sum(totals[-3:]) < 0.95 * sum(totals[:3])
 
 
@@ -133,7 +139,9 @@ def test_graph_only_baseline_leaves_the_generator_alone(finished: Path) -> None:
 
 
 def test_detection_losses_join_when_weighted(finished: Path) -> None:
-    phase, _ = phase_of(finished, "joint", "--joint.detection_weight", "1", "--joint.freeze_backbone", "false")
+    phase, _ = phase_of(
+        finished, "joint", "--joint.detection_weight", "1", "--joint.freeze_backbone", "false"
+    )
     assert {"roi_class", "rpn_box"} <= set(phase.step(some_batch(finished), 3))
 
 
@@ -145,7 +153,9 @@ def test_images_without_objects_or_relations_train(finished: Path) -> None:
     image, graph, image_id = dataset[0]
     lonely = graph.select(torch.tensor([0]))
     nothing = SceneGraph.empty(graph.image_size)
-    batch = collate_samples([Sample(image, nothing, 1), Sample(image, lonely, 2), Sample(image, graph, image_id)])
+    batch = collate_samples(
+        [Sample(image, nothing, 1), Sample(image, lonely, 2), Sample(image, graph, image_id)]
+    )
     empty = collate_samples([Sample(image, nothing, 1)])
     for name in PHASES:
         phase, _ = phase_of(finished, name)

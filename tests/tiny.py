@@ -37,7 +37,8 @@ detector_training: {steps: 4, batch_size: 3, lr: 0.01, warmup: 2}
 reconstruction: {steps: 4, batch_size: 3, lr: 0.001}
 joint: {steps: 4, batch_size: 3, lr: 0.01, warmup: 2, regions_per_image: 6}
 decode: {object_threshold: 0.0, edge_threshold: 0.0}
-runtime: {accelerator: cpu, devices: 1, threads: 1, log_every: 2, checkpoint_every: 2, sample_every: 2}
+runtime:
+  {accelerator: cpu, devices: 1, threads: 1, log_every: 2, checkpoint_every: 2, sample_every: 2}
 """
 
 
