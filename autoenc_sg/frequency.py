@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +30,11 @@ class FrequencyPrior:
 
     log_prior: Tensor
 
+    @cached_property
+    def scores(self) -> Tensor:
+        """Softmax of `log_prior` over the predicates, the first left out: `[C, C, P - 1]`."""
+        return self.log_prior.softmax(2)[:, :, 1:]
+
     @classmethod
     def fit(
         cls,
@@ -40,9 +46,9 @@ class FrequencyPrior:
     ) -> FrequencyPrior:
         """Count the triples of training graphs.
 
-        The background of a pair of labels is 1 + its ordered pairs of different boxes, and at least
-        one is counted so that no sum is 0. Motifs counts overlapping pairs, also related ones
-        (`overlapping_only` and `count_related`).
+        Predicate 0 of two labels counts the ordered pairs of different objects that bear no
+        relation, plus 1. Motifs counts overlapping pairs, also related ones (`overlapping_only` and
+        `count_related`), plus 1.
 
         Args:
             graphs: the training graphs, all triples kept.
@@ -64,16 +70,14 @@ class FrequencyPrior:
     def predict(self, prediction: GraphPrediction) -> GraphPrediction:
         """The same detections with all ordered pairs and the prior's predicate scores.
 
-        The scores are the softmax over all P predicates without the first: `[N (N - 1), P - 1]`.
-
         Raises:
             InputError: a label that the prior does not know.
         """
         labels = prediction.labels
         _check_ids("labels", labels, len(self.log_prior))
         pairs = _ordered_pairs(len(labels), labels.device)
-        subjects, objects = labels[pairs].cpu().unbind(1)
-        scores = self.log_prior.softmax(2)[subjects, objects, 1:]
+        subjects, objects = labels[pairs].to(self.scores.device).unbind(1)
+        scores = self.scores[subjects, objects]
         return GraphPrediction(
             prediction.boxes, labels, prediction.scores, pairs, scores.to(labels.device)
         )

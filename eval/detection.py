@@ -51,6 +51,15 @@ class DetectionPrecision(torchmetrics.Metric):
         # Rows of all images and how many each image has, so that processes' states concatenate.
         for name in ("detected", "detected_counts", "true", "true_counts"):
             self.add_state(name, [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images; each list keeps an empty part, so that it has a type to gather."""
+        super().reset()
+        for name, width in (("detected", 6), ("true", 5)):
+            empty = torch.zeros(0, width, dtype=torch.float64, device=self.device)
+            getattr(self, name).append(empty)
+            getattr(self, f"{name}_counts").append(_counts([], self.device))
 
     def update(self, detections: Sequence[Detections], truths: Sequence[SceneGraph]) -> None:
         """Keep the detections of some images.
@@ -70,22 +79,18 @@ class DetectionPrecision(torchmetrics.Metric):
                 raise bad_input(f"detections {i}", "as many labels and scores as boxes", got)
             if not bool(boxes.isfinite().all() & scores.isfinite().all()):
                 raise bad_input(f"detections {i}", "finite boxes and scores", "nan or inf")
-        for boxes, labels, scores in detections:
-            self.detected.append(torch.cat([boxes, scores[:, None], labels[:, None]], 1).double())
-        self.true += [torch.cat([t.boxes, t.labels[:, None]], 1).double() for t in truths]
-        self.detected_counts.append(
-            _counts([len(boxes) for boxes, _, _ in detections], self.device)
-        )
-        self.true_counts.append(_counts([len(t) for t in truths], self.device))
+        detected = [_columns(boxes, scores, labels) for boxes, labels, scores in detections]
+        true = [_columns(t.boxes, t.labels) for t in truths]
+        for name, rows in (("detected", detected), ("true", true)):
+            if rows:
+                getattr(self, name).append(torch.cat(rows).to(self.device))
+                counts = _counts([len(r) for r in rows], self.device)
+                getattr(self, f"{name}_counts").append(counts)
 
     def compute(self) -> dict[str, Tensor]:
         """AP, AP50, AP75 and AR."""
-        true = _joined(self.true, torch.zeros(0, 5, dtype=torch.float64)).numpy()
-        detected = _joined(self.detected, torch.zeros(0, 6, dtype=torch.float64)).numpy()
-        none = torch.zeros(0, dtype=torch.int64)
-        true_counts, detected_counts = (
-            _joined(counts, none) for counts in (self.true_counts, self.detected_counts)
-        )
+        true, detected = _joined(self.true).numpy(), _joined(self.detected).numpy()
+        true_counts, detected_counts = _joined(self.true_counts), _joined(self.detected_counts)
         labels = np.unique(true[:, -1].astype(np.int64)).tolist()
         if not labels:
             names = ("AP", "AP50", "AP75", "AR")
@@ -112,14 +117,18 @@ class DetectionPrecision(torchmetrics.Metric):
         return {name: torch.tensor(float(v), dtype=torch.float64) for name, v in values.items()}
 
 
+def _columns(boxes: Tensor, *others: Tensor) -> Tensor:
+    """Boxes `[N, 4]` and vectors `[N]` as one float64 matrix."""
+    return torch.cat([boxes.double(), *(values[:, None].double() for values in others)], 1)
+
+
 def _counts(counts: list[int], device: torch.device) -> Tensor:
     return torch.tensor(counts, dtype=torch.int64, device=device)
 
 
-def _joined(state: list[Tensor] | Tensor, empty: Tensor) -> Tensor:
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
     """A list state, which is one tensor after synchronization, as one tensor on the CPU."""
-    parts = [state] if isinstance(state, Tensor) else state
-    return torch.cat([empty, *(part.cpu() for part in parts)])
+    return (state if isinstance(state, Tensor) else torch.cat(state)).cpu()
 
 
 def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:

@@ -131,16 +131,16 @@ def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) ->
     if len(widths) > 1:
         raise bad_input("predicate scores", "one number of predicates", sorted(widths))
     # A sum is finite only if all its terms are: one cheap pass over each matrix.
-    totals = torch.stack(
-        [
-            p.predicate_scores.sum(dtype=torch.float64) + p.scores.sum() + p.boxes.sum()
-            for p in predictions
-        ]
-    )
+    totals = torch.stack([_total(p.predicate_scores) for p in predictions])
+    totals += torch.stack([_total(p.scores) + _total(p.boxes) for p in predictions])
     sound = totals.isfinite() & torch.stack([_indices_sound(p) for p in predictions])
     if not bool(sound.all()):
         index = int((~sound).nonzero()[0])
         raise _fault(predictions[index], f"prediction {first + index}")
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).double()
 
 
 def _indices_sound(prediction: GraphPrediction) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 from autoenc_sg.eval import RecallConventions
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 
 def iou(a, b, one):
@@ -26,7 +25,7 @@ def overlap(pred, true, task, one):
     return min(iou(pred[0], true[0], one), iou(pred[1], true[1], one))
 
 
-def ranking(p: GraphPrediction, scores, c: RecallConventions, free: bool):
+def ranking(p, scores, c: RecallConventions, free: bool):
     """(subject, predicate, object) rows of the prediction, best first."""
     found = []
     for m, (s, o) in enumerate(p.pairs.tolist()):
@@ -38,7 +37,7 @@ def ranking(p: GraphPrediction, scores, c: RecallConventions, free: bool):
     return ordered[: c.ng_per_image_limit] if free else ordered
 
 
-def hits(p: GraphPrediction, t: SceneGraph, c: RecallConventions, free: bool, k: int):
+def hits(p, t, c: RecallConventions, free: bool, k: int):
     """For each true triple, whether one of the first k triplets is it."""
     labels, scores, boxes = p.labels.tolist(), p.scores.tolist(), p.boxes.tolist()
     true_labels, true_boxes = t.labels.tolist(), t.boxes.tolist()

@@ -83,7 +83,7 @@ def random_conventions(rng: random.Random, task: str) -> RecallConventions:
 @pytest.mark.parametrize("task", TASKS)
 def test_equals_the_nested_loops_on_random_graphs(task: str) -> None:
     seen = {(1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 3, 1)}
-    for seed in range(75):
+    for seed in range(125):
         predictions, truths, rng = random_batch(seed)
         c = random_conventions(rng, task)
         fast = TripletRecall(P, c, torch.tensor(sorted(seen)), per_predicate=True)
@@ -356,6 +356,11 @@ def test_bad_batches_and_truths_are_refused() -> None:
         TripletRecall(P).update([p], [graph(BOXES, [1, 2, 3], [[0, 4, 1]])])
     with pytest.raises(InputError, match="predictions: expected one or more"):
         rank_triplets([])
+    with pytest.raises(InputError, match="predictions: expected one for each of 2 graphs, got 1"):
+        match(rank_triplets([p]), [TRUTH, TRUTH], RecallConventions())
+    fewer = replace(p, predicate_scores=torch.zeros(1, 2))
+    with pytest.raises(InputError, match="predicate scores: expected one number of predicates"):
+        rank_triplets([p, fewer])
     with pytest.raises(InputError, match="num_predicates"):
         TripletRecall(1)
 
@@ -380,3 +385,11 @@ def test_bad_batches_and_truths_are_refused() -> None:
 def test_bad_conventions_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         RecallConventions(**options)
+
+
+def test_half_precision_scores_are_ranked() -> None:
+    pairs = (~torch.eye(40, dtype=torch.bool)).nonzero()
+    scores = torch.full((len(pairs), 60), 0.99, dtype=torch.float16)  # their sum is above 65,504
+    boxes, labels = torch.zeros(40, 4), torch.ones(40, dtype=torch.int64)
+    ranked = rank_triplets([GraphPrediction(boxes, labels, torch.ones(40), pairs, scores)], 5)
+    assert (ranked.constrained.codes > 0).all()
