@@ -1,4 +1,4 @@
-"""Which true object a region is, and which true relation a pair of regions has: training targets."""
+"""Training targets: which true object a region is, which true relation a pair of regions has."""
 
 from __future__ import annotations
 

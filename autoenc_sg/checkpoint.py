@@ -5,9 +5,11 @@ Written to a temporary name and renamed; read without executing anything from th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,11 +20,19 @@ from torch import Tensor, nn
 from autoenc_sg.atomic import replacing
 from autoenc_sg.config import RunConfig
 from autoenc_sg.config_files import config_from_dict, config_to_dict
-from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.errors import bad_input
 from autoenc_sg.vocabulary import Vocabulary
 
 FORMAT = "autoenc-sg checkpoint"
 VERSION = 1
+CONTENT = {
+    "config": dict,
+    "vocabulary": dict,
+    "model": dict,
+    "phase": str,
+    "step": int,
+    "training": dict,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +80,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = read_torch_file(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise bad_input(path, "a checkpoint of autoenc-sg", "a file of another kind")
-    if content["version"] > VERSION:
-        raise bad_input(path, f"version {VERSION} or older", content["version"])
+    version = content.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise bad_input(path, f"version {VERSION} or older", version)
+    for name, kind in CONTENT.items():
+        if not isinstance(content.get(name), kind):
+            got = type(content.get(name)).__name__
+            raise bad_input(f"{path}: {name}", kind.__name__, got)
+    if not all(isinstance(value, Tensor) for value in content["model"].values()):
+        raise bad_input(f"{path}: model", "tensors alone", "other values")
     return Checkpoint(
         config_from_dict(content["config"], str(path)),
         Vocabulary.from_dict(content["vocabulary"]),
@@ -93,8 +110,17 @@ def read_torch_file(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what pickle, zip and storage raise
-        reason = str(error).strip().split("\n")[0][:100]
-        raise bad_input(path, "a checkpoint of tensors and plain values", reason) from error
+        raise bad_input(path, "a checkpoint of tensors and plain values", _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, without torch's advice to load it unsafely."""
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    if code is not None:
+        return f"one that would run {code[1]} to be read"
+    if isinstance(error, UnpicklingError):
+        return "a file of another kind, or one that would run code to be read"
+    return "a truncated or damaged file"
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
@@ -156,8 +182,9 @@ def check_vocabulary(checkpoint: Checkpoint, vocabulary: Vocabulary, where: obje
             first = next(
                 (i for i, (a, b) in enumerate(zip(own, other)) if a != b), min(len(own), len(other))
             )
-            names = [entries[first] if first < len(entries) else "nothing" for entries in (own, other)]
-            raise InputError(
-                f"{where}: expected the data's vocabulary ({len(other) - 1} {kind}, number {first} "
-                f"is {names[1]!r}), got another ({len(own) - 1} {kind}, number {first} is {names[0]!r})"
+            got, wanted = (
+                f"{len(names) - 1} {kind}, number {first} is "
+                + (repr(names[first]) if first < len(names) else "none")
+                for names in (own, other)
             )
+            raise bad_input(where, f"the data's vocabulary ({wanted})", f"another ({got})")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import jsonargparse
 import yaml
@@ -25,23 +28,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         InputError: no such file, not YAML, an unknown key, or a value of the wrong type or range.
     """
-    text = _read(path)
+    where = f"config {path}"
+    values = _mapping(where, _read(path))
+    _check_names(where, overrides)
     parser = _parser()
     try:
-        parsed = parser.parse_args(list(overrides), namespace=parser.parse_string(text))
-    except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise _one_line(path, error) from error
-    return _build(parser, parsed)
+        parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(values))
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise _one_line(where, error) from error
+    return _build(where, parser, parsed)
 
 
 def config_from_dict(data: Mapping[str, Any], where: str = "config") -> RunConfig:
     """The inverse of `config_to_dict`; raises as `load_config`."""
+    _check_keys(where, data)
     parser = _parser()
     try:
         parsed = parser.parse_object(dict(data))
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise _one_line(where, error) from error
-    return _build(parser, parsed)
+    return _build(where, parser, parsed)
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
@@ -64,11 +70,69 @@ def packaged_configs() -> list[str]:
 def _read(path: str | Path) -> str:
     file = Path(path)
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise bad_input(f"config {path}", "a YAML file", error) from error
     if str(path) in packaged_configs():
         return (resources.files("autoenc_sg.configs") / f"{path}.yaml").read_text(encoding="utf-8")
     known = ", ".join(packaged_configs())
-    raise bad_input(f"config {path}", f"a YAML file or one of: {known}", "no such file")
+    got = "a folder" if file.is_dir() else "no such file"
+    raise bad_input(f"config {path}", f"a YAML file or one of: {known}", got)
+
+
+def _mapping(where: str, text: str) -> dict[str, Any]:
+    """The file's keys and values; an empty file is all defaults."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise bad_input(where, "YAML", error) from error
+    values = {} if values is None else values
+    _check_keys(where, values)
+    return dict(values)
+
+
+def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "") -> None:
+    """Every key is a field of `kind`, every section a mapping, nothing null that may not be."""
+    section = f"{where}: {prefix[:-1]}" if prefix else where
+    if not isinstance(values, Mapping):
+        raise bad_input(section, "a mapping of keys to values", repr(values))
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise _unknown(where, f"{prefix}{key}", [f"{prefix}{name}" for name in hints])
+        hint = hints[key]
+        if is_dataclass(hint):
+            _check_keys(where, value, hint, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif value is None and NoneType not in get_args(hint):
+            raise bad_input(f"{where}: {prefix}{key}", _type_name(hint), "null")
+
+
+def _check_names(where: str, overrides: Sequence[str]) -> None:
+    """Every override `--name` or `--name=value` is a known dotted name."""
+    known = _dotted_names(RunConfig)
+    for text in overrides:
+        name = text[2:].partition("=")[0]
+        if text.startswith("--") and name not in known:
+            raise _unknown(where, name, known)
+
+
+def _dotted_names(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, hint in get_type_hints(kind).items():
+        names.append(f"{prefix}{name}")
+        if is_dataclass(hint):
+            names += _dotted_names(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+    return names
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> InputError:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or known
+    return bad_input(f"{where}: {name}", f"a known key such as {', '.join(near)}", "an unknown one")
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _parser() -> jsonargparse.ArgumentParser:
@@ -77,16 +141,25 @@ def _parser() -> jsonargparse.ArgumentParser:
     return parser
 
 
-def _build(parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace) -> RunConfig:
-    values = parser.instantiate(parsed)
-    return RunConfig(**vars(values))
+def _build(
+    where: str, parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace
+) -> RunConfig:
+    _check_keys(where, parsed.as_dict())
+    try:
+        return RunConfig(**vars(parser.instantiate(parsed)))
+    except InputError as error:  # a value out of range: the classes know the key, not the file
+        raise InputError(f"{where}: {error}") from error
 
 
-def _one_line(where: object, error: Exception) -> InputError:
+def _one_line(where: str, error: Exception) -> InputError:
+    """The parser's `Parser key "k": Expected a <class 't'>. Got value: v`, in our words."""
     text = " ".join(str(error).split())
-    if text.startswith("unrecognized arguments"):
-        text = f"expected known keys, got {text}"
-    return InputError(f"config {where}: {text}")
+    said = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
+    if said is None:
+        return bad_input(where, "known keys and values", text)
+    key, kind, got = said.groups()
+    kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
+    return bad_input(f"{where}: {key}", kind, repr(got))
 
 
 def _plain(value: Any) -> Any:

@@ -1,19 +1,20 @@
-"""Batches for training as a function of (seed, step): what makes a resumed run equal an unbroken one."""
+"""Training batches as a function of (seed, step), so that a resumed run equals an unbroken one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from autoenc_sg.errors import bad_input
 from autoenc_sg.samples import Batch, GraphDataset, Sample, collate_samples
 
 SampleKey = tuple[int, int]  # epoch, index
 
 
 class BatchPlan(Sampler[list[SampleKey]]):
-    """The batches of steps `start`..`steps - 1`: an endless row of shuffled epochs, cut into batches.
+    """The batches of steps `start`..`steps - 1`, cut from an endless row of shuffled epochs.
 
     Args:
         size: samples in the data set.
@@ -22,6 +23,9 @@ class BatchPlan(Sampler[list[SampleKey]]):
         seed: the order of epoch `e` follows from (seed, e).
         start: first step.
         rank, world: this process takes every `world`-th sample of a batch, from `rank` on.
+
+    Raises:
+        InputError: there is no sample.
     """
 
     def __init__(
@@ -34,6 +38,8 @@ class BatchPlan(Sampler[list[SampleKey]]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        if size < 1:
+            raise bad_input("training images", "one or more", size)
         self.size, self.batch_size, self.steps, self.seed = size, batch_size, steps, seed
         self.start, self.rank, self.world = start, rank, world
         self._epoch, self._order = -1, torch.empty(0)
@@ -63,7 +69,7 @@ class _ByEpoch(Dataset[Sample]):
         return self.dataset.sample(index, epoch)
 
 
-def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> DataLoader[Batch]:
+def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Iterable[Batch]:
     """A loader over the plan; its own generator keeps the global random state untouched."""
     return DataLoader(
         _ByEpoch(dataset),

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from autoenc_sg.assignment import add_missed, match_regions, pair_predicates, region_labels
 from autoenc_sg.config import JointPhase, ReconstructionPhase
 from autoenc_sg.detector import Detections, Detector
+from autoenc_sg.detector.backbones import as_float
 from autoenc_sg.generator import box_loss, pixel_loss
 from autoenc_sg.images import resize_square
 from autoenc_sg.layers import first_per_group
@@ -30,11 +31,7 @@ from autoenc_sg.structures import SceneGraphBatch
 
 def target_images(images: Sequence[Tensor], size: int) -> Tensor:
     """The pictures the generator is to give: `[B, 3, size, size]` in [0, 1]."""
-    return torch.stack([resize_square(_as_float(image), size) for image in images])
-
-
-def _as_float(image: Tensor) -> Tensor:
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+    return torch.stack([resize_square(as_float(image), size) for image in images])
 
 
 class Parcel:
@@ -187,7 +184,7 @@ def graph_losses(
 
 
 def predicate_loss(logits: Tensor, predicates: Tensor, background_ratio: float) -> Tensor:
-    """Cross entropy over all related pairs and at most `ratio` times as many unrelated ones (>= 8).
+    """Cross entropy over all related pairs and `ratio` times as many unrelated ones, or 8 if more.
 
     Shapes: `logits [M, P], predicates [M] -> []`.
     """

@@ -1,8 +1,8 @@
 r"""The graph convolution network over objects and subgraphs (paper, section 3.2, eq. 3 and 4).
 
-Every candidate pair (i, j) has a subgraph k: the feature map `s_k` of its union box. Objects `o_i` are
-vectors. One round of message passing (as the spatial message passing of Factorizable Net, with means
-for attention):
+Every candidate pair (i, j) has a subgraph k: the feature map `s_k` of its union box. Objects `o_i`
+are vectors. One round of message passing (as the spatial message passing of Factorizable Net, with
+means for attention):
 
     o_i <- o_i + relu(W_so mean_{k: subject i} pool(s_k) + W_oo mean_{k: object i} pool(s_k))
     s_k <- s_k + relu(W_s o_i + W_o o_j)                        at each of the S x S cells
@@ -12,15 +12,15 @@ Then
     R_ij = softmax( f_rel([o_i (x) s_k ; o_j (x) s_k ; s_k]) )          (3)
     O_i  = softmax( f_node(o_i) )                                      (4)
 
-The paper says that `(x)` is "the graph convolution operation" and leaves it there. The form of (3) is
-Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the subgraph map
-with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
+The paper says that `(x)` is "the graph convolution operation" and leaves it there. The form of (3)
+is Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the subgraph
+map with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
 
     (o_i (x) s_k)_c(x, y) = relu( (A o_i)_c  (B s_k)_c(x, y) )
 
 one A for subjects and one for objects. Pooling `s_k` over the union box forgets where in it the two
-objects lie, so `s_k` also holds two maps of how much of each cell either box covers (the idea of Neural
-Motifs' box masks; ours are exact areas and differentiable in the boxes).
+objects lie, so `s_k` also holds two maps of how much of each cell either box covers (the idea of
+Neural Motifs' box masks; ours are exact areas and differentiable in the boxes).
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ class Reporter:
         self._last_line = -line_every
         self._stage, self._total, self._done, self._note = "", 1, 0, ""
         self._bar = _bar(self.console) if self.console.is_terminal else None
-        self._task = None if self._bar is None else self._bar.add_task("", total=1, note="", left="")
+        self._task = (
+            None if self._bar is None else self._bar.add_task("", total=1, note="", left="")
+        )
 
     @contextmanager
     def stage(self, name: str, total: int = 1) -> Iterator[Reporter]:
@@ -55,8 +57,9 @@ class Reporter:
             self.close()
             raise
         self.finished_share += self.shares.get(name, 0.0)
+        self._stage, self._done = "", 0
         self._stop_bar()
-        self.console.print(f"{name}: done in {duration(self.clock() - start)}", highlight=False)
+        self._print(f"{name}: done in {duration(self.clock() - start)}")
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count steps of the stage that are done."""
@@ -83,15 +86,23 @@ class Reporter:
         remaining = "…" if left is None else f"{duration(left)} left in all"
         if self._bar is not None and self._task is not None:
             self._bar.update(
-                self._task, description=self._stage, total=self._total, completed=self._done,
-                left=remaining, note=self._note,
+                self._task,
+                description=self._stage,
+                total=self._total,
+                completed=self._done,
+                left=remaining,
+                note=self._note,
             )
             return
         now = self.clock() - self.started
         if now - self._last_line >= self.line_every:
             self._last_line = now
             text = f"[{self.fraction:4.0%}] {self._stage} {self._done}/{self._total} {self._note}"
-            self.console.print(f"{text.rstrip()} · {remaining}", highlight=False, markup=False)
+            self._print(f"{text.rstrip()} · {remaining}")
+
+    def _print(self, text: str) -> None:
+        """One line as it is: a log file has no width."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _stop_bar(self) -> None:
         if self._bar is not None and self._bar.live.is_started:
@@ -99,18 +110,22 @@ class Reporter:
 
 
 def duration(seconds: float) -> str:
-    """`75 -> "1m15s"`."""
+    """`75 -> "1m15s"`, `7500 -> "2h05m"`."""
     whole = round(seconds)
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def _bar(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
         console=console,
         transient=True,
     )

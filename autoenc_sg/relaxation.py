@@ -111,8 +111,11 @@ class GraphLogits:
         return self.relatedness * (1 - self.predicate_logits.softmax(-1)[:, 0])
 
     def relax(self, mode: RelaxMode = "soft") -> RelaxedGraph:
-        """The differentiable graph: `soft` distributions, `straight_through` one-hot forward with
-        the soft backward, or `detached` soft values without gradient.
+        """The differentiable graph.
+
+        Args:
+            mode: `soft` distributions; `straight_through`, one-hot forward with the soft backward
+                (weights 1 above 1/2, else 0); or `detached`, soft values without gradient.
         """
         values = [
             _without_reserved(self.object_logits),

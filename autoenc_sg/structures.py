@@ -2,8 +2,8 @@
 
 Legend, here and in every docstring: `B` images, `N` objects of all images, `M` pairs or triples of
 all images, `C` object classes and `P` predicates (both with the reserved 0), `D` features, `H W`
-pixels. Boxes are `xyxy`; `SceneGraph` holds them in pixels of its image, the generator wants [0, 1].
-A batch of graphs is one disconnected graph with an image index: no padding.
+pixels. Boxes are `xyxy`; `SceneGraph` holds them in pixels of its image, the generator wants them
+in [0, 1]. A batch of graphs is one disconnected graph with an image index: no padding.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SceneGraph:
 
     Attributes:
         labels: `[N]` int64, object class ids >= 1.
-        boxes: `[N, 4]` float, xyxy in pixels of the image.
+        boxes: `[N, 4]` float, xyxy in pixels of the image, finite, x1 <= x2 and y1 <= y2.
         triples: `[M, 3]` int64, (subject, predicate, object): object rows and a predicate id >= 1.
         image_size: (height, width) in pixels.
         object_scores: `[N]` in [0, 1], or None.
@@ -73,7 +73,7 @@ class SceneGraph:
         appearance: `[N, A]` appearance codes, or None.
 
     Raises:
-        InputError: a shape, an index or a box is not as stated above.
+        InputError: a shape, a type, an index or a box is not as stated above.
     """
 
     labels: Tensor
@@ -86,7 +86,7 @@ class SceneGraph:
     appearance: Tensor | None = None
 
     def __post_init__(self) -> None:
-        n, m = len(self.labels), len(self.triples)
+        n, m = self.labels.shape[:1].numel(), self.triples.shape[:1].numel()
         _check_shape("labels", self.labels, (n,))
         _check_shape("boxes", self.boxes, (n, 4))
         _check_shape("triples", self.triples, (m, 3))
@@ -94,6 +94,9 @@ class SceneGraph:
         _check_shape("triple_scores", self.triple_scores, (m,))
         _check_shape("masks", self.masks, (n, None, None))
         _check_shape("appearance", self.appearance, (n, None))
+        _check_ids("labels", self.labels)
+        _check_ids("triples", self.triples)
+        _check_boxes(self.boxes)
         _check_range("labels", self.labels, 1, None)
         _check_range("triples' objects", self.triples[:, [0, 2]], 0, n - 1)
         _check_range("triples' predicates", self.triples[:, 1], 1, None)
@@ -116,7 +119,7 @@ class SceneGraph:
         return to_device(self, device)
 
     def select(self, objects: Tensor) -> SceneGraph:
-        """The subgraph of the given object rows `[n]`, in that order, with the triples among them."""
+        """The subgraph of the object rows `[n]`, in that order, with the triples among them."""
         position = self.labels.new_full((len(self),), -1)
         position[objects] = torch.arange(len(objects), device=position.device)
         ends = position[self.triples[:, [0, 2]]]
@@ -139,7 +142,8 @@ class SceneGraphBatch:
     """Graphs of B images as one disconnected graph; `collate` and `split` invert each other.
 
     Attributes:
-        labels, boxes, object_scores, triple_scores, masks, appearance: as in `SceneGraph`, concatenated.
+        labels, boxes, object_scores, triple_scores, masks, appearance: those of the `SceneGraph`s,
+            concatenated.
         triples: `[M, 3]`, object rows counted over the whole batch.
         image_index: `[N]` int64, the image of each object, ascending.
         image_sizes: (height, width) of each image; its length is B.
@@ -178,7 +182,13 @@ class SceneGraphBatch:
 
     @classmethod
     def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
-        """One batch of at least one graph; an optional field is kept if all graphs have it."""
+        """One batch of at least one graph; an optional field is kept if all graphs have it.
+
+        Raises:
+            InputError: there is no graph.
+        """
+        if not graphs:
+            raise bad_input("graphs of a batch", "one or more", "none")
         counts = torch.tensor([len(g) for g in graphs])
         starts = counts.cumsum(0) - counts
         shift = torch.tensor([1, 0, 1])
@@ -251,7 +261,12 @@ class Regions:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Ordered candidate pairs: `pairs [M, 2]` (subject row, object row), `relatedness [M]` in [0, 1]."""
+    """Ordered candidate pairs, images in order.
+
+    Attributes:
+        pairs: `[M, 2]` int64, (subject row, object row).
+        relatedness: `[M]` in [0, 1].
+    """
 
     pairs: Tensor
     relatedness: Tensor
@@ -303,6 +318,20 @@ def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...])
     if not same:
         wanted = [("any" if size is None else size) for size in shape]
         raise bad_input(name, f"shape {wanted}", list(value.shape))
+
+
+def _check_ids(name: str, value: Tensor) -> None:
+    if value.dtype != torch.int64:
+        raise bad_input(name, "int64", value.dtype)
+
+
+def _check_boxes(boxes: Tensor) -> None:
+    if not boxes.is_floating_point():
+        raise bad_input("boxes", "floating-point pixels", boxes.dtype)
+    ordered = (boxes[:, :2] <= boxes[:, 2:]).all(1) & boxes.isfinite().all(1)  # NaN compares false
+    if not bool(ordered.all()):
+        wrong = boxes[~ordered][0].tolist()
+        raise bad_input("boxes", "finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2", wrong)
 
 
 def _check_range(name: str, value: Tensor, low: int, high: int | None) -> None:

@@ -49,7 +49,15 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Iterable[str]]) -> Vocabulary:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: one of the two lists is missing, or is not of names.
+        """
+        for kind in ("objects", "predicates"):
+            names = data.get(kind)
+            if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+                raise bad_input(f"vocabulary {kind}", "a list of names", type(names).__name__)
         return cls(tuple(data["objects"]), tuple(data["predicates"]))
 
     @property
@@ -77,10 +85,17 @@ class Vocabulary:
 
 def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(dicts.get(key), Mapping):
-        raise bad_input("VG dicts", f"a mapping {key!r} of name to id", type(dicts.get(key)).__name__)
-    by_id = {int(index): str(name) for name, index in dicts[key].items() if int(index) != 0}
-    if sorted(by_id) != list(range(1, len(by_id) + 1)):
-        raise bad_input(f"VG dicts {key!r}", f"ids 1..{len(by_id)}", sorted(by_id)[:5])
+        raise bad_input(
+            "VG dicts", f"a mapping {key!r} of name to id", type(dicts.get(key)).__name__
+        )
+    try:
+        ids = [(int(index), str(name)) for name, index in dicts[key].items() if int(index) != 0]
+    except (TypeError, ValueError) as error:
+        raise bad_input(f"VG dicts {key!r}", "whole numbers as ids", error) from error
+    by_id = dict(ids)
+    if sorted(index for index, _ in ids) != list(range(1, len(ids) + 1)):
+        wanted = f"ids 1..{len(ids)}, each once"
+        raise bad_input(f"VG dicts {key!r}", wanted, sorted(index for index, _ in ids)[:5])
     return (BACKGROUND, *(by_id[i] for i in range(1, len(by_id) + 1)))
 
 
@@ -90,4 +105,6 @@ def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
         return 1 + known.index(name)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise InputError(f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}")
+    raise InputError(
+        f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}"
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torchvision
@@ -20,15 +22,21 @@ class Backbone(nn.Module):
     """A network with named output maps.
 
     Attributes:
-        names: keys of the output, finest first; regions are pooled from all but `pool`.
+        strides: pixels of the image per cell of each map, by the map's name, finest first; regions
+            are pooled from all but `pool`.
         out_channels: width of every map.
     """
 
-    def __init__(self, body: nn.Module, names: tuple[str, ...], out_channels: int) -> None:
+    def __init__(self, body: nn.Module, strides: dict[str, int], out_channels: int) -> None:
         super().__init__()
         self.body = body
-        self.names = names
+        self.strides = strides
         self.out_channels = out_channels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Keys of the output, finest first."""
+        return tuple(self.strides)
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """`[B, 3, H, W] -> {name: [B, out_channels, H / stride, W / stride]}`."""
@@ -36,31 +44,39 @@ class Backbone(nn.Module):
         return OrderedDict([(self.names[0], maps)]) if isinstance(maps, Tensor) else maps
 
 
-def build_backbone(name: str, channels: int, pretrained: bool) -> Backbone:
-    """`small`, `resnet18`, `resnet50` or `vgg16`; `pretrained` loads torchvision's ImageNet weights.
+def build_backbone(name: str, channels: int, pretrained: bool, download: bool = True) -> Backbone:
+    """`small`, `resnet18`, `resnet50` or `vgg16`.
+
+    Args:
+        name: which.
+        channels: width of the maps of `small` and of the pyramids.
+        pretrained: made for torchvision's ImageNet weights (a ResNet's batch norm is frozen then).
+        download: fetch these weights; off where a checkpoint's are loaded next.
 
     Raises:
         InputError: the weights cannot be downloaded, or `small` is asked to be pretrained.
     """
+    fetch = pretrained and download
     if name == "small":
         if pretrained:
             raise InputError("detector.pretrained: expected false for backbone small, got true")
-        return Backbone(SmallBody(channels), ("0",), channels)
-    if name == "vgg16":
-        network = _network(torchvision.models.vgg16, "IMAGENET1K_FEATURES", pretrained)
-        return Backbone(network.features[:-1], ("0",), 512)  # stride 16, as in the paper
+        return Backbone(SmallBody(channels), {"0": 8}, channels)
+    if name == "vgg16":  # V1: the FEATURES weights want other pixel values than ours
+        vgg = _network(torchvision.models.vgg16, fetch)
+        return Backbone(vgg.features[:-1], {"0": 16}, 512)  # stride 16, as in the paper
     make = {"resnet18": torchvision.models.resnet18, "resnet50": torchvision.models.resnet50}[name]
     norm = FrozenBatchNorm2d if pretrained else nn.BatchNorm2d
-    network = _network(lambda weights: make(weights=weights, norm_layer=norm), "IMAGENET1K_V1", pretrained)
-    widths = [network.inplanes // 8 * 2**i for i in range(4)]
+    resnet = _network(partial(make, norm_layer=norm), fetch)
+    widths = [resnet.inplanes // 8 * 2**i for i in range(4)]
     layers = {f"layer{i + 1}": str(i) for i in range(4)}
-    pyramid = BackboneWithFPN(network, layers, widths, channels, LastLevelMaxPool())
-    return Backbone(pyramid, ("0", "1", "2", "3", "pool"), channels)
+    pyramid = BackboneWithFPN(resnet, layers, widths, channels, LastLevelMaxPool())
+    return Backbone(pyramid, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}, channels)
 
 
-def _network(make: Callable[..., nn.Module], weights: str, pretrained: bool) -> nn.Module:
+def _network(make: Callable[..., Any], fetch: bool) -> Any:
+    weights = "IMAGENET1K_V1"
     try:
-        return make(weights=weights if pretrained else None)
+        return make(weights=weights if fetch else None)
     except OSError as error:  # no network: urllib's errors are OSErrors
         raise InputError(
             f"detector.pretrained: expected a network to download {weights}, got {error}; "
@@ -70,7 +86,9 @@ def _network(make: Callable[..., nn.Module], weights: str, pretrained: bool) -> 
 
 def _conv(d_in: int, d_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(d_in, d_out, 3, stride, 1, bias=False), nn.BatchNorm2d(d_out), nn.ReLU(inplace=True)
+        nn.Conv2d(d_in, d_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(d_out),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -94,7 +112,9 @@ class SmallBody(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.stem = nn.Sequential(_conv(3, half // 2, 2), _conv(half // 2, half, 2), _Residual(half))
+        self.stem = nn.Sequential(
+            _conv(3, half // 2, 2), _conv(half // 2, half, 2), _Residual(half)
+        )
         self.stages = nn.ModuleList(
             nn.Sequential(_conv(d_in, channels, 2), _Residual(channels))
             for d_in in (half, channels, channels)

@@ -76,15 +76,24 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
-        """Class logits and features of the boxes `[N, 4]`, pixels of the images passed in."""
+        """Class logits and features of the boxes `[N, 4]`, pixels of the images passed in.
+
+        `image_index [N]` ascends.
+        """
 
     @abstractmethod
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
-        """Subgraph features of the pairs' union boxes: `[M, 2] -> [M, D, S, S]`."""
+        """Subgraph features of the pairs' union boxes: `[M, 2] -> [M, D, S, S]`.
+
+        The pairs lie within images, images in order, as `Pairs` has them.
+        """
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
-        """The detector's training losses on images and their true boxes and labels."""
+        """The detector's training losses on images and their true boxes and labels.
+
+        Parts in evaluation mode (frozen ones) give none.
+        """
 
     @abstractmethod
     def frozen_modules(self) -> Iterator[nn.Module]:

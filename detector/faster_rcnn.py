@@ -18,7 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
+from torchvision.ops import MultiScaleRoIAlign, batched_nms
 
 from autoenc_sg.config import DetectorConfig
 from autoenc_sg.detector.backbones import Backbone, as_float, build_backbone
@@ -29,11 +29,20 @@ from autoenc_sg.structures import ImageSize, Regions, SceneGraphBatch, box_scale
 
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
+LOSSES = {  # torchvision's names to ours
+    "loss_objectness": "rpn_objectness",
+    "loss_rpn_box_reg": "rpn_box",
+    "loss_classifier": "roi_class",
+    "loss_box_reg": "roi_box",
+}
 
 
-def build_detector(config: DetectorConfig, num_classes: int) -> Detector:
-    """The detector that the configuration names, for C = `num_classes` with background."""
-    backbone = build_backbone(config.backbone, config.channels, config.pretrained)
+def build_detector(config: DetectorConfig, num_classes: int, download: bool = True) -> Detector:
+    """The detector that the configuration names, for C = `num_classes` with background.
+
+    `download` off leaves pretrained weights out: a checkpoint's are loaded next.
+    """
+    backbone = build_backbone(config.backbone, config.channels, config.pretrained, download)
     return FasterRCNN(config, backbone, num_classes)
 
 
@@ -113,10 +122,13 @@ class FasterRCNN(Detector):
         boxes: Tensor,
         image_index: Tensor,
     ) -> Tensor:
-        """RoIAlign of boxes in pixels of the images passed in: `[N, 4] -> [N, D_map, S, S]`."""
+        """RoIAlign of boxes in pixels of the images passed in: `[N, 4] -> [N, D_map, S, S]`.
+
+        The images of the boxes ascend: torchvision wants them in a list, one entry an image.
+        """
         scale = box_scale(network_sizes, image_index) / box_scale(image_sizes, image_index)
         counts = torch.bincount(image_index, minlength=len(image_sizes)).tolist()
-        per_image = list((boxes * scale).split(counts))
+        per_image = list((boxes * scale.to(boxes)).split(counts))
         named = OrderedDict(zip(self.backbone.names, maps))
         pooled: Tensor = self.roi_heads.box_roi_pool(named, per_image, list(network_sizes))
         return pooled
@@ -166,18 +178,21 @@ class FasterRCNN(Detector):
         )
 
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
-        """Classification and box losses of RPN and RoI head (torchvision's), summed elsewhere."""
-        targets = [{"boxes": g.boxes, "labels": g.labels} for g in truth.split()]
+        """Classification and box losses of RPN and RoI head (torchvision's), summed elsewhere.
+
+        A part in evaluation mode has none: a frozen RPN proposes, and the RoI head alone learns.
+        """
+        counts = torch.bincount(truth.image_index, minlength=len(truth)).tolist()
+        targets = [
+            {"boxes": boxes, "labels": labels}
+            for boxes, labels in zip(truth.boxes.split(counts), truth.labels.split(counts))
+        ]
         batch, targets = self.transform([as_float(image) for image in images], targets)
         maps = self.backbone(batch.tensors)
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
-        return {
-            "rpn_objectness": rpn_losses["loss_objectness"],
-            "rpn_box": rpn_losses["loss_rpn_box_reg"],
-            "roi_class": roi_losses["loss_classifier"],
-            "roi_box": roi_losses["loss_box_reg"],
-        }
+        computed = rpn_losses | roi_losses
+        return {ours: computed[theirs] for theirs, ours in LOSSES.items() if theirs in computed}
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """See `Detector.frozen_modules`."""
@@ -213,8 +228,7 @@ def _region_proposals(config: DetectorConfig, backbone: Backbone) -> RegionPropo
 
 
 def _roi_heads(config: DetectorConfig, backbone: Backbone, num_classes: int) -> RoIHeads:
-    names = [name for name in backbone.names if name != "pool"]
-    pool = MultiScaleRoIAlign(names, config.pooled_size, sampling_ratio=2)
+    pool = _roi_pool(config, backbone)
     head = TwoMLPHead(backbone.out_channels * config.pooled_size**2, config.feature_dim)
     predictor = FastRCNNPredictor(config.feature_dim, num_classes)
     return RoIHeads(
@@ -230,3 +244,17 @@ def _roi_heads(config: DetectorConfig, backbone: Backbone, num_classes: int) -> 
         config.nms_threshold,
         config.detections,
     )
+
+
+def _roi_pool(config: DetectorConfig, backbone: Backbone) -> MultiScaleRoIAlign:
+    """RoIAlign that knows the strides.
+
+    torchvision guesses them from the first images it meets and keeps the guess: a narrow first
+    image with much padding would spoil every later one. So it first meets one without padding.
+    """
+    names = [name for name in backbone.names if name != "pool"]
+    pool = MultiScaleRoIAlign(names, config.pooled_size, sampling_ratio=2)
+    side = max(backbone.strides.values())
+    maps = OrderedDict((n, torch.zeros(1, 1, *[side // backbone.strides[n]] * 2)) for n in names)
+    pool(maps, [torch.zeros(0, 4)], [(side, side)])
+    return pool

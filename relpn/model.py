@@ -1,9 +1,10 @@
 r"""The relation proposal network (paper, section 3.2 and eq. 2; after Graph R-CNN).
 
-    S_ij = sigmoid( <\Phi(o_i), \Psi(o_j)> + <\Phi_p(b_i), \Psi_p(b_j)> ),   i \ne j
+    S_ij = sigmoid( (<\Phi(o_i), \Psi(o_j)> + <\Phi_p(b_i), \Psi_p(b_j)>) / \sqrt{d} ),   i \ne j
 
-`\Phi` and `\Psi` are two MLPs of one architecture with their own parameters, over what is known of an
-object: its feature and its class distribution. As in graph-rcnn.pytorch a second product adds the
+`\Phi` and `\Psi` are two MLPs of one architecture with their own parameters, over what is known of
+an object: its feature and its class distribution. Their width is d; its root keeps a fresh network
+out of the sigmoid's flat ends (ours). As in graph-rcnn.pytorch a second product adds the
 positions: (x1/W, y1/H, x2/W, y2/H, area, aspect). The K best pairs of each image go on.
 """
 
@@ -43,7 +44,9 @@ class RelationProposalNetwork(nn.Module):
         subject_side = torch.cat(
             [self.subject_projection(objects), self.subject_position(position)], 1
         )
-        object_side = torch.cat([self.object_projection(objects), self.object_position(position)], 1)
+        object_side = torch.cat(
+            [self.object_projection(objects), self.object_position(position)], 1
+        )
         pairs = all_pairs(regions.image_index, regions.num_images)
         products = (subject_side[pairs[:, 0]] * object_side[pairs[:, 1]]).sum(1)
         return pairs, products / self.config.dim**0.5
@@ -53,7 +56,8 @@ class RelationProposalNetwork(nn.Module):
     ) -> Pairs:
         """The K best pairs of each image, after pair NMS if it is on; best first in each image.
 
-        Pairs marked in `required [M] bool` rank before all others: training passes true relations.
+        Pairs marked in `required [M] bool` rank before all others and are never suppressed:
+        training passes true relations.
         """
         rank = logits.detach()
         if required is not None:
@@ -61,21 +65,24 @@ class RelationProposalNetwork(nn.Module):
         pair_image = regions.image_index[pairs[:, 0]]
         rows = torch.arange(len(pairs), device=pairs.device)
         if self.config.pair_nms is not None:
-            rows = self._suppress(regions, pairs, rank, pair_image)
+            rows = self._suppress(regions, pairs, rank, required)
         best = rows[top_pairs(rank[rows], pair_image[rows], regions.num_images, self.config.top_k)]
         return Pairs(pairs[best], logits[best].sigmoid())
 
     def _suppress(
-        self, regions: Regions, pairs: Tensor, scores: Tensor, pair_image: Tensor
+        self, regions: Regions, pairs: Tensor, scores: Tensor, required: Tensor | None
     ) -> Tensor:
+        """Rows `[m]` of the pairs that pair NMS leaves in each image, and of the required ones."""
         assert self.config.pair_nms is not None
-        kept = []
+        pair_image = regions.image_index[pairs[:, 0]]
+        kept = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
         for image in range(regions.num_images):
             rows = (pair_image == image).nonzero()[:, 0]
-            kept.append(
-                rows[pair_nms(regions.boxes, pairs[rows], scores[rows], self.config.pair_nms)]
-            )
-        return torch.cat(kept)
+            best = pair_nms(regions.boxes, pairs[rows], scores[rows], self.config.pair_nms)
+            kept[rows[best]] = True
+        if required is not None:
+            kept |= required
+        return kept.nonzero()[:, 0]
 
 
 def positions(regions: Regions) -> Tensor:

@@ -42,8 +42,9 @@ def pair_nms(boxes: Tensor, pairs: Tensor, scores: Tensor, threshold: float) -> 
     Shapes: `boxes [N, 4], pairs [M, 2], scores [M] -> [m]`.
     """
     order = torch.sort(scores, descending=True, stable=True).indices
-    iou = box_iou(boxes, boxes)
-    subjects, objects = pairs[order].unbind(1)
+    own, local = pairs[order].unique(return_inverse=True)  # not the whole batch's objects
+    iou = box_iou(boxes[own], boxes[own])
+    subjects, objects = local.unbind(1)
     overlap = torch.minimum(iou[subjects][:, subjects], iou[objects][:, objects]) > threshold
     overlap = overlap.triu(1).cpu()
     alive = torch.ones(len(order), dtype=torch.bool)
