@@ -18,7 +18,8 @@ from autoenc_sg.scene_drawing import draw_scene
 from autoenc_sg.scene_plan import VOCABULARY
 from autoenc_sg.scenes import sample_scene
 from autoenc_sg.structures import SceneGraph
-from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN, write_annotations
+from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN
+from autoenc_sg.vg150_writing import write_annotations
 
 SETTINGS = "scenes.json"
 _VERSION = 1  # of the drawings: raised whenever the same settings draw other pictures

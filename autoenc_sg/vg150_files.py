@@ -14,12 +14,8 @@ by Neural Motifs and Scene-Graph-Benchmark. N images, B boxes and R relations of
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -28,7 +24,7 @@ from torch import Tensor
 
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.samples import read_json
-from autoenc_sg.structures import ImageSize, SceneGraph
+from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
 
 BOX_SCALE = 1024
@@ -39,7 +35,7 @@ _NAMES = (
     ("VG-SGG-with-attri.h5", "VG-SGG-dicts-with-attri.json"),
 )
 # Image files that were broken when VG150 was made: in image_data.json, but not in the h5.
-_BROKEN = frozenset({1592, 1722, 4616, 4617})
+BROKEN_IMAGES = frozenset({1592, 1722, 4616, 4617})
 _RANGES = ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel")
 _COLUMNS = {"labels": 1, "boxes_1024": 4, "predicates": 1, "relationships": 2}
 
@@ -96,80 +92,6 @@ def decode_boxes(stored: Tensor) -> Tensor:
     return torch.cat([low, low + stored[:, 2:]], 1).float()
 
 
-def encode_boxes(boxes: Tensor, image_size: ImageSize, long_side: int) -> Tensor:
-    """Pixel xyxy `[B, 4]` to stored int32 (xc, yc, w, h), as vg_to_roidb.py does.
-
-    `x = floor(s x1), w = ceil(s x2 - s x1) >= 2, xc = x + floor(w / 2)`, within the scaled image.
-    """
-    scale = long_side / max(image_size)
-    height, width = image_size
-    limit = torch.tensor([int(scale * width), int(scale * height)])
-    low = (boxes[:, :2] * scale).floor().clamp(min=0).minimum(limit - 2)
-    extent = ((boxes[:, 2:] - boxes[:, :2]) * scale).ceil().clamp(min=2).minimum(limit - low)
-    return torch.cat([low + (extent / 2).floor(), extent], 1).to(torch.int32)
-
-
-def write_annotations(
-    root: Path,
-    graphs: Sequence[SceneGraph],
-    image_ids: Sequence[int],
-    split: Sequence[int],
-    vocabulary: Vocabulary,
-) -> None:
-    """Write the three annotation files of N images into the existing folder `root`."""
-    counts = torch.tensor([len(g) for g in graphs])
-    rel_counts = torch.tensor([len(g.triples) for g in graphs])
-    first_box = counts.cumsum(0) - counts
-    triples = torch.cat(
-        [g.triples + s * torch.tensor([1, 0, 1]) for g, s in zip(graphs, first_box)]
-    )
-    labels = torch.cat([g.labels for g in graphs])
-    tables = {
-        "labels": labels[:, None],
-        "predicates": triples[:, 1:2],
-        "relationships": triples[:, [0, 2]].int(),
-        "split": torch.tensor(split).int(),
-        **_inclusive_ranges("box", counts),
-        **_inclusive_ranges("rel", rel_counts),
-    }
-    for side in (512, BOX_SCALE):
-        stored = [encode_boxes(g.boxes, g.image_size, side) for g in graphs]
-        tables[f"boxes_{side}"] = torch.cat(stored)
-    with h5py.File(root / _NAMES[0][0], "w") as file:
-        for name, table in tables.items():
-            file.create_dataset(name, data=table.numpy())
-    dicts = _vocabulary_dicts(vocabulary, labels, triples[:, 1])
-    (root / _NAMES[0][1]).write_text(json.dumps(dicts), encoding="utf-8")
-    sizes = [
-        {"image_id": int(i), "width": g.image_size[1], "height": g.image_size[0]}
-        for i, g in zip(image_ids, graphs)
-    ]
-    (root / "image_data.json").write_text(json.dumps(sizes), encoding="utf-8")
-
-
-def _inclusive_ranges(kind: str, counts: Tensor) -> dict[str, Tensor]:
-    last = counts.cumsum(0) - 1
-    first = last - counts + 1
-    none = counts == 0
-    return {
-        f"img_to_first_{kind}": first.masked_fill(none, -1).int(),
-        f"img_to_last_{kind}": last.masked_fill(none, -1).int(),
-    }
-
-
-def _vocabulary_dicts(vocabulary: Vocabulary, labels: Tensor, predicates: Tensor) -> dict[str, Any]:
-    dicts: dict[str, Any] = {}
-    for kind, count_key, names, ids in (
-        ("label", "object_count", vocabulary.objects, labels),
-        ("predicate", "predicate_count", vocabulary.predicates, predicates),
-    ):
-        counts = Counter(ids.tolist())
-        dicts[f"{kind}_to_idx"] = {name: i for i, name in enumerate(names) if i}
-        dicts[f"idx_to_{kind}"] = {str(i): name for i, name in enumerate(names) if i}
-        dicts[count_key] = {name: counts[i] for i, name in enumerate(names) if i}
-    return dicts
-
-
 def read_annotations(root: Path) -> VG150Annotations:
     """Read and check the three annotation files in `root`.
 
@@ -184,7 +106,7 @@ def read_annotations(root: Path) -> VG150Annotations:
     path = root / h5_name
     tables = _read_tables(path)
     vocabulary = _read_vocabulary(root / dicts_name)
-    ids_sizes = _read_image_data(root / "image_data.json", len(tables["split"]))
+    ids_sizes = _sizes_of(root / "image_data.json", len(tables["split"]))
     _check_ids(path, "labels", tables["labels"], 1, vocabulary.num_objects - 1)
     _check_ids(path, "predicates", tables["predicates"], 1, vocabulary.num_predicates - 1)
     _check_ids(path, "relationships", tables["relationships"], 0, len(tables["labels"]) - 1)
@@ -246,24 +168,37 @@ def _read_vocabulary(path: Path) -> Vocabulary:
         raise InputError(f"{path}: {error}") from None
 
 
-def _read_image_data(path: Path, count: int) -> Tensor:
-    """Id, height and width of each image: `[N, 3]`."""
+def read_image_data(path: Path) -> Tensor:
+    """Id, height and width of each image of image_data.json: `[N, 3]` int64.
+
+    Raises:
+        InputError: the file is missing or has another form, or a size is not positive.
+    """
     entries = read_json(path)
     if not isinstance(entries, list):
         raise bad_input(path, "a list of images", type(entries).__name__)
     try:
-        rows = [(int(e["image_id"]), int(e["height"]), int(e["width"])) for e in entries]
-    except (KeyError, TypeError, ValueError) as error:
+        rows = [
+            (int(e.get("image_id", e.get("id"))), int(e["height"]), int(e["width"]))
+            for e in entries
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         expected = "'image_id', 'height' and 'width' of each image"
         raise bad_input(path, expected, f"{type(error).__name__} {error}") from None
-    if len(rows) != count:
-        rows = [row for row in rows if row[0] not in _BROKEN]
-    if len(rows) != count:
-        raise bad_input(path, f"{count} images as in the h5", len(entries))
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
     if len(rows) and int(table[:, 1:].min()) < 1:
         at = rows[int(table[:, 1:].min(1).values.argmin())]
         raise bad_input(f"{path} image {at[0]}", "a height and width >= 1", f"{at[1]} x {at[2]}")
+    return table
+
+
+def _sizes_of(path: Path, count: int) -> Tensor:
+    """`read_image_data`, without the broken images if that makes it fit the h5."""
+    table = read_image_data(path)
+    if len(table) != count:
+        table = table[~torch.isin(table[:, 0], torch.tensor(sorted(BROKEN_IMAGES)))]
+    if len(table) != count:
+        raise bad_input(path, f"{count} images as in the h5", len(read_image_data(path)))
     return table
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from autoenc_sg.errors import InputError
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vg150 import VG150Dataset
-from autoenc_sg.vg150_files import write_annotations
+from autoenc_sg.vg150_writing import write_annotations
 from autoenc_sg.vocabulary import Vocabulary
 
 NAMES = Vocabulary.from_names(["cat", "mat"], ["on", "near", "left of", "right of"])
@@ -22,7 +22,7 @@ A, B, FAR = [0.0, 0, 16, 16], [8.0, 8, 32, 24], [48.0, 0, 64, 16]
 def graph(boxes: list[list[float]], triples: list[list[int]]) -> SceneGraph:
     return SceneGraph(
         torch.ones(len(boxes), dtype=torch.int64),
-        torch.tensor(boxes).reshape(-1, 4),
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(triples, dtype=torch.int64).reshape(-1, 3),
         SIZE,
     )

@@ -13,13 +13,8 @@ from torch.testing import assert_close
 
 from autoenc_sg.errors import InputError
 from autoenc_sg.structures import SceneGraph
-from autoenc_sg.vg150_files import (
-    decode_boxes,
-    encode_boxes,
-    find_image,
-    read_annotations,
-    write_annotations,
-)
+from autoenc_sg.vg150_files import decode_boxes, find_image, read_annotations
+from autoenc_sg.vg150_writing import encode_boxes, write_annotations
 from autoenc_sg.vocabulary import Vocabulary
 
 NAMES = Vocabulary.from_names(["cat", "dog", "mat"], ["on", "near"])
