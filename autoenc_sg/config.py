@@ -197,11 +197,17 @@ class GeneratorConfig:
         layout_noise_dim: channels of noise concatenated to the layout (sg2im: 32).
         input_noise: noise instead of zeros as the first refinement module's input (the paper).
         refinement_dims: widths of the refinement modules, coarse to fine.
-        normalization: `batch`, `instance` or `none`.
+        normalization: `batch`, `instance` or `none`; of feature maps, in discriminators too.
+        mlp_normalization: `batch` or `none`, between the linear layers of graph convolution and
+            box head.
         activation: see `layers.activation_layer`.
         discriminator_dims: widths of the patch discriminator's convolutions.
         discriminator_condition: what the discriminator sees beside the image: the `layout` or
-            `none`.
+            `none` (sg2im).
+        discriminator_classifier: its last layer scores patches; without (sg2im, which holds but
+            never calls it) the loss is averaged over the last convolution's channels.
+        object_discriminator_dims: widths of the object discriminator's convolutions.
+        object_size: side in pixels that it sees objects at.
     """
 
     image_size: int = 64
@@ -215,9 +221,13 @@ class GeneratorConfig:
     input_noise: bool = True
     refinement_dims: tuple[int, ...] = (1024, 512, 256, 128, 64)
     normalization: Literal["batch", "instance", "none"] = "batch"
+    mlp_normalization: Literal["batch", "none"] = "none"
     activation: str = "leakyrelu-0.2"
     discriminator_dims: tuple[int, ...] = (64, 128, 256)
     discriminator_condition: Literal["layout", "none"] = "layout"
+    discriminator_classifier: bool = True
+    object_discriminator_dims: tuple[int, ...] = (64, 128, 256)
+    object_size: int = 32
 
     def __post_init__(self) -> None:
         sizes = (32, 64, 128, 256)
@@ -228,9 +238,9 @@ class GeneratorConfig:
         )
         depth = len(self.refinement_dims)
         _check(
-            1 <= depth <= self.image_size.bit_length(),
+            1 <= depth < self.image_size.bit_length(),
             "generator.refinement_dims",
-            f"1..{self.image_size.bit_length()} modules for {self.image_size} px",
+            f"1..{self.image_size.bit_length() - 1} modules for {self.image_size} px",
             self.refinement_dims,
         )
 

@@ -1,15 +1,17 @@
-"""The decoder: scene graph to picture, its discriminator and the image losses.
+"""The decoder: scene graph to picture, its discriminators and the image losses.
 
 `model` is the way through; `graph_conv`, `image_node`, `heads`, `layout` and `refinement` are its
 stations, in that order.
 """
 
-from autoenc_sg.generator.discriminators import PatchDiscriminator
+from autoenc_sg.generator.discriminators import ObjectDiscriminator, PatchDiscriminator
 from autoenc_sg.generator.losses import (
     GanKind,
     box_loss,
+    class_loss,
     gan_discriminator_loss,
     gan_generator_loss,
+    mask_loss,
     pixel_loss,
 )
 from autoenc_sg.generator.model import Generated, Generator
@@ -20,9 +22,12 @@ __all__ = [
     "Generated",
     "Generator",
     "GeneratorNoise",
+    "ObjectDiscriminator",
     "PatchDiscriminator",
     "box_loss",
+    "class_loss",
     "gan_discriminator_loss",
     "gan_generator_loss",
+    "mask_loss",
     "pixel_loss",
 ]

@@ -1,50 +1,46 @@
-"""The patch discriminator: is each patch of this picture, with this layout, real?"""
+"""The two adversaries: is each patch of this picture real, and is each object in it?"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor, cat, nn
 
 from autoenc_sg.config import GeneratorConfig
 from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.crops import crop_objects
 from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
 from autoenc_sg.layers import activation_layer
 
 KERNEL, STRIDE = 4, 2
+OBJECT_DIM = 1024
 
 
 class PatchDiscriminator(nn.Module):
     """Convolutions 4x4 of stride 2 without padding, normalization and activation between them.
 
-    google/sg2im's `C4-64-2,C4-128-2,C4-256-2`. With the default `classify` an activation and its
-    classifier, a 1x1 convolution, follow. sg2im holds the classifier but never calls it: there the
-    loss is averaged over all channels of the last convolution, which `classify=False` gives.
+    google/sg2im's `C4-64-2,C4-128-2,C4-256-2`. With `discriminator_classifier` an activation and
+    its classifier, a 1x1 convolution, follow. sg2im holds the classifier but never calls it: there
+    the loss is averaged over all channels of the last convolution.
 
     Args:
-        config: widths, normalization, activation, and whether the layout is seen (paper, section
-            3.2: conditional; concatenated to the image's channels).
-        classify: see above.
+        config: widths, normalization, activation, whether the layout is seen (paper, section 3.2:
+            conditional; concatenated to the image's channels), and whether patches are classified.
 
     Raises:
         InputError: the image is too small for so many convolutions.
     """
 
-    def __init__(self, config: GeneratorConfig, classify: bool = True) -> None:
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        _check_patches(config)
+        _check_side("discriminator_dims", config.discriminator_dims, config.image_size)
         self.conditional = config.discriminator_condition == "layout"
-        self.classify = classify
+        self.classify = config.discriminator_classifier
         self.normalize = ImageNormalization()
         channels = 3 + (config.gconv_dim if self.conditional else 0)
-        layers: list[nn.Module] = []
-        for i, width in enumerate(config.discriminator_dims):
-            if i > 0:
-                layers += normalization_layers(config.normalization, channels)
-                layers.append(activation_layer(config.activation))
-            layers.append(nn.Conv2d(channels, width, KERNEL, STRIDE))
-            channels = width
-        self.cnn = nn.Sequential(*layers)
+        self.cnn = _halvings(channels, config.discriminator_dims, config)
         self.activation = activation_layer(config.activation)
-        self.classifier = nn.Conv2d(channels, 1, 1)
+        self.classifier = nn.Conv2d(config.discriminator_dims[-1], 1, 1)
 
     def forward(self, image: Tensor, layout: Tensor | None = None) -> Tensor:
         """Scores (logits) of patches: `[B, 1, h, w]`, or `[B, D, h, w]` without `classify`.
@@ -66,10 +62,67 @@ class PatchDiscriminator(nn.Module):
         return self.classifier(self.activation(scores)) if self.classify else scores
 
 
-def _check_patches(config: GeneratorConfig) -> None:
-    side = config.image_size
-    for _ in config.discriminator_dims:
+class ObjectDiscriminator(nn.Module):
+    """Objects cut out of the picture: is this one real, and of which class is it?
+
+    Convolutions as in `PatchDiscriminator` over the crops, their mean over all positions, a linear
+    layer to 1024 numbers `h`; then `w h + b` says whether the object is real, and a linear layer
+    gives class logits (the auxiliary classifier of Odena et al., 2017).
+
+    Source: Johnson et al. (CVPR 2018), section 3; google/sg2im `AcCropDiscriminator`, whose
+    parameter names are these with the prefix `discriminator.`.
+
+    Args:
+        config: `object_discriminator_dims`, `object_size`, normalization, activation.
+        num_objects: C, with the reserved 0, which is `__image__` here.
+
+    Raises:
+        InputError: the crops are too small for so many convolutions.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_objects: int) -> None:
+        super().__init__()
+        dims = config.object_discriminator_dims
+        _check_side("object_discriminator_dims", dims, config.object_size)
+        self.size = config.object_size
+        self.normalize = ImageNormalization()
+        convolutions = _halvings(3, dims, config)
+        self.cnn = nn.Sequential(convolutions, _PixelMean(), nn.Linear(dims[-1], OBJECT_DIM))
+        self.real_classifier = nn.Linear(OBJECT_DIM, 1)
+        self.obj_classifier = nn.Linear(OBJECT_DIM, num_objects)
+
+    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (logits) `[N, 1]` of being real, and class logits `[N, C]`.
+
+        Args:
+            images: `[B, 3, H, W]`, RGB in [0, 1].
+            boxes: `[N, 4]` xyxy, fractions of the image.
+            image_index: `[N]` ascending.
+        """
+        crops = crop_objects(self.normalize(images), boxes, image_index, self.size)
+        vectors = self.cnn(crops)
+        return self.real_classifier(vectors), self.obj_classifier(vectors)
+
+
+class _PixelMean(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+
+def _halvings(channels: int, dims: Sequence[int], config: GeneratorConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i, width in enumerate(dims):
+        if i > 0:
+            layers += normalization_layers(config.normalization, channels)
+            layers.append(activation_layer(config.activation))
+        layers.append(nn.Conv2d(channels, width, KERNEL, STRIDE))
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def _check_side(what: str, dims: Sequence[int], size: int) -> None:
+    side = size
+    for _ in dims:
         side = (side - KERNEL) // STRIDE + 1
-    if side < 1 or not config.discriminator_dims:
-        what = f"discriminator_dims at {config.image_size} px"
-        raise bad_input(what, "1 or more, at least one patch left", config.discriminator_dims)
+    if side < 1 or not dims:
+        raise bad_input(f"{what} at {size} px", "1 or more, at least one patch left", tuple(dims))

@@ -36,17 +36,25 @@ class GraphTripleConv(nn.Module):
         d_out: their width after the layer.
         hidden: H, the width of a message.
         pooling: `avg` or `sum` of the messages.
+        batch_norm: between the linears and the ReLUs.
 
     Shapes: objects `[N, d_in]`, predicates `[M, d_in]`, pairs `[M, 2]`, weights `[M]` ->
     objects `[N, d_out]`, predicates `[M, d_out]`.
     """
 
-    def __init__(self, d_in: int, d_out: int, hidden: int, pooling: Pooling = "avg") -> None:
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        hidden: int,
+        pooling: Pooling = "avg",
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.widths = [hidden, d_out, hidden]
         self.pooling = pooling
-        self.net1 = mlp([3 * d_in, hidden, 2 * hidden + d_out], final_activation=True)
-        self.net2 = mlp([hidden, hidden, d_out], final_activation=True)
+        self.net1 = mlp([3 * d_in, hidden, 2 * hidden + d_out], 0.0, True, batch_norm)
+        self.net2 = mlp([hidden, hidden, d_out], 0.0, True, batch_norm)
         for layer in (*self.net1, *self.net2):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight)
@@ -69,10 +77,17 @@ class GraphTripleConv(nn.Module):
 class GraphTripleConvNet(nn.Module):
     """A stack of `layers` graph convolutions of equal width; shapes as one layer's."""
 
-    def __init__(self, dim: int, hidden: int, layers: int, pooling: Pooling = "avg") -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        layers: int,
+        pooling: Pooling = "avg",
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.gconvs = nn.ModuleList(
-            GraphTripleConv(dim, dim, hidden, pooling) for _ in range(layers)
+            GraphTripleConv(dim, dim, hidden, pooling, batch_norm) for _ in range(layers)
         )
 
     def forward(

@@ -9,16 +9,16 @@ from autoenc_sg.errors import bad_input
 from autoenc_sg.layers import mlp
 
 
-def box_head(dim: int, hidden: int) -> nn.Sequential:
+def box_head(dim: int, hidden: int, batch_norm: bool = False) -> nn.Sequential:
     """`relu(W2 relu(W1 v + b1) + b2)`: `[N, dim] -> [N, 4]`, xyxy as fractions of the image.
 
     As in google/sg2im both linears are followed by ReLU: coordinates are >= 0, unbounded above, and
     x1 >= x0 is not enforced. b2 starts at the central box [1/4, 1/4, 3/4, 3/4] (ours), else about
     half of all coordinates start at exactly 0, where ReLU passes no gradient.
     """
-    head = mlp([dim, hidden, 4], final_activation=True)
-    last = head[2]
-    assert isinstance(last, nn.Linear)
+    head = mlp([dim, hidden, 4], 0.0, True, batch_norm)
+    last = head[-2]  # the linear, or the batch norm that undoes the linear's bias
+    assert isinstance(last, (nn.Linear, nn.BatchNorm1d))
     with torch.no_grad():
         last.bias.copy_(torch.tensor([0.25, 0.25, 0.75, 0.75]))
     return head

@@ -12,12 +12,16 @@ bilinear sampling with aligned corners and zeros outside, so an object fades lin
 - a box is parallel to the axes, so the warp is two small products, rows times mask times columns;
 - average pooling is linear and separable, so a coarser layout comes from pooled rows and columns.
 
+So a layout is kept as its factors (`Layout`); a convolution over it is one over the n masks
+(`refinement.layout_convolution`), and the D maps are made only where they are asked for.
+
 Source: design of this project; paper, section 3.2, "Image Generator", for what is computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -39,9 +43,61 @@ def build_layout(
 ) -> Tensor:
     """The layout of the module docstring at `size` x `size`: `[B, D, size, size]`.
 
-    Args and gradients as in `layout_pyramid`.
+    Args and gradients as in `factor_layout`.
     """
     return layout_pyramid(vectors, boxes, masks, image_index, num_images, size, [size])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A layout as its factors, objects in slots of their images, n the most an image has.
+
+    Attributes:
+        vectors: `[B, n, D]`, zeros in slots without an object.
+        rows, columns: `[B, n, P, S]`; `rows @ columns.mT` are the warped masks `[B, n, P, P]`.
+    """
+
+    vectors: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def masks(self, side: int) -> Tensor:
+        """How much of each object each pixel shows, average pooled: `[B, n, side, side]`."""
+        return _pool(self.rows, side) @ _pool(self.columns, side).mT
+
+    def maps(self, side: int) -> Tensor:
+        """The layout, average pooled from P to `side`, a divisor of it: `[B, D, side, side]`."""
+        factors = (self.vectors, self.rows, self.columns)
+        if self.vectors.shape[1] <= MAX_OBJECTS:
+            return _product(*factors, side)
+        chunks = list(zip(*(t.split(MAX_OBJECTS, 1) for t in factors)))
+        return _chunked_product(chunks, side)
+
+
+def factor_layout(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    image_index: Tensor,
+    num_images: int,
+    size: int,
+) -> Layout:
+    """The factors of the layout at `size` x `size`.
+
+    Differentiable in vectors, boxes and masks. A box of negative extent shows its mask mirrored, as
+    in sg2im; one of (almost) no extent covers nothing and gets no gradient, where sg2im gives NaN.
+
+    Args:
+        vectors: `[N, D]`.
+        boxes: `[N, 4]` xyxy as fractions of the image; they may reach outside.
+        masks: `[N, S, S]` over each box, or None for filled boxes.
+        image_index: `[N]` ascending.
+        num_images: B.
+        size: P, side of the full layout in pixels.
+    """
+    slots, width = object_slots(image_index, num_images)
+    rows, columns = _sampling(boxes, masks, size)
+    return Layout(*(in_slots(t, slots, num_images, width) for t in (vectors, rows, columns)))
 
 
 def layout_pyramid(
@@ -53,34 +109,16 @@ def layout_pyramid(
     size: int,
     levels: Sequence[int],
 ) -> list[Tensor]:
-    """The layout at `size` x `size`, average pooled to each of `levels`, without making it first.
+    """The layout at `size` x `size`, average pooled to each of `levels`: `[B, D, side, side]` each.
 
-    Differentiable in vectors, boxes and masks. A box of negative extent shows its mask mirrored, as
-    in sg2im; one of (almost) no extent covers nothing and gets no gradient, where sg2im gives NaN.
-
-    Args:
-        vectors: `[N, D]`.
-        boxes: `[N, 4]` xyxy as fractions of the image; they may reach outside.
-        masks: `[N, S, S]` over each box, or None for filled boxes.
-        image_index: `[N]` ascending.
-        num_images: B.
-        size: side of the full layout in pixels.
-        levels: sides wanted; divisors of `size`.
-
-    Returns:
-        One `[B, D, side, side]` per level.
+    Args and gradients as in `factor_layout`; levels are divisors of `size`.
     """
-    slots, width = _slots(image_index, num_images)
-    rows, columns = _sampling(boxes, masks, size)
-    v, r, c = (_spread(t, slots, num_images, width) for t in (vectors, rows, columns))
-    if width <= MAX_OBJECTS:
-        return [_product(v, r, c, side) for side in levels]
-    chunks = list(zip(*(t.split(MAX_OBJECTS, 1) for t in (v, r, c))))
-    return [_chunked_product(chunks, side) for side in levels]
+    layout = factor_layout(vectors, boxes, masks, image_index, num_images, size)
+    return [layout.maps(side) for side in levels]
 
 
 def warp_masks(boxes: Tensor, masks: Tensor | None, size: int) -> Tensor:
-    """How much of each object each pixel shows: `[N, size, size]`; args as in `layout_pyramid`."""
+    """How much of each object each pixel shows: `[N, size, size]`; args as in `factor_layout`."""
     rows, columns = _sampling(boxes, masks, size)
     return torch.bmm(rows, columns.mT)
 
@@ -107,7 +145,7 @@ def _axis_weights(start: Tensor, stop: Tensor, pixels: int, samples: int) -> Ten
     return weights * covered[:, None, None]
 
 
-def _slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
+def object_slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
     """Where each object goes in `[B, width]` (flat), and the most objects an image has."""
     counts = torch.bincount(image_index, minlength=num_images)
     first = counts.cumsum(0) - counts
@@ -117,7 +155,7 @@ def _slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
     return slots, width
 
 
-def _spread(values: Tensor, slots: Tensor, num_images: int, width: int) -> Tensor:
+def in_slots(values: Tensor, slots: Tensor, num_images: int, width: int) -> Tensor:
     """`[N, ...]` to `[B, width, ...]`, zeros where an image has fewer objects."""
     flat = values.new_zeros(num_images * width, *values.shape[1:])
     return flat.index_copy(0, slots, values).reshape(num_images, width, *values.shape[1:])
@@ -131,7 +169,7 @@ def _pool(weights: Tensor, pixels: int) -> Tensor:
 
 def _product(vectors: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
     """`[B, n, D]`, `[B, n, P, S]`, `[B, n, P, S]` to the layout `[B, D, side, side]`."""
-    warped = _pool(rows, side) @ _pool(columns, side).mT
+    warped = Layout(vectors, rows, columns).masks(side)
     maps = torch.bmm(vectors.mT, warped.flatten(2).to(vectors))
     return maps.reshape(*maps.shape[:2], side, side)
 

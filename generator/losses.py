@@ -20,8 +20,11 @@ from torch.nn import functional as F
 
 from autoenc_sg.errors import bad_input
 from autoenc_sg.generator.image_node import WHOLE_IMAGE
+from autoenc_sg.generator.normalization import IMAGENET_STD
 
 GanKind = Literal["gan", "lsgan", "wgan"]
+BoxKind = Literal["squared", "l1"]
+PixelSpace = Literal["rgb", "normalized"]
 
 
 def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:
@@ -51,16 +54,64 @@ def gan_discriminator_loss(real: Tensor, fake: Tensor, kind: GanKind = "gan") ->
     return _towards(real, 1.0, kind) + _towards(fake, 0.0, kind)
 
 
-def pixel_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference (eq. 6) of two `[B, 3, H, W]` images in RGB [0, 1]."""
-    return F.l1_loss(image, target)
+def pixel_loss(image: Tensor, target: Tensor, space: PixelSpace = "rgb") -> Tensor:
+    """Mean absolute difference (eq. 6) of two `[B, 3, H, W]` images in RGB [0, 1].
+
+    Args:
+        image: generated.
+        target: true.
+        space: `rgb`, or `normalized` as sg2im measures it: each channel divided by ImageNet's
+            deviation, which makes the loss about 4.4 times larger.
+
+    Raises:
+        InputError: another space.
+    """
+    if space == "rgb":
+        return F.l1_loss(image, target)
+    if space != "normalized":
+        raise bad_input("pixel space", "rgb or normalized", repr(space))
+    std = image.new_tensor(IMAGENET_STD)[:, None, None]
+    return ((image - target) / std).abs().mean()
+
+
+def mask_loss(
+    masks: Tensor, target: Tensor, image_masks: Tensor | None = None, eps: float = 1e-7
+) -> Tensor:
+    """Mean binary cross entropy of predicted masks; 0 where there is none.
+
+    Args:
+        masks: `[N, S, S]`, predicted, in [0, 1].
+        target: `[N, S, S]`, true, in [0, 1].
+        image_masks: `[B, S, S]`, those predicted for the `__image__` nodes, which should be ones;
+            sg2im's loss has them.
+        eps: the masks are kept this far from 0 and 1.
+
+    Raises:
+        InputError: the true masks have another size.
+    """
+    if masks.shape != target.shape:
+        raise bad_input("true masks", f"shape {list(masks.shape)}", list(target.shape))
+    if image_masks is not None:
+        masks = torch.cat([masks, image_masks])
+        target = torch.cat([target.to(image_masks), torch.ones_like(image_masks)])
+    if len(masks) == 0:
+        return masks.sum()
+    return F.binary_cross_entropy(masks.float().clamp(eps, 1 - eps), target.float())
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The auxiliary classifier's mean cross entropy; 0 where there is no object.
+
+    Shapes: `[N, C], [N] -> []`.
+    """
+    return F.cross_entropy(logits, labels) if len(labels) else logits.sum() * 0
 
 
 def box_loss(
     boxes: Tensor,
     target: Tensor,
     image_boxes: Tensor | None = None,
-    kind: Literal["squared", "l1"] = "squared",
+    kind: BoxKind = "squared",
 ) -> Tensor:
     """Mean error of predicted box coordinates; 0 where there is no box.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from autoenc_sg.errors import bad_input
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head
 from autoenc_sg.generator.image_node import add_image_nodes
-from autoenc_sg.generator.layout import layout_pyramid
+from autoenc_sg.generator.layout import Layout, factor_layout
 from autoenc_sg.generator.noise import GeneratorNoise
 from autoenc_sg.generator.normalization import ImageNormalization
 from autoenc_sg.generator.refinement import RefinementNetwork
@@ -37,7 +38,8 @@ class Generated:
         boxes: `[N, 4]`, predicted, xyxy as fractions of the image; see `heads.box_head`.
         image_boxes: `[B, 4]`, predicted for the `__image__` nodes, should be [0, 0, 1, 1].
         masks: `[N, S, S]`, predicted, in [0, 1], or None without a mask head.
-        layout: `[B, D, H, W]`, without noise; what the discriminator is conditioned on.
+        image_masks: `[B, S, S]`, likewise for the `__image__` nodes, should be ones.
+        factors: the layout without noise.
         vectors: `[N, D]` object vectors after the graph convolutions.
     """
 
@@ -45,8 +47,14 @@ class Generated:
     boxes: Tensor
     image_boxes: Tensor
     masks: Tensor | None
-    layout: Tensor
+    image_masks: Tensor | None
+    factors: Layout
     vectors: Tensor
+
+    @cached_property
+    def layout(self) -> Tensor:
+        """`[B, D, H, W]`, what the discriminator is conditioned on; made when asked for."""
+        return self.factors.maps(self.image.shape[-1])
 
 
 class Generator(nn.Module):
@@ -62,18 +70,20 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         embedding, dim, hidden = config.embedding_dim, config.gconv_dim, config.gconv_hidden_dim
+        batch_norm = config.mlp_normalization == "batch"
         self.obj_embeddings = nn.Embedding(num_objects + 1, embedding)  # sg2im's has a spare row
         self.pred_embeddings = nn.Embedding(num_predicates, embedding)
         self.gconv = _first_layer(config)
         self.gconv_net: GraphTripleConvNet | None = None
         if config.gconv_layers > 1:
             self.gconv_net = GraphTripleConvNet(
-                dim, hidden, config.gconv_layers - 1, config.gconv_pooling
+                dim, hidden, config.gconv_layers - 1, config.gconv_pooling, batch_norm
             )
-        self.box_net = box_head(dim, hidden)
+        self.box_net = box_head(dim, hidden, batch_norm)
         self.mask_net = MaskHead(dim, config.mask_size) if config.mask_size else None
         self.refinement_net = RefinementNetwork(
-            dim + config.layout_noise_dim,
+            dim,
+            config.layout_noise_dim,
             config.refinement_dims,
             config.image_size,
             config.normalization,
@@ -103,20 +113,26 @@ class Generator(nn.Module):
         vectors = self.object_vectors(full.graph)
         boxes = self.box_net(vectors)
         masks = None if self.mask_net is None else self.mask_net(vectors)
-        layouts = layout_pyramid(
+        layout = factor_layout(
             vectors * full.graph.object_weights[:, None],
             boxes if use_predicted_boxes else full.graph.boxes,
             masks if full.graph.masks is None else full.graph.masks,
             full.graph.image_index,
             graph.num_images,
             self.config.image_size,
-            self.refinement_net.levels,
         )
-        image = self._refine(layouts, noise or GeneratorNoise())
-        rows = full.object_rows
-        drawn_masks = None if masks is None else masks[rows]
-        own_boxes = boxes[full.image_rows]
-        return Generated(image, boxes[rows], own_boxes, drawn_masks, layouts[-1], vectors[rows])
+        noise = noise or GeneratorNoise()
+        image = self.normalization.inverse(self.refinement_net(layout, noise.layout, noise.input))
+        rows, own = full.object_rows, full.image_rows
+        return Generated(
+            image,
+            boxes[rows],
+            boxes[own],
+            None if masks is None else masks[rows],
+            None if masks is None else masks[own],
+            layout,
+            vectors[rows],
+        )
 
     def object_vectors(self, graph: RelaxedGraph) -> Tensor:
         """Vectors `[N, D]` of a graph that has its `__image__` nodes."""
@@ -150,19 +166,6 @@ class Generator(nn.Module):
         parts = [self.noise(1, torch.Generator().manual_seed(seed)) for seed in seeds]
         return GeneratorNoise.cat(parts)
 
-    def _refine(self, layouts: list[Tensor], noise: GeneratorNoise) -> Tensor:
-        if self.config.layout_noise_dim:
-            layouts = [torch.cat([x, self._layout_noise(x, noise.layout)], 1) for x in layouts]
-        raw = self.refinement_net(layouts, noise.input)
-        return self.normalization.inverse(raw)
-
-    def _layout_noise(self, layout: Tensor, noise: Tensor | None) -> Tensor:
-        """The noise at the layout's level: `[B, L, side, side]`."""
-        side = layout.shape[-1]
-        if noise is None:
-            return layout.new_zeros(len(layout), self.config.layout_noise_dim, side, side)
-        return nn.functional.avg_pool2d(noise, noise.shape[-1] // side)
-
     def _check(self, graph: RelaxedGraph) -> None:
         if graph.num_images < 1:
             raise bad_input("graphs to draw", "one or more", graph.num_images)
@@ -178,5 +181,9 @@ def _first_layer(config: GeneratorConfig) -> GraphTripleConv | nn.Linear:
     if config.gconv_layers == 0:
         return nn.Linear(config.embedding_dim, config.gconv_dim)
     return GraphTripleConv(
-        config.embedding_dim, config.gconv_dim, config.gconv_hidden_dim, config.gconv_pooling
+        config.embedding_dim,
+        config.gconv_dim,
+        config.gconv_hidden_dim,
+        config.gconv_pooling,
+        config.mlp_normalization == "batch",
     )

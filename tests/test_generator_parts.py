@@ -1,6 +1,7 @@
 """Heads, refinement, discriminator and losses."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,15 +11,24 @@ from torch.nn import functional as F
 from autoenc_sg.config import GeneratorConfig
 from autoenc_sg.errors import InputError
 from autoenc_sg.generator import (
+    ObjectDiscriminator,
     PatchDiscriminator,
     box_loss,
+    class_loss,
     gan_discriminator_loss,
     gan_generator_loss,
+    mask_loss,
     pixel_loss,
 )
+from autoenc_sg.generator.crops import crop_objects
 from autoenc_sg.generator.heads import MaskHead, box_head
+from autoenc_sg.generator.layout import Layout, factor_layout
 from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
-from autoenc_sg.generator.refinement import RefinementNetwork
+from autoenc_sg.generator.refinement import (
+    RefinementNetwork,
+    enlarged_convolution,
+    layout_convolution,
+)
 
 
 def test_box_head_starts_alive_and_never_negative() -> None:
@@ -56,30 +66,77 @@ def test_mask_size_must_be_a_power_of_two() -> None:
         MaskHead(8, 12)
 
 
-def test_refinement_equals_the_plain_recursion() -> None:
+def _some_layout(images: int, objects: int, dim: int, size: int) -> Layout:
+    """Objects 0, 1, 2 … of each image in boxes and masks of their own."""
+    rng = torch.Generator().manual_seed(images * 100 + objects)
+    count = images * objects
+    corner = torch.rand(count, 2, generator=rng) * 0.6
+    return factor_layout(
+        torch.randn(count, dim, generator=rng),
+        torch.cat([corner, corner + 0.3], 1),
+        torch.rand(count, 4, 4, generator=rng),
+        torch.arange(images).repeat_interleave(objects),
+        images,
+        size,
+    )
+
+
+@pytest.mark.parametrize("objects", [0, 1, 3, 9])
+def test_refinement_equals_the_plain_recursion(objects: int) -> None:
     torch.manual_seed(0)
-    net = RefinementNetwork(3, (8, 6), 32, "batch", "leakyrelu-0.2").eval()
-    layout, noise = torch.randn(2, 3, 32, 32), torch.randn(2, 1, 8, 8)
-    features = noise
+    net = RefinementNetwork(9, 2, (8, 6), 32, "batch", "leakyrelu-0.2").eval()
+    layout, noise = _some_layout(2, objects, 9, 32), torch.randn(2, 2, 32, 32)
+    start = torch.randn(2, 1, 8, 8)
+    features, plain = start, torch.cat([layout.maps(32), noise], 1)
     for module, side in zip(net.refinement_modules, (16, 32)):
         features = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        pooled = F.adaptive_avg_pool2d(layout, side)
+        pooled = F.adaptive_avg_pool2d(plain, side)
         features = module.net(torch.cat([pooled, features], 1))
     wanted = net.output_conv(features)
     assert net.levels == [16, 32]
-    got = net([F.avg_pool2d(layout, 2), layout], noise)
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(net(layout, noise, start), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("objects", [1, 3, 9])  # few: over masks; many: over maps
+def test_layout_convolution_equals_the_plain_one_with_gradients(objects: int) -> None:
+    layout, weight = _some_layout(2, objects, 9, 16), torch.randn(5, 9, 3, 3, requires_grad=True)
+    leaf = layout.vectors.detach().requires_grad_()
+    layout = replace(layout, vectors=leaf)
+    results = [
+        layout_convolution(layout, weight, 8),
+        F.conv2d(layout.maps(8), weight, padding=1),
+    ]
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
+    upstream = torch.randn_like(results[0])
+    got, wanted = (torch.autograd.grad(r, (weight, leaf), upstream) for r in results)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 2, 8, 11])
+def test_enlarged_convolution_equals_the_plain_one_with_gradients(side: int) -> None:
+    torch.manual_seed(side)
+    features = torch.randn(2, 3, side, side, requires_grad=True)
+    weight = torch.randn(5, 3, 3, 3, requires_grad=True)
+    plain = F.conv2d(F.interpolate(features, scale_factor=2.0), weight, padding=1)
+    result = enlarged_convolution(features, weight)
+    torch.testing.assert_close(result, plain, atol=1e-5, rtol=1e-4)
+    upstream = torch.randn_like(plain)
+    got, wanted = (torch.autograd.grad(r, (features, weight), upstream) for r in (result, plain))
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_refinement_without_noise_starts_from_zeros() -> None:
-    net = RefinementNetwork(3, (8,), 32, "none", "relu")
-    layout = [torch.randn(1, 3, 32, 32)]
-    torch.testing.assert_close(net(layout), net(layout, torch.zeros(1, 1, 16, 16)))
+    net = RefinementNetwork(3, 2, (8,), 32, "none", "relu")
+    layout = _some_layout(1, 2, 3, 32)
+    zeros = net(layout, torch.zeros(1, 2, 32, 32), torch.zeros(1, 1, 16, 16))
+    torch.testing.assert_close(net(layout), zeros)
 
 
 def test_too_many_refinement_modules() -> None:
     with pytest.raises(InputError, match=r"refinement modules at 32 px: expected 1\.\.5, got 6"):
-        RefinementNetwork(3, (4,) * 6, 32, "batch", "relu")
+        RefinementNetwork(3, 0, (4,) * 6, 32, "batch", "relu")
+    with pytest.raises(InputError, match=r"expected 1\.\.5 modules for 32 px"):
+        GeneratorConfig(image_size=32, refinement_dims=(4,) * 6)
 
 
 def test_normalizations_by_name() -> None:
@@ -99,12 +156,15 @@ def test_image_normalization_and_its_inverse() -> None:
     assert norm.state_dict() == {}
 
 
-def _config(condition: Literal["layout", "none"], size: int = 64) -> GeneratorConfig:
+def _config(
+    condition: Literal["layout", "none"], size: int = 64, classifier: bool = True
+) -> GeneratorConfig:
     return GeneratorConfig(
         image_size=size,
         gconv_dim=5,
         discriminator_dims=(8, 12, 16),
         discriminator_condition=condition,
+        discriminator_classifier=classifier,
         refinement_dims=(8, 8),
     )
 
@@ -112,9 +172,9 @@ def _config(condition: Literal["layout", "none"], size: int = 64) -> GeneratorCo
 @pytest.mark.parametrize(("size", "side"), [(32, 2), (64, 6), (128, 14)])
 def test_discriminator_patches(size: int, side: int) -> None:
     image = torch.rand(2, 3, size, size)
-    config = _config("none", size)
-    assert PatchDiscriminator(config)(image).shape == (2, 1, side, side)
-    assert PatchDiscriminator(config, classify=False)(image).shape == (2, 16, side, side)
+    assert PatchDiscriminator(_config("none", size))(image).shape == (2, 1, side, side)
+    maps = PatchDiscriminator(_config("none", size, classifier=False))(image)
+    assert maps.shape == (2, 16, side, side)
 
 
 def test_discriminator_has_sg2im_s_names_and_size() -> None:
@@ -149,6 +209,95 @@ def test_discriminator_too_deep_for_the_image() -> None:
     assert PatchDiscriminator(GeneratorConfig(image_size=64, discriminator_dims=(8,) * 4))
     with pytest.raises(InputError, match="discriminator_dims at 32 px"):
         PatchDiscriminator(config)
+
+
+def test_object_discriminator_has_sg2im_s_names_and_size() -> None:
+    with torch.device("meta"):
+        net = ObjectDiscriminator(GeneratorConfig(), 179)
+    shapes = {name: tuple(value.shape) for name, value in net.named_parameters()}
+    assert shapes["cnn.0.0.weight"] == (64, 3, 4, 4)
+    assert shapes["cnn.0.1.weight"] == (64,)
+    assert shapes["cnn.0.6.weight"] == (256, 128, 4, 4)
+    assert shapes["cnn.2.weight"] == (1024, 256)
+    assert shapes["real_classifier.weight"] == (1, 1024)
+    assert shapes["obj_classifier.weight"] == (179, 1024)
+    assert sum(p.numel() for p in net.parameters()) == 1_106_932
+
+
+def test_object_discriminator_judges_each_object_with_gradient() -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(object_discriminator_dims=(4, 6), object_size=16)
+    net = ObjectDiscriminator(config, 5).eval()
+    image = torch.rand(3, 3, 32, 32, requires_grad=True)
+    boxes = torch.tensor([[0.0, 0, 1, 1], [0.1, 0.2, 0.5, 0.6], [0.5, 0.5, 1.2, 0.9]])
+    index = torch.tensor([0, 2, 2])
+    real, classes = net(image, boxes, index)
+    assert (real.shape, classes.shape) == ((3, 1), (3, 5))
+    alone = net(image[2:], boxes[1:2], torch.zeros(1, dtype=torch.int64))
+    torch.testing.assert_close(alone, (real[1:2], classes[1:2]), atol=1e-5, rtol=1e-4)
+    (real.sum() + class_loss(classes, torch.tensor([0, 3, 4]))).backward()
+    assert image.grad is not None
+    assert image.grad[0].abs().sum() > 0
+    assert image.grad[1].abs().sum() == 0  # no object in it
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+    none = net(image, boxes[:0], index[:0])
+    assert (none[0].shape, none[1].shape) == ((0, 1), (0, 5))
+    (none[0].sum() + class_loss(none[1], index[:0])).backward()
+    with pytest.raises(InputError, match="object_discriminator_dims at 8 px"):
+        ObjectDiscriminator(replace(config, object_size=8, object_discriminator_dims=(4,) * 3), 5)
+
+
+def test_crops_by_hand() -> None:
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)  # rows of 0 1 2 3, 4 5 6 7, …
+    whole = crop_objects(image, torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), 4)
+    torch.testing.assert_close(whole, image)
+    middle = torch.tensor([[1 / 3, 0.0, 2 / 3, 1 / 6]])  # columns 1 to 2, rows 0 to 1/2
+    crop = crop_objects(image, middle, torch.tensor([0]), 2)
+    torch.testing.assert_close(crop[0, 0], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_crops_equal_grid_sampling(size: int) -> None:
+    torch.manual_seed(size)
+    images = torch.randn(3, 2, 12, 17, requires_grad=True)
+    boxes = torch.rand(6, 4) * 1.4 - 0.2  # also mirrored, and outside
+    index = torch.tensor([0, 0, 0, 2, 2, 2])
+    along = torch.linspace(0, 1, size)
+    x = boxes[:, :1] + along * (boxes[:, 2:3] - boxes[:, :1])
+    y = boxes[:, 1:2] + along * (boxes[:, 3:] - boxes[:, 1:2])
+    grid = (
+        torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], 3) * 2
+        - 1
+    )
+    wanted = F.grid_sample(images[index], grid, align_corners=True)
+    got = crop_objects(images, boxes, index, size)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+    upstream = torch.randn_like(got)
+    gradients = [torch.autograd.grad(r, images, upstream)[0] for r in (got, wanted)]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_hand_computed_mask_class_and_normalized_pixel_losses() -> None:
+    masks, target = torch.tensor([[[0.25, 0.5]]]), torch.tensor([[[0.0, 1.0]]])
+    wanted = (math.log(4 / 3) + math.log(2)) / 2
+    torch.testing.assert_close(mask_loss(masks, target), torch.tensor(wanted))
+    own = torch.full((1, 1, 2), 0.5)
+    both = torch.tensor((2 * wanted + 2 * math.log(2)) / 4)
+    torch.testing.assert_close(mask_loss(masks, target, own), both)
+    none = masks[:0].requires_grad_()
+    mask_loss(none, target[:0]).backward()
+    sure = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
+    mask_loss(sure, 1 - target).backward()
+    assert torch.isfinite(sure.grad).all()  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"true masks: expected shape \[1, 1, 2\]"):
+        mask_loss(masks, torch.zeros(1, 2, 2))
+    logits = torch.tensor([[0.0, math.log(3.0)]])
+    torch.testing.assert_close(class_loss(logits, torch.tensor([1])), torch.tensor(math.log(4 / 3)))
+    image = torch.full((1, 3, 1, 1), 0.225)
+    expected = torch.tensor((0.225 / 0.229 + 0.225 / 0.224 + 1) / 3)
+    torch.testing.assert_close(pixel_loss(image, image * 0, "normalized"), expected)
+    with pytest.raises(InputError, match="pixel space"):
+        pixel_loss(image, image, "lab")  # type: ignore[arg-type]
 
 
 def test_hand_computed_gan_losses() -> None:
