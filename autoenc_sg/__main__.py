@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from autoenc_sg import __version__
+from autoenc_sg.commands_generator import add_weights_commands
 from autoenc_sg.config import PHASES, ScenesConfig
 from autoenc_sg.errors import InputError, TrainingDiverged
 
@@ -92,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_drawing(generate)
     generate.set_defaults(run=_generate)
 
+    add_weights_commands(commands)
     _add_scenes(commands)
     return parser
 

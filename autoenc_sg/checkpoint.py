@@ -6,7 +6,7 @@ Written to a temporary name and renamed; read without executing anything from th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -99,8 +99,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def read_torch_file(path: Path) -> Any:
+def read_torch_file(path: Path, standins: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:
     """What a `torch.save` file holds, if it is tensors and plain values alone.
+
+    Args:
+        path: the file.
+        standins: what is called instead of the functions and classes of these names, if the file
+            refers to them.
 
     Raises:
         InputError: no such file, not readable, or it would have to run code to be read.
@@ -108,7 +113,8 @@ def read_torch_file(path: Path) -> Any:
     if not path.is_file():
         raise bad_input(path, "a checkpoint file", "a folder" if path.is_dir() else "no such file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(standins)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what pickle, zip and storage raise
         raise bad_input(path, "a checkpoint of tensors and plain values", _reason(error)) from error
 
@@ -124,7 +130,13 @@ def _reason(error: Exception) -> str:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict whole.
+    """Load a state dict whole; raises as `check_weights`."""
+    check_weights(module, weights, where)
+    module.load_state_dict(dict(weights))
+
+
+def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """See that a state dict is the module's own.
 
     Raises:
         InputError: a name or shape does not fit; the message names the first one.
@@ -139,7 +151,6 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         if weights[name].shape != value.shape:
             what = f"{where}: {name}"
             raise bad_input(what, f"shape {list(value.shape)}", list(weights[name].shape))
-    module.load_state_dict(dict(weights))
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from autoenc_sg.relaxation import GraphLogits, RelaxedGraph
 from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.structures import Regions, SceneGraph, SceneGraphBatch
 from autoenc_sg.vocabulary import Vocabulary
+
+DECODER = "generator."  # what the names of the decoder's weights begin with
 
 Photo = Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
 
@@ -53,6 +55,10 @@ class AutoEncoder(nn.Module):
     Args:
         config: sizes of every part.
         vocabulary: names of classes and predicates; decides C and P.
+
+    Attributes:
+        has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
+            raises.
     """
 
     def __init__(self, config: RunConfig, vocabulary: Vocabulary) -> None:
@@ -67,6 +73,7 @@ class AutoEncoder(nn.Module):
             config.predictor, features, self.detector.pooled_size, objects, predicates
         )
         self.generator = Generator(config.generator, objects, predicates)
+        self.has_encoder = True
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: torch.device | str = "cpu") -> AutoEncoder:
@@ -77,8 +84,21 @@ class AutoEncoder(nn.Module):
         """
         checkpoint = read_checkpoint(Path(path))
         model = cls(checkpoint.config, checkpoint.vocabulary)
-        load_weights(model, checkpoint.model, str(path))
+        model.load(checkpoint.model, str(path))
         return model.to(device).eval()
+
+    def load(self, weights: Mapping[str, Tensor], where: str) -> None:
+        """Take the weights of a whole model, or of a decoder alone.
+
+        Raises:
+            InputError: a name or shape does not fit.
+        """
+        self.has_encoder = not all(name.startswith(DECODER) for name in weights)
+        if self.has_encoder:
+            load_weights(self, weights, where)
+        else:
+            own = {name[len(DECODER) :]: value for name, value in weights.items()}
+            load_weights(self.generator, own, where)
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +122,13 @@ class AutoEncoder(nn.Module):
 
     @torch.no_grad()
     def graph_logits(self, images: Sequence[Tensor]) -> GraphLogits:
-        """Images `[3, H, W]` (uint8 or float in [0, 1]) to the logits of their graphs (SGGen)."""
+        """Images `[3, H, W]` (uint8 or float in [0, 1]) to the logits of their graphs (SGGen).
+
+        Raises:
+            InputError: the model is a decoder alone.
+        """
+        if not self.has_encoder:
+            raise bad_input("parse", "a model with an encoder", "a decoder alone")
         maps = self.detector.encode([image.to(self.device) for image in images])
         found = self.detector.detect(maps)
         return self.graph_logits_of(maps, found.boxes, found.image_index)

@@ -19,7 +19,6 @@ from autoenc_sg.checkpoint import (
     Checkpoint,
     check_vocabulary,
     load_detector_weights,
-    load_weights,
     read_checkpoint,
     write_checkpoint,
 )
@@ -151,7 +150,8 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     model = AutoEncoder(config, dataset.vocabulary)
     if start.checkpoint is not None:
         check_vocabulary(start.checkpoint, dataset.vocabulary, "checkpoint")
-        load_weights(model, start.checkpoint.model, "checkpoint")
+        model.load(start.checkpoint.model, "checkpoint")
+        model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
     elif config.detector.weights is not None:
         load_detector_weights(model.detector, Path(config.detector.weights))
     return model

@@ -1,0 +1,231 @@
+"""Weights of sg2im: read without running them, the same pictures, and written back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autoenc_sg.__main__ import main
+from autoenc_sg.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from autoenc_sg.config import GeneratorConfig, RunConfig
+from autoenc_sg.errors import InputError
+from autoenc_sg.generator import Generator
+from autoenc_sg.graph_json import graph_from_json
+from autoenc_sg.model import AutoEncoder
+from autoenc_sg.sg2im_weights import export_file, export_sg2im, import_sg2im
+from autoenc_sg.vocabulary import Vocabulary
+from tests.sg2im_files import SIZES, full, model_state, stripped, vocab
+from tests.tiny import same
+
+
+def saved(folder: Path, content: Any, legacy: bool = False) -> Path:
+    path = folder / "vg.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def without(state: dict[str, Any], suffix: str) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not name.endswith(suffix)}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("layout", [stripped, full])
+def test_both_layouts_are_read(layout: Any, legacy: bool, tmp_path: Path) -> None:
+    converted = import_sg2im(saved(tmp_path, layout(), legacy))
+    checkpoint = converted.content
+    assert converted.notes == ()
+    assert checkpoint.vocabulary.objects == ("__background__", "cat", "dog", "sky", "tree")
+    assert checkpoint.vocabulary.predicates == ("__background__", "near", "above")
+    config = checkpoint.config.generator
+    assert (config.image_size, config.mask_size, config.refinement_dims) == (32, 4, (12, 8))
+    assert (config.layout_noise_dim, config.input_noise) == (3, False)
+    assert (config.discriminator_dims, config.object_size) == ((4, 6), 16)
+    state = model_state()
+    for name, value in state.items():
+        if not name.startswith("rel_aux_net"):
+            assert torch.equal(checkpoint.model[f"generator.{name}"], value), name
+    assert len(checkpoint.model) == sum(not n.startswith("rel_aux_net") for n in state)
+
+
+def test_a_decoder_renders_and_does_not_parse(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "c.pt", import_sg2im(saved(tmp_path, stripped())).content)
+    model = AutoEncoder.from_checkpoint(tmp_path / "c.pt")
+    data = {"objects": ["cat", "sky"], "relationships": [[1, "above", 0]]}
+    graph = graph_from_json(data, model.vocabulary).graph
+    picture = model.render(graph, seed=3, predict_boxes=True)
+    assert picture.size == (32, 32)
+    assert picture.tobytes() == model.render(graph, seed=3, predict_boxes=True).tobytes()
+    assert picture.tobytes() != model.render(graph, seed=4, predict_boxes=True).tobytes()
+    with pytest.raises(InputError, match="parse: expected a model with an encoder, got a decoder"):
+        model.parse(picture)
+
+
+def test_prefixes_missing_counters_and_old_arguments(tmp_path: Path) -> None:
+    plain = import_sg2im(saved(tmp_path, stripped())).content
+    old = stripped()
+    old["model_kwargs"] |= {"vec_noise_dim": 0, "gconv_mode": "x", "box_anchor": None}
+    for key in ("model_state", "d_obj_state", "d_img_state"):
+        old[key] = {f"module.{n}": v for n, v in without(old[key], "num_batches_tracked").items()}
+    found = import_sg2im(saved(tmp_path, old)).content
+    for got, wanted in (
+        (found.model, plain.model),
+        (found.training["discriminator"], plain.training["discriminator"]),
+    ):
+        assert got.keys() == wanted.keys()
+        for name in wanted:
+            if name.endswith("num_batches_tracked"):
+                assert int(got[name]) == 0
+            else:
+                assert torch.equal(got[name], wanted[name])
+
+
+def test_exported_and_imported_again_is_bit_equal(tmp_path: Path) -> None:
+    original = stripped()
+    first = import_sg2im(saved(tmp_path, original)).content
+    write_checkpoint(tmp_path / "ours.pt", first)
+    assert export_file(tmp_path / "ours.pt", tmp_path / "theirs.pt") == ()
+    theirs = torch.load(tmp_path / "theirs.pt", weights_only=True)
+    for key in ("model_state", "d_img_state", "d_obj_state"):
+        same(dict(sorted(original[key].items())), dict(sorted(theirs[key].items())))
+    for key, value in original["model_kwargs"].items():
+        assert theirs["model_kwargs"][key] == value, key
+    for key in ("d_img_kwargs", "d_obj_kwargs"):
+        assert theirs[key] == original[key]
+    again = import_sg2im(tmp_path / "theirs.pt").content
+    same(dict(first.model), dict(again.model))
+    same(dict(first.training), dict(again.training))
+    assert (again.vocabulary, again.config) == (first.vocabulary, first.config)
+
+
+def test_our_own_generator_is_exported_with_all_that_sg2im_loads(tmp_path: Path) -> None:
+    config = GeneratorConfig(
+        image_size=32,
+        embedding_dim=6,
+        gconv_dim=8,
+        gconv_hidden_dim=10,
+        gconv_layers=3,
+        mask_size=4,
+        layout_noise_dim=3,
+        refinement_dims=(12, 8),
+        activation="relu",
+    )
+    vocabulary = Vocabulary.from_names(["cat", "dog", "sky", "tree"], ["near", "above"])
+    generator = Generator(config, 5, 3)
+    weights = {f"generator.{n}": v for n, v in generator.state_dict().items()}
+    converted = export_sg2im(Checkpoint(RunConfig(generator=config), vocabulary, weights))
+    state = converted.content["model_state"]
+    assert {n: v.shape for n, v in state.items()} == {n: v.shape for n, v in model_state().items()}
+    assert converted.content["model_kwargs"]["activation"] == "leakyrelu-0.0"  # its true ReLU
+    assert any("noise" in note for note in converted.notes)
+    back = import_sg2im(saved(tmp_path, converted.content)).content
+    same(weights, dict(back.model))
+
+
+def test_unused_coco_ids_get_names_of_their_own(tmp_path: Path) -> None:
+    names = ["__image__", "person", "NONE", "car", "NONE", "person"]
+    kwargs = {**SIZES, "vocab": vocab(names)}
+    file = saved(
+        tmp_path,
+        {"model_kwargs": kwargs, "model_state": model_state(objects=6)},
+    )
+    found = import_sg2im(file).content
+    unused = ("__unused_2__", "car", "__unused_4__", "__unused_5__")
+    assert found.vocabulary.objects == ("__background__", "person", *unused)
+    written = export_sg2im(found).content["model_kwargs"]["vocab"]["object_idx_to_name"]
+    assert written == ["__image__", "person", "NONE", "car", "NONE", "NONE"]
+
+
+def test_relu_is_sg2im_s_leaky_one(tmp_path: Path) -> None:
+    for name, ours in (("relu", "leakyrelu-0.01"), ("leakyrelu", "leakyrelu-0.01")):
+        data = stripped(model_kwargs={**SIZES, "vocab": vocab(), "activation": name})
+        converted = import_sg2im(saved(tmp_path, data))
+        assert converted.content.config.generator.activation == ours
+        assert len(converted.notes) == 2  # discriminators of another activation are named
+
+
+def test_mlp_normalization(tmp_path: Path) -> None:
+    config = GeneratorConfig(
+        image_size=32, gconv_layers=2, mlp_normalization="batch", refinement_dims=(8,), mask_size=0
+    )
+    names = Generator(config, 5, 3).state_dict()
+    assert {"gconv.net1.1.running_mean", "gconv.net1.3.weight", "box_net.3.bias"} <= set(names)
+    vocabulary = Vocabulary.from_names(["a", "b", "c", "d"], ["x", "y"])
+    weights = {f"generator.{n}": v for n, v in names.items()}
+    data = export_sg2im(Checkpoint(RunConfig(generator=config), vocabulary, weights)).content
+    assert data["model_state"]["rel_aux_net.4.running_var"].shape == (3,)
+    back = import_sg2im(saved(tmp_path, data)).content
+    same(weights, dict(back.model))
+
+
+class Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.target),)
+
+
+def test_nothing_in_the_file_is_run(tmp_path: Path) -> None:
+    file = saved(tmp_path, stripped(args=Evil(tmp_path / "made")))
+    with pytest.raises(InputError, match="would run"):
+        import_sg2im(file)
+    assert not (tmp_path / "made").exists()
+
+
+def test_bad_files_are_one_line(tmp_path: Path) -> None:
+    state = model_state()
+    wrong = {**state, "box_net.2.weight": torch.zeros(5, 10)}
+    kwargs = stripped()["model_kwargs"]
+    cases: list[tuple[Any, str]] = [
+        ({"a": 1}, "expected a checkpoint of sg2im, got a file of another kind"),
+        (torch.zeros(2), "expected a checkpoint of sg2im"),
+        (stripped(model_state=None), r"with weights, got one without"),
+        (stripped(model_state=wrong), r"box_net.2.weight: expected shape \[4, 10\], got \[5, 10\]"),
+        (stripped(model_state=without(state, "box_net.2.bias")), "1 missing"),
+        (stripped(model_state={"a": 3}), "expected tensors alone"),
+        (stripped(model_kwargs=SIZES), "object_idx_to_name: expected a list"),
+        (stripped(model_kwargs={**kwargs, "image_size": (64, 32)}), "expected a square"),
+        (stripped(model_kwargs={**kwargs, "image_size": (48, 48)}), "generator.image_size"),
+        (stripped(model_kwargs={**kwargs, "gconv_dim": "x"}), "model_kwargs: expected"),
+        (stripped(model_kwargs={**kwargs, "gconv_num_layers": 4}), "missing"),
+        (stripped(d_obj_state={"a": torch.zeros(1)}), "d_obj_state: expected weights"),
+    ]
+    for content, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
+            import_sg2im(saved(tmp_path, content))
+        assert "\n" not in str(caught.value)
+    (tmp_path / "text.pt").write_text("no")
+    for name in ("text.pt", "none.pt"):
+        with pytest.raises(InputError, match="expected a checkpoint"):
+            import_sg2im(tmp_path / name)
+    config = RunConfig(generator=GeneratorConfig(activation="gelu"))
+    with pytest.raises(InputError, match="activation: expected relu or leakyrelu, got gelu"):
+        export_sg2im(Checkpoint(config, Vocabulary.from_names(["a"], ["b"]), {}))
+
+
+def test_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        export_file(tmp_path / "none.pt", tmp_path / "out.pt")
+    assert list(tmp_path.iterdir()) == []
+    read = saved(tmp_path, stripped())
+    with pytest.raises(InputError, match="a checkpoint of autoenc-sg"):
+        read_checkpoint(read)
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = saved(tmp_path, stripped())
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs.pt"
+    assert main(["import", "sg2im", str(file), "--out", str(ours)]) == 0
+    assert main(["export", "sg2im", str(ours / "checkpoint.pt"), "--out", str(theirs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(ours / "checkpoint.pt"), str(theirs)]
+    graph = tmp_path / "graph.json"
+    graph.write_text('{"objects": ["cat", "sky"], "relationships": [[1, "above", 0]]}')
+    drawn = ["generate", str(ours / "checkpoint.pt"), str(graph), "--out", str(tmp_path / "out")]
+    assert main(drawn) == 0
+    assert (tmp_path / "out" / "graph.png").is_file()
+    assert main(["import", "sg2im", str(graph), "--out", str(tmp_path / "no")]) == 2
+    assert not (tmp_path / "no").exists()
