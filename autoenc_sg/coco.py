@@ -22,7 +22,8 @@ from autoenc_sg.geometric_relations import (
     geometric_predicates,
     random_partners,
 )
-from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_json, read_pixels
+from autoenc_sg.image_store import ImageStore, Place
+from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_json
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -65,6 +66,7 @@ class CocoDataset:
         rules: CocoRules = CocoRules(),
         flip: bool = False,
         seed: int = 0,
+        short_side: int | None = None,
     ) -> None:
         """Read and check all annotations; images are read when asked for.
 
@@ -75,6 +77,7 @@ class CocoDataset:
             rules: see `CocoRules`.
             flip: train only: mirror half of the samples.
             seed: of the relations and of flipping.
+            short_side: larger images are shrunk to it, None: none are.
 
         Raises:
             InputError: a file is missing, is not COCO's format, refers to an unknown image or
@@ -83,13 +86,17 @@ class CocoDataset:
         self.split = split
         self.seed = seed
         self.flip = flip and split == "train"
-        self._folder = Path(images)
         files = [Path(annotations), *([rules.stuff] if rules.stuff else [])]
         self._sources = [_read_coco(path) for path in files]
         names = [c["name"] for coco in self._sources for _, c in sorted(coco.cats.items())]
         self.vocabulary = Vocabulary.from_names(dict.fromkeys(names), GEOMETRIC_PREDICATES)
         self._left_right = left_right_swap(self.vocabulary)
         self._objects = _all_objects(files, self._sources, self.vocabulary, rules)
+        places = {
+            i: Place(str(Path(images) / str(entry["file_name"])))
+            for i, entry in self._sources[0].imgs.items()
+        }
+        self.store = ImageStore(places, short_side)
         self.image_ids: tuple[int, ...] = _split_ids(
             files[0], self._sources[0].imgs, self._objects, split, rules
         )
@@ -111,7 +118,7 @@ class CocoDataset:
             InputError: the image is missing or unreadable.
         """
         image_id = self.image_ids[index]
-        image = read_pixels(self._folder / str(self._sources[0].imgs[image_id]["file_name"]))
+        image = self.store.read(image_id).image
         size = (image.shape[1], image.shape[2])
         found = Sample(image, self._graph(size, index, epoch), image_id)
         if not self.flip:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from autoenc_sg.errors import bad_input
-from autoenc_sg.images import from_pil
-from autoenc_sg.structures import SceneGraph, SceneGraphBatch, to_device
+from autoenc_sg.structures import ImageSize, SceneGraph, SceneGraphBatch, to_device
 from autoenc_sg.vocabulary import Vocabulary
 
 Split = Literal["train", "val", "test"]
@@ -91,21 +89,6 @@ def random_stream(*key: int | str) -> random.Random:
     return random.Random("/".join(map(str, key)))
 
 
-def read_pixels(path: Path) -> Tensor:
-    """A data set's image as `[3, H, W]` uint8 RGB, as stored: annotations know no EXIF turns.
-
-    Raises:
-        InputError: the file is missing or not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            return from_pil(image)
-    except FileNotFoundError:
-        raise bad_input(path, "a readable image file", "no such file") from None
-    except Exception as error:  # Pillow's decoders raise what they like on broken files
-        raise bad_input(path, "a readable image file", error or type(error).__name__) from error
-
-
 def read_json(path: Path) -> Any:
     """A JSON file's content.
 
@@ -125,3 +108,21 @@ def num_validation(num_train: int, num_val: int) -> int:
     if num_train >= 10 * num_val:
         return num_val
     return max(num_train // 10, min(1, num_train - 1))
+
+
+def one_per_pair(triples: Tensor, seed: int) -> Tensor:
+    """One triple, uniformly at random, of each (subject, object), in order of first appearance."""
+    order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(seed))
+    pairs, inverse = triples[order][:, [0, 2]].unique(dim=0, return_inverse=True)
+    first = torch.full((len(pairs),), len(triples))
+    first.scatter_reduce_(0, inverse, torch.arange(len(triples)), "amin")
+    return triples[order[first].sort().values]
+
+
+def resize_graph(graph: SceneGraph, size: ImageSize) -> SceneGraph:
+    """The graph of its image scaled to `size`, (height, width)."""
+    if size == graph.image_size:
+        return graph
+    height, width = (new / old for new, old in zip(size, graph.image_size))
+    scale = graph.boxes.new_tensor([width, height, width, height])
+    return replace(graph, boxes=graph.boxes * scale, image_size=size)

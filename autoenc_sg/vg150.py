@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from autoenc_sg.augment import flip_half, left_right_swap
-from autoenc_sg.errors import bad_input
-from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_pixels
+from autoenc_sg.image_store import ImageStore, available, find_images
+from autoenc_sg.samples import (
+    Sample,
+    Split,
+    num_validation,
+    one_per_pair,
+    random_stream,
+    resize_graph,
+)
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vg150_files import (
     BOX_SCALE,
     TEST,
     TRAIN,
     VG150Annotations,
-    find_image,
+    clip_boxes,
     read_annotations,
 )
 from autoenc_sg.vocabulary import Vocabulary
@@ -42,6 +48,7 @@ class VG150Dataset:
         filter_overlap: bool = False,
         flip: bool = False,
         seed: int = 0,
+        store: ImageStore | None = None,
     ) -> None:
         """Read all annotations into memory; images are read when asked for.
 
@@ -54,6 +61,8 @@ class VG150Dataset:
                 the + 1 pixel convention), then images without relations.
             flip: train only: mirror half of the samples.
             seed: of the predicate choice and of flipping.
+            store: the images; None: as `find_images(root)` finds them. Images that it has not are
+                left out, after the splits are cut; if it has none, nothing is.
 
         Raises:
             InputError: see `vg150_files.read_annotations`.
@@ -69,8 +78,13 @@ class VG150Dataset:
         if filter_overlap and split == "train":
             self._kept = _overlapping(self._data.raw_boxes, self._data.relationships)
             rows = rows[_any_in(self._kept, self._data.rel_ranges[rows])]
-        self._rows: list[int] = rows.tolist()
-        self.image_ids: tuple[int, ...] = tuple(self._data.image_ids[rows].tolist())
+        self.store = store or ImageStore(find_images(self.root))
+        ids = self._data.image_ids[rows]
+        there = torch.tensor(
+            available(ids.tolist(), self.store, f"{root} {split}"), dtype=torch.bool
+        )
+        self._rows: list[int] = rows[there].tolist()
+        self.image_ids: tuple[int, ...] = tuple(ids[there].tolist())
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -88,14 +102,15 @@ class VG150Dataset:
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
 
+        Boxes outside of the image (where it is smaller than image_data.json says) are left out.
+
         Raises:
-            InputError: the image is missing or unreadable, or smaller than image_data.json says and
-                a box lies outside of it.
+            InputError: the image is missing or unreadable.
         """
         row, image_id = self._rows[index], self.image_ids[index]
-        image = read_pixels(find_image(self.root, image_id))
-        size = (image.shape[1], image.shape[2])
-        found = Sample(image, self._graph(row, size, index, epoch), image_id)
+        image, full_size = self.store.read(image_id)
+        graph = self._graph(row, full_size, index, epoch)
+        found = Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
         if not self.flip:
             return found
         return flip_half(found, self._left_right, self.seed, epoch, index)
@@ -111,24 +126,12 @@ class VG150Dataset:
         ends = data.relationships[rel_first:rel_end][kept] - first
         predicates = data.predicates[rel_first:rel_end][kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
-        boxes = data.boxes[first:end] * (max(size) / BOX_SCALE)
-        graph = SceneGraph(data.labels[first:end], boxes, triples, size)
-        if size != data.image_size(row):
-            graph = replace(graph, boxes=self._clip(row, boxes, size))
+        boxes, inside = clip_boxes(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         if self.split == "train":
             seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
-            graph = replace(graph, triples=_one_per_pair(triples, seed))
-        return graph
-
-    def _clip(self, row: int, boxes: Tensor, size: ImageSize) -> Tensor:
-        height, width = size
-        clipped = boxes.minimum(boxes.new_tensor([width, height, width, height]))
-        outside = (clipped[:, 2:] <= clipped[:, :2]).any(1).nonzero()
-        if len(outside):
-            path = find_image(self.root, int(self._data.image_ids[row]))
-            box = [round(v, 1) for v in boxes[int(outside[0])].tolist()]
-            raise bad_input(f"box {int(outside[0])} of {path}", f"within {width} x {height}", box)
-        return clipped
+            triples = one_per_pair(triples, seed)
+        graph = SceneGraph(data.labels[first:end], boxes, triples, size)
+        return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
 
 def _split_rows(data: VG150Annotations, split: Split, num_val: int, filter_empty: bool) -> Tensor:
@@ -155,12 +158,3 @@ def _any_in(flags: Tensor, ranges: Tensor) -> Tensor:
     """Whether any flag `[R]` is set in each range of rows `[N, 2]`: `[N]` bool."""
     counts = torch.cat([torch.zeros(1, dtype=torch.int64), flags.long().cumsum(0)])
     return counts[ranges[:, 1]] > counts[ranges[:, 0]]
-
-
-def _one_per_pair(triples: Tensor, seed: int) -> Tensor:
-    """One triple, uniformly at random, of each (subject, object), in order of first appearance."""
-    order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(seed))
-    pairs, inverse = triples[order][:, [0, 2]].unique(dim=0, return_inverse=True)
-    first = torch.full((len(pairs),), len(triples))
-    first.scatter_reduce_(0, inverse, torch.arange(len(triples)), "amin")
-    return triples[order[first].sort().values]

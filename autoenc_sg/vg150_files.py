@@ -14,6 +14,7 @@ by Neural Motifs and Scene-Graph-Benchmark. N images, B boxes and R relations of
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.samples import read_json
 from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 BOX_SCALE = 1024
 IMAGE_FOLDERS = ("VG_100K", "VG_100K_2", "")
@@ -46,8 +49,7 @@ class VG150Annotations:
 
     Attributes:
         labels: `[B]` int64.
-        boxes: `[B, 4]` float xyxy, long side 1024, clipped to the image.
-        raw_boxes: `[B, 4]` float xyxy, the same before clipping.
+        raw_boxes: `[B, 4]` float xyxy, the image's long side being 1024; not clipped to the image.
         predicates: `[R]` int64.
         relationships: `[R, 2]` int64, rows of `labels`.
         box_ranges, rel_ranges: `[N, 2]` int64, first row and one past the last; equal where none.
@@ -58,7 +60,6 @@ class VG150Annotations:
     """
 
     labels: Tensor
-    boxes: Tensor
     raw_boxes: Tensor
     predicates: Tensor
     relationships: Tensor
@@ -75,12 +76,6 @@ class VG150Annotations:
         return height, width
 
 
-def find_image(root: Path, image_id: int) -> Path:
-    """The image's file in `VG_100K`, `VG_100K_2` or `root` itself (named even if there is none)."""
-    paths = [root / folder / f"{image_id}.jpg" for folder in IMAGE_FOLDERS]
-    return next((path for path in paths if path.is_file()), paths[0])
-
-
 def decode_boxes(stored: Tensor) -> Tensor:
     """Stored int `[B, 4]` (xc, yc, w, h) to float xyxy.
 
@@ -95,12 +90,12 @@ def decode_boxes(stored: Tensor) -> Tensor:
 def read_annotations(root: Path) -> VG150Annotations:
     """Read and check the three annotation files in `root`.
 
-    The names of the variant with attributes (`VG-SGG-with-attri.h5`) are found too. A box that
-    reaches beyond the image is clipped.
+    The names of the variant with attributes (`VG-SGG-with-attri.h5`) are found too. That boxes lie
+    outside of their images (some of Visual Genome's do) is logged.
 
     Raises:
         InputError: a file is missing or damaged, a key is missing, an id or a row is out of range,
-            or a box has no area or lies outside its image.
+            or a box has no area.
     """
     h5_name, dicts_name = next((n for n in _NAMES if (root / n[0]).exists()), _NAMES[0])
     path = root / h5_name
@@ -116,12 +111,11 @@ def read_annotations(root: Path) -> VG150Annotations:
         )
     box_ranges = _ranges(path, tables, "box", len(tables["labels"]))
     rel_ranges = _ranges(path, tables, "rel", len(tables["predicates"]))
-    _check_owners(path, tables["relationships"], box_ranges, rel_ranges)
-    raw = decode_boxes(tables["boxes_1024"])
-    return VG150Annotations(
+    _checkowners(path, tables["relationships"], box_ranges, rel_ranges)
+    _check_extents(path, tables["boxes_1024"])
+    data = VG150Annotations(
         tables["labels"][:, 0],
-        _clip(path, raw, tables["boxes_1024"], box_ranges, ids_sizes[:, 1:]),
-        raw,
+        decode_boxes(tables["boxes_1024"]),
         tables["predicates"][:, 0],
         tables["relationships"],
         box_ranges,
@@ -131,6 +125,10 @@ def read_annotations(root: Path) -> VG150Annotations:
         ids_sizes[:, 1:],
         vocabulary,
     )
+    outside = len(boxes_outside(data))
+    if outside:
+        logger.warning("%s: %d boxes outside of their images are left out", path, outside)
+    return data
 
 
 def _read_tables(path: Path) -> dict[str, Tensor]:
@@ -221,7 +219,7 @@ def _ranges(path: Path, tables: dict[str, Tensor], kind: str, count: int) -> Ten
     return torch.stack([first.masked_fill(none, 0), (last + 1).masked_fill(none, 0)], 1)
 
 
-def _owners(ranges: Tensor, count: int) -> Tensor:
+def owners(ranges: Tensor, count: int) -> Tensor:
     """The image of each row, -1 for rows of no image: `[count]`."""
     sizes = ranges[:, 1] - ranges[:, 0]
     images = torch.repeat_interleave(torch.arange(len(ranges)), sizes)
@@ -231,9 +229,9 @@ def _owners(ranges: Tensor, count: int) -> Tensor:
     return owners
 
 
-def _check_owners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> None:
+def _checkowners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> None:
     """Every relation of an image joins two boxes of that image."""
-    owner = _owners(rels, len(relations))
+    owner = owners(rels, len(relations))
     low, high = boxes[owner, 0], boxes[owner, 1]
     ends = (relations >= low[:, None]) & (relations < high[:, None])
     bad = ((owner >= 0) & ~ends.all(1)).nonzero()
@@ -243,15 +241,25 @@ def _check_owners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) ->
         raise bad_input(f"{path} 'relationships' row {row}", expected, relations[row].tolist())
 
 
-def _clip(path: Path, raw: Tensor, stored: Tensor, ranges: Tensor, sizes: Tensor) -> Tensor:
-    owner = _owners(ranges, len(raw))
-    limits = (sizes.flip(1) * BOX_SCALE / sizes.max(1, keepdim=True).values)[owner]
-    low = raw[:, :2].clamp(min=0).minimum(limits)
-    high = raw[:, 2:].clamp(min=0).minimum(limits)
-    bad = ((owner >= 0) & ~(high > low).all(1)).nonzero()
+def clip_boxes(boxes: Tensor, size: ImageSize) -> tuple[Tensor, Tensor]:
+    """Boxes `[N, 4]` cut at the image's borders, and whether anything is left of each `[N]`."""
+    height, width = size
+    clipped = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    return clipped, (clipped[:, 2:] > clipped[:, :2]).all(1)
+
+
+def boxes_outside(data: VG150Annotations) -> Tensor:
+    """Rows of the boxes that lie outside of their image, as image_data.json has its size."""
+    owner = owners(data.box_ranges, len(data.raw_boxes))
+    limits = (data.sizes.flip(1) * BOX_SCALE / data.sizes.max(1, keepdim=True).values)[owner]
+    low = data.raw_boxes[:, :2].clamp(min=0)
+    high = data.raw_boxes[:, 2:].minimum(limits)
+    return ((owner >= 0) & ~(high > low).all(1)).nonzero()[:, 0]
+
+
+def _check_extents(path: Path, stored: Tensor) -> None:
+    bad = (stored[:, 2:] < 1).any(1).nonzero()
     if len(bad):
         row = int(bad[0])
-        width, height = (round(v) for v in limits[row].tolist())
-        expected = f"xc, yc, w, h of some area within {width} x {height}"
+        expected = "xc, yc, w, h with w and h >= 1"
         raise bad_input(f"{path} 'boxes_1024' row {row}", expected, stored[row].tolist())
-    return torch.cat([low, high], 1)

@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import pytest
 import torch
-from PIL import Image
 from torch.testing import assert_close
 
-from autoenc_sg.errors import InputError
-from autoenc_sg.samples import Sample, collate_samples, num_validation, random_stream, read_pixels
+from autoenc_sg.samples import Sample, collate_samples, num_validation, random_stream
 from autoenc_sg.structures import SceneGraph
 
 
@@ -57,35 +53,3 @@ def test_num_validation(train: int, wanted: int, cut: int) -> None:
 
 def test_num_validation_of_nothing() -> None:
     assert num_validation(0, 5) == 0
-
-
-def test_read_pixels_is_rgb(tmp_path: Path) -> None:
-    Image.new("RGB", (3, 2), (10, 20, 30)).save(tmp_path / "a.png")
-    image = read_pixels(tmp_path / "a.png")
-    assert image.dtype == torch.uint8
-    assert image.shape == (3, 2, 3)
-    assert image[:, 1, 2].tolist() == [10, 20, 30]
-    Image.new("L", (3, 2), 9).save(tmp_path / "grey.jpg")
-    assert read_pixels(tmp_path / "grey.jpg").shape == (3, 2, 3)
-
-
-def test_read_pixels_names_a_missing_or_broken_file(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"none\.jpg: expected a readable image file, got no such file"
-    ):
-        read_pixels(tmp_path / "none.jpg")
-    (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(
-        InputError, match=r"text\.jpg: expected a readable image file, got .+"
-    ) as error:
-        read_pixels(tmp_path / "text.jpg")
-    assert "\n" not in str(error.value)
-    Image.new("RGB", (90, 80)).save(tmp_path / "whole.jpg")
-    (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])
-    with pytest.raises(
-        InputError, match=r"half\.jpg: expected a readable image file, got .*[Tt]runcated"
-    ):
-        read_pixels(tmp_path / "half.jpg")
-    (tmp_path / "empty.jpg").touch()
-    with pytest.raises(InputError, match=r"empty\.jpg: expected a readable image"):
-        read_pixels(tmp_path / "empty.jpg")
