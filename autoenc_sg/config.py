@@ -13,6 +13,9 @@ from typing import Literal
 from autoenc_sg.errors import bad_input
 
 PhaseName = Literal["detector", "reconstruction", "joint"]
+GanKind = Literal["gan", "lsgan", "wgan"]
+BoxKind = Literal["squared", "l1"]
+PixelSpace = Literal["rgb", "normalized"]
 PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
 
 
@@ -269,23 +272,58 @@ class DetectorPhase:
 
 @dataclass(frozen=True)
 class ReconstructionPhase:
-    """Phase 1: the generator on true graphs; generator step first, then the discriminator (Adam).
+    """Phase 1: the generator on true graphs; generator step first, then the discriminators (Adam).
+
+    The six losses of sg2im are pixels, boxes, masks, image and object adversaries, and classes.
+    `configs/sg2im.yaml` holds sg2im's own weights and choices.
 
     Attributes:
-        steps, batch_size, lr: as above, for both networks.
+        steps, batch_size, lr: as above, for all networks.
         pixel_weight: weight of the L1 pixel loss (lambda of eq. 6).
-        adversarial_weight: weight of the generator's GAN loss; 0: no discriminator.
-        box_weight: weight of the box head's squared error (sg2im: 10).
+        pixel_space: `rgb`, or `normalized` as sg2im measures it, about 4.4 times larger.
+        box_weight: weight of the box head's error (sg2im: 10).
+        box_kind: `squared` as in sg2im's code, or `l1` as in its paper.
+        mask_weight: weight of the mask head's cross entropy, where graphs have masks.
+        gan: `gan`, `lsgan` or `wgan`, for both discriminators.
+        adversarial_weight: weight of the generator's GAN loss; 0: no image discriminator.
+        object_adversarial_weight: the same on objects (sg2im: 0.01); 0: no object discriminator.
+        auxiliary_weight: weight of the generated objects' classes, with an object discriminator.
+            0.1 as in sg2im's code; its guide says multiplied by 0.01, which is 0.001.
         decay_at: as in `DetectorPhase`.
+        eval_mode_after: steps after which batch normalization keeps its statistics and the
+            generator gets a fresh optimizer (sg2im: 100,000); 0: never.
+        ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
+            ends with and what is validated; 0: none.
+        validate_every: steps between validations, which keep `best.pt`; 0: none.
+        validation_images: of the validation split, at most.
     """
 
     steps: int = 1_000_000
     batch_size: int = 32
     lr: float = 1e-4
     pixel_weight: float = 1.0
-    adversarial_weight: float = 0.01
+    pixel_space: PixelSpace = "rgb"
     box_weight: float = 10.0
+    box_kind: BoxKind = "squared"
+    mask_weight: float = 0.0
+    gan: GanKind = "gan"
+    adversarial_weight: float = 0.01
+    object_adversarial_weight: float = 0.0
+    auxiliary_weight: float = 0.1
     decay_at: tuple[float, ...] = ()
+    eval_mode_after: int = 0
+    ema_decay: float = 0.0
+    validate_every: int = 0
+    validation_images: int = 1024
+
+    def __post_init__(self) -> None:
+        weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
+        for name in (*(f"{w}_weight" for w in weights), "eval_mode_after", "validate_every"):
+            value = getattr(self, name)
+            _check(value >= 0, f"reconstruction.{name}", ">= 0", value)
+        _check(0 <= self.ema_decay < 1, "reconstruction.ema_decay", "0..1", self.ema_decay)
+        images = self.validation_images
+        _check(images > 0, "reconstruction.validation_images", "> 0", images)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class AutoEncoder(nn.Module):
 
     def parse_batch(self, images: Sequence[Tensor]) -> list[SceneGraph]:
         """The scene graphs of several images `[3, H, W]`, of any sizes."""
-        with _evaluation(self):
+        with evaluation(self):
             logits = self.graph_logits(images)
         decode = self.config.decode
         graphs = logits.decode(decode.object_threshold, decode.edge_threshold)
@@ -168,7 +168,7 @@ class AutoEncoder(nn.Module):
         self, graphs: Sequence[SceneGraph], seeds: Sequence[int], predict_boxes: bool = False
     ) -> Tensor:
         """Pictures `[B, 3, S, S]` in [0, 1] of graphs, one seed of the noise each."""
-        with _evaluation(self):
+        with evaluation(self):
             noise = self.generator.seeded_noise(seeds)
             relaxed = self.relax(SceneGraphBatch.collate(graphs))
             generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
@@ -184,7 +184,7 @@ class AutoEncoder(nn.Module):
         return self.render(self.parse(image), seed)
 
 
-class _evaluation:
+class evaluation:
     """Evaluation mode inside a `with`, the former mode after it."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -19,11 +19,19 @@ from autoenc_sg.assignment import add_missed, match_regions, pair_predicates, re
 from autoenc_sg.config import JointPhase, ReconstructionPhase
 from autoenc_sg.detector import Detections, Detector
 from autoenc_sg.detector.backbones import as_float
-from autoenc_sg.generator import box_loss, pixel_loss
+from autoenc_sg.generator import (
+    Generated,
+    Generator,
+    box_loss,
+    mask_loss,
+    pixel_loss,
+    with_image_boxes,
+)
 from autoenc_sg.images import resize_square
 from autoenc_sg.layers import first_per_group
 from autoenc_sg.model import AutoEncoder, GraphPass
 from autoenc_sg.predictor import encode_boxes
+from autoenc_sg.relaxation import RelaxedGraph
 from autoenc_sg.relpn import all_pairs, relatedness_loss, sample_pairs
 from autoenc_sg.samples import Batch
 from autoenc_sg.structures import SceneGraphBatch
@@ -41,6 +49,20 @@ class Parcel:
         self.batch = batch
 
 
+class Objects(NamedTuple):
+    """The true objects of a batch and its `__image__` nodes, for the object discriminator.
+
+    Attributes:
+        labels: `[N + B]`, 0 is `__image__`.
+        boxes: `[N + B, 4]`, fractions of the image.
+        image_index: `[N + B]`, ascending.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    image_index: Tensor
+
+
 class Outcome(NamedTuple):
     """Losses of a batch, already weighted, and the picture where one was drawn.
 
@@ -50,12 +72,14 @@ class Outcome(NamedTuple):
         losses: scalars; their sum is minimized.
         image, layout: the generator's, `[B, 3, S, S]` and `[B, D, S, S]`, or None.
         target: the true picture `[B, 3, S, S]`, or None.
+        objects: the true objects, where their discriminator needs them.
     """
 
     losses: dict[str, Tensor]
     image: Tensor | None = None
     layout: Tensor | None = None
     target: Tensor | None = None
+    objects: Objects | None = None
 
 
 class DetectorObjective(nn.Module):
@@ -81,16 +105,40 @@ class ReconstructionObjective(nn.Module):
         self.config = config
 
     def forward(self, parcel: Parcel) -> Outcome:
-        """L1 of the pixels, squared error of the box head."""
+        """`reconstruction_losses`, and what the discriminators are to see."""
         batch, generator = parcel.batch, self.generator
         graph = self.relax(batch.graphs)
         target = target_images(batch.images, generator.config.image_size)
         made = generator(graph, generator.noise(graph.num_images))
-        losses = {"pixel": self.config.pixel_weight * pixel_loss(made.image, target)}
-        if self.config.box_weight > 0:
-            boxes = box_loss(made.boxes, graph.boxes, made.image_boxes)
-            losses["layout_box"] = self.config.box_weight * boxes
-        return Outcome(losses, made.image, made.layout, target)
+        objects = None
+        if self.config.object_adversarial_weight > 0:
+            labels = batch.graphs.labels.to(graph.image_index)
+            objects = Objects(
+                *with_image_boxes(labels, graph.boxes, graph.image_index, graph.num_images)
+            )
+        losses = reconstruction_losses(made, graph, target, self.config)
+        return Outcome(losses, made.image, _seen_layout(made, generator), target, objects)
+
+
+def reconstruction_losses(
+    made: Generated, graph: RelaxedGraph, target: Tensor, config: ReconstructionPhase
+) -> dict[str, Tensor]:
+    """Those of sg2im's losses that need no discriminator, weighted, where their weight is not 0."""
+    losses = {
+        "pixel": config.pixel_weight * pixel_loss(made.image, target, config.pixel_space),
+    }
+    if config.box_weight > 0:
+        boxes = box_loss(made.boxes, graph.boxes, made.image_boxes, config.box_kind)
+        losses["layout_box"] = config.box_weight * boxes
+    if config.mask_weight > 0 and graph.masks is not None and made.masks is not None:
+        masks = mask_loss(made.masks, graph.masks, made.image_masks)
+        losses["mask"] = config.mask_weight * masks
+    return losses
+
+
+def _seen_layout(made: Generated, generator: Generator) -> Tensor | None:
+    """The layout, if the discriminator sees it."""
+    return made.layout if generator.config.discriminator_condition == "layout" else None
 
 
 class JointObjective(nn.Module):
@@ -125,7 +173,7 @@ class JointObjective(nn.Module):
         made = generator(relaxed, generator.noise(relaxed.num_images))
         weight = self.config.image_loss_weight * self.config.pixel_weight
         losses["pixel"] = weight * pixel_loss(made.image, target)
-        return Outcome(losses, made.image, made.layout, target)
+        return Outcome(losses, made.image, _seen_layout(made, generator), target)
 
     def _graph(self, batch: Batch) -> tuple[GraphPass, Tensor]:
         """The graph over found regions (and missed true ones), and their true rows or -1."""

@@ -1,6 +1,6 @@
 """The three phases as step functions: one batch in, named losses out, parameters moved.
 
-In each step the generator's side goes first, then the discriminator (paper, section 4).
+In each step the generator's side goes first, then the discriminators (paper, section 4).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from autoenc_sg.config import GeneratorConfig, PhaseName, RunConfig
+from autoenc_sg.adversaries import Stakes, make_adversaries
+from autoenc_sg.averaging import WeightAverage
+from autoenc_sg.config import PhaseName, RunConfig
 from autoenc_sg.errors import TrainingDiverged
-from autoenc_sg.generator import PatchDiscriminator, gan_discriminator_loss, gan_generator_loss
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.objectives import (
     DetectorObjective,
@@ -33,37 +34,6 @@ def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[fl
     ramp = min(1.0, (step + 1) / max(warmup, 1))
     passed = sum(step >= fraction * steps for fraction in decay_at)
     return lr * ramp * math.pow(0.1, passed)
-
-
-class Adversary:
-    """The discriminator, its optimizer, and both sides of the game."""
-
-    def __init__(self, fabric: Fabric, config: GeneratorConfig, lr: float) -> None:
-        network = PatchDiscriminator(config)
-        self.network, self.optimizer = fabric.setup(network, Adam(network.parameters(), lr))
-        self.plain = network
-        self.fabric = fabric
-
-    def against(self, outcome: Outcome) -> Tensor:
-        """The generator's adversarial loss; the discriminator is not changed by its gradient."""
-        assert outcome.image is not None
-        self.network.requires_grad_(False)
-        scores = self.plain(outcome.image, outcome.layout)
-        self.network.requires_grad_(True)
-        return gan_generator_loss(scores)
-
-    def step(self, outcome: Outcome) -> Tensor:
-        """Train the discriminator on the batch's true and generated pictures."""
-        assert outcome.image is not None
-        assert outcome.target is not None
-        layout = None if outcome.layout is None else outcome.layout.detach()
-        real = self.network(outcome.target, layout)
-        fake = self.network(outcome.image.detach(), layout)
-        loss = gan_discriminator_loss(real, fake)
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self.optimizer.step()
-        return loss.detach()
 
 
 class Phase:
@@ -83,14 +53,21 @@ class Phase:
         self.fabric = fabric
         self.config = config
         self.settings = phase_settings(config, name)
-        self.adversary: Adversary | None = None
         objective = self._objective(model)
         self.optimizers = self._optimizers(model)
         wrapped = fabric.setup(objective, *self.optimizers.values())
         self.objective: nn.Module = wrapped[0]
         self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
-        if self._adversarial_weight > 0:
-            self.adversary = Adversary(fabric, config.generator, self._generator_lr)
+        self.adversaries = make_adversaries(
+            fabric,
+            config.generator,
+            model.vocabulary.num_objects,
+            self._stakes(),
+            self._generator_lr,
+        )
+        decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
+        self.average = WeightAverage(model.generator, decay) if decay > 0 else None
+        self.best = math.inf
         self.base_lrs = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
     @property
@@ -110,20 +87,25 @@ class Phase:
             TrainingDiverged: a loss is not finite.
         """
         self._set_rates(step)
-        self.objective.train()
+        self._set_mode(step)
         outcome: Outcome = self.objective(Parcel(batch))
         losses = dict(outcome.losses)
-        adversarial = self.adversary is not None and outcome.image is not None
-        if adversarial:
-            assert self.adversary is not None
-            losses["adversarial"] = self._adversarial_weight * self.adversary.against(outcome)
+        adversaries = self.adversaries if outcome.image is not None else []
+        for adversary in adversaries:
+            losses |= adversary.against(outcome)
         check_finite(losses, batch.image_ids)
         self._descend(losses)
-        if adversarial:
-            assert self.adversary is not None
-            losses["discriminator"] = self.adversary.step(outcome)
-            check_finite({"discriminator": losses["discriminator"]}, batch.image_ids)
+        if self.average is not None:
+            self.average.update()
+        for adversary in adversaries:
+            losses[adversary.name] = adversary.step(outcome)
+            check_finite({adversary.name: losses[adversary.name]}, batch.image_ids)
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def finish(self) -> None:
+        """After the last step: the generator keeps the average of its weights, if there is one."""
+        if self.average is not None:
+            self.average.apply()
 
     def rates(self) -> dict[str, float]:
         """Each optimizer's learning rate."""
@@ -135,18 +117,23 @@ class Phase:
             f"optimizer_{name}": optimizer.state_dict()
             for name, optimizer in self.optimizers.items()
         }
-        if self.adversary is not None:
-            state["discriminator"] = self.adversary.plain.state_dict()
-            state["optimizer_discriminator"] = self.adversary.optimizer.state_dict()
+        for adversary in self.adversaries:
+            state |= adversary.state()
+        if self.average is not None:
+            state["average"] = self.average.values
+        if math.isfinite(self.best):
+            state["best"] = self.best
         return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[f"optimizer_{name}"])
-        if self.adversary is not None:
-            self.adversary.plain.load_state_dict(state["discriminator"])
-            self.adversary.optimizer.load_state_dict(state["optimizer_discriminator"])
+        for adversary in self.adversaries:
+            adversary.load_state(state)
+        if self.average is not None:
+            self.average.load(state["average"])
+        self.best = state.get("best", math.inf)
 
     def _objective(self, model: AutoEncoder) -> nn.Module:
         model.requires_grad_(True)
@@ -179,13 +166,19 @@ class Phase:
             optimizers["generator"] = Adam(model.generator.parameters(), rate)
         return optimizers
 
-    @property
-    def _adversarial_weight(self) -> float:
+    def _stakes(self) -> Stakes:
         if self.name == "reconstruction":
-            return self.config.reconstruction.adversarial_weight
+            own = self.config.reconstruction
+            return Stakes(
+                own.gan,
+                own.adversarial_weight,
+                own.object_adversarial_weight,
+                own.auxiliary_weight,
+            )
         if self.name == "joint":
-            return self.config.joint.image_loss_weight * self.config.joint.adversarial_weight
-        return 0.0
+            joint = self.config.joint
+            return Stakes(image=joint.image_loss_weight * joint.adversarial_weight)
+        return Stakes()
 
     @property
     def _generator_lr(self) -> float:
@@ -203,6 +196,17 @@ class Phase:
             )
             for group in optimizer.param_groups:
                 group["lr"] = rate
+
+    def _set_mode(self, step: int) -> None:
+        """Training mode; after `eval_mode_after` evaluation mode, first with a fresh optimizer."""
+        self.objective.train()
+        after = getattr(self.settings, "eval_mode_after", 0)
+        if not 0 < after <= step:
+            return
+        self.objective.eval()
+        if step == after:
+            wrapped = self.optimizers["generator"]
+            getattr(wrapped, "optimizer", wrapped).state.clear()
 
     def _descend(self, losses: Mapping[str, Tensor]) -> None:
         for optimizer in self.optimizers.values():

@@ -32,6 +32,7 @@ from autoenc_sg.model import AutoEncoder
 from autoenc_sg.phases import Phase, phase_settings
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import Batch, GraphDataset, collate_samples
+from autoenc_sg.validation import validate
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
@@ -182,7 +183,9 @@ def run_phase(
         fabric.global_rank,
         fabric.world_size,
     )
-    runtime = config.runtime
+    runtime, held_out = config.runtime, None
+    if fabric.is_global_zero and getattr(phase.settings, "validate_every", 0) > 0:
+        held_out = open_dataset(config.data, "val", config.seed)
     with reporter.stage(name, max(phase.steps - first, 1)):
         loader = training_loader(dataset, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
@@ -192,8 +195,12 @@ def run_phase(
             reporter.advance(note=log.note)
             if done % runtime.sample_every == 0 and fabric.is_global_zero:
                 log.pictures(name, done, model, dataset)
+            if held_out is not None and done % phase.settings.validate_every == 0:
+                scores = validate(phase, model, held_out, Path(config.out), done)
+                log.validation(name, done, scores)
             if done % runtime.checkpoint_every == 0 and done < phase.steps:
                 save(fabric, model, config, phase, done)
+    phase.finish()
     save(fabric, model, config, phase, phase.steps)
 
 
@@ -264,7 +271,9 @@ class RunLog:
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         seconds = time.monotonic() - self._since
         speed = self._count * state.batch_size / max(seconds, 1e-9)
-        self.note = f"loss {sum(v for k, v in means.items() if k != 'discriminator'):.3f}"
+        self.note = (
+            f"loss {sum(v for k, v in means.items() if not k.endswith('discriminator')):.3f}"
+        )
         self._write(phase, step, means, state.rates(), speed)
         self._sums, self._count, self._since = {}, 0, time.monotonic()
 
@@ -286,6 +295,12 @@ class RunLog:
         line = {"phase": phase, "step": step, "images_per_second": speed, "losses": dict(means)}
         with (self.out / HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def validation(self, phase: str, step: int, losses: Mapping[str, float]) -> None:
+        """Losses on the validation split."""
+        if self._writer is not None:
+            for name, value in losses.items():
+                self._writer.add_scalar(f"{phase}_validation/{name}", value, step)
 
     def pictures(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
         """The first images above what the model makes of them."""

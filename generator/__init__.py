@@ -5,8 +5,8 @@ stations, in that order.
 """
 
 from autoenc_sg.generator.discriminators import ObjectDiscriminator, PatchDiscriminator
+from autoenc_sg.generator.image_node import with_image_boxes
 from autoenc_sg.generator.losses import (
-    GanKind,
     box_loss,
     class_loss,
     gan_discriminator_loss,
@@ -18,7 +18,6 @@ from autoenc_sg.generator.model import Generated, Generator
 from autoenc_sg.generator.noise import GeneratorNoise
 
 __all__ = [
-    "GanKind",
     "Generated",
     "Generator",
     "GeneratorNoise",
@@ -30,4 +29,5 @@ __all__ = [
     "gan_generator_loss",
     "mask_loss",
     "pixel_loss",
+    "with_image_boxes",
 ]

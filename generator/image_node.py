@@ -64,6 +64,21 @@ def add_image_nodes(graph: RelaxedGraph) -> GraphWithImages:
     return GraphWithImages(merged, object_rows, image_rows)
 
 
+def with_image_boxes(
+    labels: Tensor, boxes: Tensor, image_index: Tensor, num_images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels `[N + B]`, boxes `[N + B, 4]` and image index of objects and `__image__` nodes.
+
+    `image_index` is ascending, as it was; boxes are fractions of the image.
+    """
+    images = torch.arange(num_images, device=image_index.device)
+    owner = torch.cat([image_index, images])
+    order = torch.argsort(owner, stable=True)
+    all_labels = torch.cat([labels, torch.full_like(images, IMAGE_OBJECT)])
+    all_boxes = torch.cat([boxes, boxes.new_tensor(WHOLE_IMAGE).expand(num_images, 4)])
+    return all_labels[order], all_boxes[order], owner[order]
+
+
 def _join_pairs(graph: RelaxedGraph, object_rows: Tensor, image_rows: Tensor) -> Tensor:
     in_image = torch.stack([object_rows, image_rows[graph.image_index]], 1)
     return torch.cat([object_rows[graph.pairs], in_image])

@@ -12,19 +12,14 @@ gradient, where the discriminator is sure, which is at the start. D = sigmoid(sc
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoenc_sg.config import BoxKind, GanKind, PixelSpace
 from autoenc_sg.errors import bad_input
 from autoenc_sg.generator.image_node import WHOLE_IMAGE
 from autoenc_sg.generator.normalization import IMAGENET_STD
-
-GanKind = Literal["gan", "lsgan", "wgan"]
-BoxKind = Literal["squared", "l1"]
-PixelSpace = Literal["rgb", "normalized"]
 
 
 def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:
