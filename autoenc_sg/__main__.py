@@ -1,4 +1,4 @@
-"""The command line: `autoenc-sg demo | train | evaluate | reconstruct | generate | scenes`.
+"""The command line: `autoenc-sg demo | train | evaluate | reconstruct | generate | sample | …`.
 
 Bad input ends with one line on standard error and exit status 2.
 """
@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from autoenc_sg import __version__
-from autoenc_sg.commands_generator import add_weights_commands
+from autoenc_sg.commands_generator import (
+    add_drawing_commands,
+    add_weights_commands,
+    usable_device,
+)
 from autoenc_sg.config import PHASES, ScenesConfig
 from autoenc_sg.errors import InputError, TrainingDiverged
 
@@ -87,12 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_drawing(reconstruct)
     reconstruct.set_defaults(run=_reconstruct)
 
-    generate = commands.add_parser("generate", help="a graph file to pictures")
-    generate.add_argument("checkpoint", type=Path)
-    generate.add_argument("graph", type=Path)
-    _add_drawing(generate)
-    generate.set_defaults(run=_generate)
-
+    add_drawing_commands(commands)
     add_weights_commands(commands)
     _add_scenes(commands)
     return parser
@@ -147,7 +146,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
 
     settings = EvaluationOptions(
-        options.split, options.limit, options.batch_size, options.data, _device(options.device)
+        options.split,
+        options.limit,
+        options.batch_size,
+        options.data,
+        usable_device(options.device),
     )
     results = evaluate_checkpoint(options.checkpoint, settings)
     path = options.json or options.checkpoint.parent / "results.json"
@@ -163,7 +166,7 @@ def _reconstruct(options: argparse.Namespace) -> int:
     from autoenc_sg.model import AutoEncoder
     from autoenc_sg.progress import Reporter
 
-    model = AutoEncoder.from_checkpoint(options.checkpoint, _device(options.device))
+    model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
     reporter = Reporter([("reconstruct", 1.0)])
     failures = reconstruct_photos(model, options.photos, options.out, options.seed, reporter)
     done = len(options.photos) - len(failures)
@@ -171,18 +174,6 @@ def _reconstruct(options: argparse.Namespace) -> int:
     for failure in failures:
         print(f"autoenc-sg: {failure}", file=sys.stderr)
     return 2 if failures else 0
-
-
-def _generate(options: argparse.Namespace) -> int:
-    from autoenc_sg.inference import generate_pictures
-    from autoenc_sg.model import AutoEncoder
-    from autoenc_sg.progress import Reporter
-
-    model = AutoEncoder.from_checkpoint(options.checkpoint, _device(options.device))
-    reporter = Reporter([("generate", 1.0)])
-    for path in generate_pictures(model, options.graph, options.out, options.seed, reporter):
-        print(path)
-    return 0
 
 
 def _scenes(options: argparse.Namespace) -> int:
@@ -197,26 +188,6 @@ def _scenes(options: argparse.Namespace) -> int:
         write_scenes(options.out, config, lambda done, total: reporter.advance())
     print(options.out)
     return 0
-
-
-def _device(name: str) -> str:
-    """`auto`: CUDA where there is one.
-
-    Raises:
-        InputError: a device that PyTorch does not have.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(
-            f"--device: expected one PyTorch can use, got {name!r} ({reason})"
-        ) from error
-    return name
 
 
 def _quiet() -> None:

@@ -87,7 +87,7 @@ class CocoDataset:
         self.seed = seed
         self.flip = flip and split == "train"
         files = [Path(annotations), *([rules.stuff] if rules.stuff else [])]
-        self._sources = [_read_coco(path) for path in files]
+        self._sources = [read_coco(path) for path in files]
         names = [c["name"] for coco in self._sources for _, c in sorted(coco.cats.items())]
         self.vocabulary = Vocabulary.from_names(dict.fromkeys(names), GEOMETRIC_PREDICATES)
         self._left_right = left_right_swap(self.vocabulary)
@@ -162,7 +162,12 @@ class _Objects:
         return len(self.labels)
 
 
-def _read_coco(path: Path) -> COCO:
+def read_coco(path: Path) -> COCO:
+    """A COCO instances file, checked.
+
+    Raises:
+        InputError: the file is missing, or an entry has not the fields of COCO's format.
+    """
     data = read_json(path)
     wanted = {
         "images": ("id", "file_name", "height", "width"),

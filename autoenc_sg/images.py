@@ -6,7 +6,7 @@ Inside, an image is a float tensor `[3, H, W]` (batches `[B, 3, H, W]`), RGB in 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -109,8 +110,15 @@ def as_tensor(image: ImageLike) -> Tensor:
     return image.float().clamp(0, 1)
 
 
-def save_image(path: Path | str, image: Image.Image | Tensor) -> None:
+def save_image(
+    path: Path | str, image: Image.Image | Tensor, text: Mapping[str, str] | None = None
+) -> None:
     """Write an image as RGB in the format its name says; whole or not at all.
+
+    Args:
+        path: where to.
+        image: a PIL image, or a tensor as in `to_pil`.
+        text: metadata in ASCII, kept in PNG files alone.
 
     Raises:
         InputError: the suffix is none of an image format, or the path cannot be written.
@@ -120,7 +128,14 @@ def save_image(path: Path | str, image: Image.Image | Tensor) -> None:
     if Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise bad_input(path, "a name that ends in .png, .jpg or the like", repr(suffix))
     with replacing(path) as temporary:
-        picture.save(temporary)
+        picture.save(temporary, pnginfo=_png_text(text or {}))
+
+
+def _png_text(text: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    return info
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:

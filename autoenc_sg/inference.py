@@ -1,16 +1,14 @@
-"""Files in, files out: photos to graphs and reconstructions, graph files to pictures."""
+"""Photos in, files out: graphs and reconstructions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from autoenc_sg.drawing import draw_boxes
 from autoenc_sg.errors import InputError
 from autoenc_sg.graph_drawing import draw_graph
-from autoenc_sg.graph_json import ParsedGraph, read_graphs, write_graph
+from autoenc_sg.graph_json import write_graph
 from autoenc_sg.images import read_image, save_image, side_by_side, to_pil
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.progress import Reporter
@@ -61,31 +59,6 @@ def reconstruct_photo(model: AutoEncoder, photo: Path, folder: Path, seed: int) 
         "side_by_side": together,
     }.items():
         save_image(folder / f"{name}.png", result)
-
-
-def generate_pictures(
-    model: AutoEncoder, graph_file: Path, out: Path, seed: int, reporter: Reporter
-) -> list[Path]:
-    """Render every graph of a file to `out/<file name>[-<number>].png`; graph i uses `seed + i`.
-
-    Graphs without boxes get the boxes that the generator predicts.
-
-    Raises:
-        InputError: the file is not a graph file of the model's vocabulary; nothing is written then.
-    """
-    graphs = read_graphs(graph_file, model.vocabulary)
-    paths = []
-    with reporter.stage("generate", len(graphs)):
-        for i, parsed in enumerate(graphs):
-            name = graph_file.stem if len(graphs) == 1 else f"{graph_file.stem}-{i:04d}"
-            paths.append(out / f"{name}.png")
-            save_image(paths[-1], _draw(model, parsed, seed + i))
-            reporter.advance()
-    return paths
-
-
-def _draw(model: AutoEncoder, parsed: ParsedGraph, seed: int) -> Image.Image:
-    return model.render(parsed.graph, seed, predict_boxes=not parsed.has_boxes)
 
 
 def _folders(photos: Iterable[Path], out: Path) -> list[Path]:

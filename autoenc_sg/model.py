@@ -15,7 +15,7 @@ from autoenc_sg.checkpoint import load_weights, read_checkpoint
 from autoenc_sg.config import RunConfig
 from autoenc_sg.detector import FeatureMaps, build_detector
 from autoenc_sg.errors import bad_input
-from autoenc_sg.generator import Generator
+from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.images import as_tensor, to_pil
 from autoenc_sg.predictor import GraphPredictor
 from autoenc_sg.relaxation import GraphLogits, RelaxedGraph
@@ -164,16 +164,32 @@ class AutoEncoder(nn.Module):
         return RelaxedGraph.from_graph(graphs.to(self.device), objects, predicates)
 
     @torch.no_grad()
+    def generate_batch(
+        self,
+        graphs: Sequence[SceneGraph],
+        seeds: Sequence[int],
+        predict_boxes: bool = False,
+        temperature: float = 1.0,
+    ) -> Generated:
+        """Everything the generator makes of graphs.
+
+        Args:
+            graphs: one or more; their masks, if all have some, are drawn instead of predicted ones.
+            seeds: one of the noise for each graph.
+            predict_boxes: draw the generator's boxes instead of the graphs'.
+            temperature: factor of the noise.
+        """
+        with evaluation(self):
+            noise = self.generator.seeded_noise(seeds).scaled(temperature)
+            relaxed = self.relax(SceneGraphBatch.collate(graphs))
+            made: Generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
+        return made
+
     def render_batch(
         self, graphs: Sequence[SceneGraph], seeds: Sequence[int], predict_boxes: bool = False
     ) -> Tensor:
         """Pictures `[B, 3, S, S]` in [0, 1] of graphs, one seed of the noise each."""
-        with evaluation(self):
-            noise = self.generator.seeded_noise(seeds)
-            relaxed = self.relax(SceneGraphBatch.collate(graphs))
-            generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
-        image: Tensor = generated.image
-        return image.clamp(0, 1)
+        return self.generate_batch(graphs, seeds, predict_boxes).image.clamp(0, 1)
 
     def render(self, graph: SceneGraph, seed: int = 0, predict_boxes: bool = False) -> Image.Image:
         """The picture of a graph; the same seed gives the same picture."""

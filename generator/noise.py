@@ -27,6 +27,13 @@ class GeneratorNoise:
         """The same on another device."""
         return to_device(self, device)
 
+    def scaled(self, temperature: float) -> GeneratorNoise:
+        """All of it times `temperature`; 0 is none."""
+        return GeneratorNoise(
+            None if self.input is None else self.input * temperature,
+            None if self.layout is None else self.layout * temperature,
+        )
+
     @classmethod
     def cat(cls, parts: Sequence[GeneratorNoise]) -> GeneratorNoise:
         """The noise of all images of `parts`, which are alike, in order."""
