@@ -1,4 +1,4 @@
-"""An autoencoder whose latent code is a scene graph: a photo in, its graph in the middle, a photo out."""
+"""An autoencoder whose latent code is a scene graph: photo to graph to photo."""
 
 from pathlib import Path
 

@@ -13,8 +13,8 @@ Then
     O_i  = softmax( f_node(o_i) )                                      (4)
 
 The paper says that `(x)` is "the graph convolution operation" and leaves it there. The form of (3)
-is Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the subgraph
-map with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
+is Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the
+subgraph map with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
 
     (o_i (x) s_k)_c(x, y) = relu( (A o_i)_c  (B s_k)_c(x, y) )
 

@@ -149,7 +149,7 @@ def test_empty_graphs_and_crowds_are_drawn(checkpoint: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        ({**BARE, "objects": ["treee"]}, "'treee': expected one of .* nearest: tree"),
+        ({**BARE, "objects": ["trea"]}, "'trea': expected one of .* nearest: tree"),
         ({**BARE, "relationships": [[0, "near", 7]]}, "object indices from 0 to 0"),
         ({**BOXED, "relationships": [[0, "near", 0]]}, "two different objects"),
         ({**BOXED, "boxes": [[5, 5, 5, 9], [1, 1, 2, 2]]}, "x1 < x2"),

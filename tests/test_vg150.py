@@ -94,8 +94,8 @@ def test_one_random_predicate_per_pair_in_training(root: Path) -> None:
         ((0, 2, 1), (2, 3, 0)),
         ((2, 3, 0), (0, 1, 1)),
     }
-    ons = sum([0, 1, 1] in triples for triples in drawn)
-    assert 45 < ons < 75  # stated twice out of three times
+    stated = sum([0, 1, 1] in triples for triples in drawn)
+    assert 45 < stated < 75  # stated twice out of three times
     other = VG150Dataset(root, "train", num_val=0, seed=1)
     assert drawn != [other.graph(0, epoch).triples.tolist() for epoch in range(90)]
 
