@@ -8,8 +8,8 @@ SGG-Benchmark:  `train|val|test/_annotations.coco.json` (`valid` too), images be
                 `rel_categories` and `rel_annotations`: subject_id and object_id are ids of
                 annotations of the whole file, predicate_id that of a rel_category.
 
-Images without relations are in both, and are left out with `filter_empty`; without it the test split
-is not the one of Neural Motifs and its successors.
+Images without relations are in both, and are left out with `filter_empty`; without it the test
+split is not the one of Neural Motifs and its successors.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def open_coco_vg150(
         images: the folder of the images; None: `root`'s VG_100K or itself (RelTR), or where the
             annotations are (SGG-Benchmark).
         filter_empty: leave out images without relations.
-        flip, seed: see `RecordDataset`.
+        flip: train only: mirror half of the samples.
+        seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
 
     Raises:

@@ -43,7 +43,8 @@ def open_psg(
         images: the folder that holds `train2017` and `val2017`.
         split: which part; validation is the first part of the train split.
         num_val: see `samples.num_validation`.
-        flip, seed: see `RecordDataset`.
+        flip: train only: mirror half of the samples.
+        seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
 
     Raises:

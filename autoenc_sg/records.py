@@ -1,4 +1,4 @@
-"""Annotated images that are few or small enough to lie in memory: what most formats are read into."""
+"""Annotated images whose graphs lie in memory: what most formats are read into."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Box = Sequence[float]
 
 
 class Record(NamedTuple):
-    """An annotated image: its id, and its graph in pixels of the size that the annotations state."""
+    """An annotated image: its id, and its graph in pixels of the stated size."""
 
     image_id: int
     graph: SceneGraph

@@ -1,10 +1,11 @@
-"""The VRD data set (Lu et al., 2016): `annotations_train.json`, `annotations_test.json`,
-`objects.json` and `predicates.json`.
+"""The VRD data set (Lu et al., 2016): relations of file names as JSON.
 
-An annotation is `{"<file name>": [{"predicate": p, "subject": {"category": c, "bbox": b}, "object":
-...}, ...]}` with categories and predicates counted from 0 and `b = [ymin, ymax, xmin, xmax]` in whole
-pixels. Objects are told of by the relations alone: equal boxes of one category are one object.
-"""  # noqa: D205
+`annotations_train.json` and `annotations_test.json` are `{"<file name>": [{"predicate": p,
+"subject": {"category": c, "bbox": b}, "object": ...}, ...]}` with
+`b = [ymin, ymax, xmin, xmax]` in whole pixels; categories and predicates count from 0 through the
+names of `objects.json` and `predicates.json`. Objects are told of by the relations alone: equal
+boxes of one category are one object.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def open_vrd(
         split: which part; validation is the first part of the train split.
         images: the folder of the images; None: `sg_<split>_images`, `images` or `root`.
         num_val: see `samples.num_validation`.
-        flip, seed: see `RecordDataset`.
+        flip: train only: mirror half of the samples.
+        seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
 
     Raises:
