@@ -10,18 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.config_detector import DetectorConfig as DetectorConfig
+from autoenc_sg.config_detector import DetectorPhase as DetectorPhase
+from autoenc_sg.errors import require as _check
 
 PhaseName = Literal["detector", "reconstruction", "joint"]
 GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
 PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
-
-
-def _check(holds: bool, what: str, expected: str, got: object) -> None:
-    if not holds:
-        raise bad_input(what, expected, repr(got))
 
 
 @dataclass(frozen=True)
@@ -89,55 +86,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
         _check(self.workers >= 0, "data.workers", ">= 0", self.workers)
-
-
-@dataclass(frozen=True)
-class DetectorConfig:
-    """Faster R-CNN.
-
-    Attributes:
-        backend: `torchvision`.
-        backbone: `small` (stride 8, for the CPU), `resnet18`, `resnet50` (both with FPN) or `vgg16`
-            (single-scale, as in the paper).
-        channels: width of the maps that regions are pooled from (`small`, and the FPN's).
-        pretrained: ImageNet weights for the backbone, downloaded by torchvision.
-        weights: a file of detector weights (`.pt` or `.safetensors`), loaded first.
-        min_size, max_size: images are resized so that the short side is `min_size`, unless the long
-            side would pass `max_size`, pixels.
-        anchor_sizes: sides of the anchors in pixels of the resized image.
-        proposals: regions the RPN proposes per image.
-        rois_per_image: regions sampled per image for the detection loss.
-        feature_dim: D of the object and subgraph features.
-        pooled_size: RoIAlign's output side.
-        detections: regions kept per image at most.
-        score_threshold: least class score of a detection.
-        nms_threshold: IoU of the per-class non-maximum suppression.
-    """
-
-    backend: Literal["torchvision"] = "torchvision"
-    backbone: Literal["small", "resnet18", "resnet50", "vgg16"] = "vgg16"
-    channels: int = 256
-    pretrained: bool = False
-    weights: str | None = None
-    min_size: int = 600
-    max_size: int = 1000
-    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
-    proposals: int = 256
-    rois_per_image: int = 256
-    feature_dim: int = 512
-    pooled_size: int = 5
-    detections: int = 64
-    score_threshold: float = 0.05
-    nms_threshold: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check(self.min_size > 0, "detector.min_size", "> 0", self.min_size)
-        _check(self.max_size >= self.min_size, "detector.max_size", ">= min_size", self.max_size)
-        _check(self.proposals > 0, "detector.proposals", "> 0", self.proposals)
-        _check(self.detections > 0, "detector.detections", "> 0", self.detections)
-        _check(
-            len(self.anchor_sizes) > 0, "detector.anchor_sizes", "one or more", self.anchor_sizes
-        )
 
 
 @dataclass(frozen=True)
@@ -246,28 +194,6 @@ class GeneratorConfig:
             f"1..{self.image_size.bit_length() - 1} modules for {self.image_size} px",
             self.refinement_dims,
         )
-
-
-@dataclass(frozen=True)
-class DetectorPhase:
-    """Phase 0: Faster R-CNN on the data set's boxes (SGD with warm-up, decayed by 0.1).
-
-    Attributes:
-        steps, batch_size: how long, and images a step.
-        lr, momentum, weight_decay: of SGD.
-        warmup: steps of linear warm-up.
-        decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.
-        clip: largest gradient norm.
-    """
-
-    steps: int = 100_000
-    batch_size: int = 8
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: int = 500
-    decay_at: tuple[float, ...] = (0.7, 0.9)
-    clip: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -15,5 +15,11 @@ def bad_input(what: object, expected: str, got: object) -> InputError:
     return InputError(" ".join(f"{what}: expected {expected}, got {got}".split()))
 
 
+def require(holds: bool, what: object, expected: str, got: object) -> None:
+    """Raise `bad_input` unless it holds; `got` is shown as Python writes it."""
+    if not holds:
+        raise bad_input(what, expected, repr(got))
+
+
 class TrainingDiverged(RuntimeError):
     """A loss is not finite; the message names the losses and the images of the batch."""
