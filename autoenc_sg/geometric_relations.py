@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-GEOMETRIC_PREDICATES = ("left of", "above", "right of", "below", "inside", "surrounding")
+GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surrounding")
 
 
 def geometric_predicates(boxes: Tensor, centres: Tensor, pairs: Tensor) -> Tensor:
@@ -15,7 +13,8 @@ def geometric_predicates(boxes: Tensor, centres: Tensor, pairs: Tensor) -> Tenso
 
     `surrounding` or `inside` where one box strictly contains the other; else the quarter in which
     the angle `atan2(y_s - y_o, x_s - x_o)` of the centres lies, y downwards:
-    `above` from -3/4 pi, `right of` from -1/4 pi, `below` from 1/4 pi, `left of` from 3/4 pi.
+    `above` after -3/4 pi, `right of` from -1/4 pi, `below` from 1/4 pi, `left of` from 3/4 pi to
+    -3/4 pi; `right of` where the centres are the same.
 
     Args:
         boxes: `[N, 4]` xyxy, fractions of the image (the angle is that of the squared image).
@@ -27,14 +26,17 @@ def geometric_predicates(boxes: Tensor, centres: Tensor, pairs: Tensor) -> Tenso
     """
     subjects, objects = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
     dx, dy = (centres[pairs[:, 0]] - centres[pairs[:, 1]]).unbind(1)
-    angle = torch.atan2(dy, dx)
-    quarter = torch.full_like(angle, 1, dtype=torch.int64)
-    for place, start in ((2, -3), (3, -1), (4, 1)):
-        begins, ends = start * math.pi / 4, (start + 2) * math.pi / 4
-        quarter[(angle >= begins) & (angle < ends)] = place
-    surrounding = _contains(subjects, objects)
-    inside = _contains(objects, subjects)
-    return quarter.masked_fill(inside, 5).masked_fill(surrounding, 6)
+    quarters = {  # by comparison, not by angle: diagonals are exact
+        "left of": (dx < 0) & (dy.abs() <= -dx),
+        "above": (dy < 0) & (dy.abs() > dx.abs()),
+        "below": (dy > 0) & (dy >= dx) & (dy > -dx),
+        "inside": _contains(objects, subjects),
+        "surrounding": _contains(subjects, objects),
+    }
+    found = torch.full_like(dx, 1 + GEOMETRIC_PREDICATES.index("right of"), dtype=torch.int64)
+    for name, holds in quarters.items():
+        found = found.masked_fill(holds, 1 + GEOMETRIC_PREDICATES.index(name))
+    return found
 
 
 def _contains(outer: Tensor, inner: Tensor) -> Tensor:

@@ -42,6 +42,24 @@ def test_hand_made_pairs(subject: list[float], wanted: str) -> None:
     assert name(subject, MIDDLE) == wanted
 
 
+@pytest.mark.parametrize(
+    ("dx", "dy", "wanted"),
+    [(-1, -1, "left of"), (1, -1, "right of"), (1, 1, "below"), (-1, 1, "left of")],
+)
+def test_diagonals_are_sg2im_s(dx: float, dy: float, wanted: str) -> None:
+    """Its conditions, of which the first that holds wins, on `math.atan2`."""
+    assert name(MIDDLE, MIDDLE, torch.tensor([[0.5 + dx / 4, 0.5 + dy / 4], [0.5, 0.5]])) == wanted
+    angle = math.atan2(dy, dx)
+    assert (wanted == "left of") == (angle >= 3 * math.pi / 4 or angle <= -3 * math.pi / 4)
+    assert (wanted == "right of") == (-math.pi / 4 <= angle < math.pi / 4)
+
+
+def test_ids_are_sg2im_s() -> None:
+    assert GEOMETRIC_PREDICATES == (
+        "left of", "right of", "above", "below", "inside", "surrounding",
+    )  # fmt: skip
+
+
 def test_the_centres_may_differ_from_the_boxes() -> None:
     centres = torch.tensor([[0.5, 0.9], [0.5, 0.5]])
     assert name([0.8, 0.4, 1.0, 0.6], MIDDLE, centres) == "below"
@@ -54,7 +72,7 @@ def naive(subject: list[float], other: list[float]) -> str:
     if sx0 > ox0 and sx1 < ox1 and sy0 > oy0 and sy1 < oy1:
         return "inside"
     angle = math.degrees(math.atan2((sy0 + sy1) - (oy0 + oy1), (sx0 + sx1) - (ox0 + ox1)))
-    if angle >= 135 or angle < -135:
+    if angle >= 135 or angle <= -135:
         return "left of"
     if angle < -45:
         return "above"
