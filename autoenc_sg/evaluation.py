@@ -146,7 +146,7 @@ def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRes
         data = replace(data, root=str(options.data_root))
     train, test = open_splits(data, options.split, config.seed)
     check_vocabulary(checkpoint, test.vocabulary, path)
-    model = AutoEncoder(config, checkpoint.vocabulary)
+    model = AutoEncoder(config, checkpoint.vocabulary, download=False)
     load_weights(model, checkpoint.model, str(path))
     reporter = Reporter([("statistics", 1.0), ("evaluate", 6.0)])
     return evaluate_model(model.to(options.device).eval(), train, test, options, reporter)
@@ -183,7 +183,7 @@ class _Scores:
     def __init__(self, model: AutoEncoder, train: GraphDataset) -> None:
         vocabulary = model.vocabulary
         self.model = model
-        graphs = (train.graph(i) for i in range(len(train)))
+        graphs = (train.annotated(i) for i in range(len(train)))
         self.prior = FrequencyPrior.fit(graphs, vocabulary.num_objects, vocabulary.num_predicates)
         self.mean_image = mean_image(train, model.config.generator.image_size)
         self.detection = DetectionPrecision()

@@ -55,18 +55,20 @@ class AutoEncoder(nn.Module):
     Args:
         config: sizes of every part.
         vocabulary: names of classes and predicates; decides C and P.
+        download: fetch the backbone's pretrained weights, if the configuration wants some; off
+            where a checkpoint's are loaded next.
 
     Attributes:
         has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
             raises.
     """
 
-    def __init__(self, config: RunConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: RunConfig, vocabulary: Vocabulary, download: bool = True) -> None:
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
         objects, predicates = vocabulary.num_objects, vocabulary.num_predicates
-        self.detector = build_detector(config.detector, objects)
+        self.detector = build_detector(config.detector, objects, download)
         features = self.detector.feature_dim
         self.relpn = RelationProposalNetwork(config.relpn, features, objects)
         self.predictor = GraphPredictor(
@@ -83,7 +85,7 @@ class AutoEncoder(nn.Module):
             InputError: the file is missing, is not a checkpoint or does not fit its own config.
         """
         checkpoint = read_checkpoint(Path(path))
-        model = cls(checkpoint.config, checkpoint.vocabulary)
+        model = cls(checkpoint.config, checkpoint.vocabulary, download=False)
         model.load(checkpoint.model, str(path))
         return model.to(device).eval()
 
@@ -93,7 +95,7 @@ class AutoEncoder(nn.Module):
         Raises:
             InputError: a name or shape does not fit.
         """
-        self.has_encoder = not all(name.startswith(DECODER) for name in weights)
+        self.has_encoder = not is_decoder(weights)
         if self.has_encoder:
             load_weights(self, weights, where)
         else:
@@ -198,6 +200,11 @@ class AutoEncoder(nn.Module):
     def reconstruct(self, image: Photo, seed: int = 0) -> Image.Image:
         """`render(parse(image))`."""
         return self.render(self.parse(image), seed)
+
+
+def is_decoder(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a model's weights are those of its decoder alone."""
+    return all(name.startswith(DECODER) for name in weights)
 
 
 class evaluation:

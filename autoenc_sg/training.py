@@ -28,7 +28,7 @@ from autoenc_sg.datasets import open_dataset
 from autoenc_sg.errors import InputError
 from autoenc_sg.images import resize_square
 from autoenc_sg.loading import BatchPlan, training_loader
-from autoenc_sg.model import AutoEncoder
+from autoenc_sg.model import AutoEncoder, is_decoder
 from autoenc_sg.phases import Phase, phase_settings
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import Batch, GraphDataset, collate_samples
@@ -148,13 +148,15 @@ def training_plan(
 
 def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:
     """The model with fresh, given or resumed weights."""
-    model = AutoEncoder(config, dataset.vocabulary)
-    if start.checkpoint is not None:
-        check_vocabulary(start.checkpoint, dataset.vocabulary, "checkpoint")
-        model.load(start.checkpoint.model, "checkpoint")
+    checkpoint, weights = start.checkpoint, config.detector.weights
+    begun = checkpoint is not None and not is_decoder(checkpoint.model)  # the encoder
+    model = AutoEncoder(config, dataset.vocabulary, download=not begun and weights is None)
+    if checkpoint is not None:
+        check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
+        model.load(checkpoint.model, "checkpoint")
         model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
-    elif config.detector.weights is not None:
-        load_detector_weights(model.detector, Path(config.detector.weights))
+    if weights is not None and not begun:
+        load_detector_weights(model.detector, Path(weights))
     return model
 
 

@@ -210,3 +210,42 @@ def test_detector_weights_load_from_a_checkpoint(finished: Path) -> None:
             if k.startswith("detector.")
         },
     )
+
+
+def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoenc_sg import model as model_module
+    from autoenc_sg.checkpoint import write_checkpoint
+    from autoenc_sg.training import build_model
+
+    asked, build = [], model_module.build_detector
+
+    def watched(config, num_classes, download=True):  # type: ignore[no-untyped-def]
+        asked.append(download)
+        return build(config, num_classes, download)
+
+    monkeypatch.setattr(model_module, "build_detector", watched)
+    path = finished / "run" / "checkpoint.pt"
+    whole = read_checkpoint(path)
+    decoder = replace(
+        whole, model={k: v for k, v in whole.model.items() if k.startswith("generator.")}
+    )
+    config = tiny_config(finished)
+    weighted = tiny_config(finished, "--detector.weights", str(path))
+    dataset = open_dataset(config.data, "train")
+    build_model(config, dataset, Start())
+    build_model(config, dataset, Start(whole))
+    build_model(config, dataset, Start(decoder))
+    assert asked == [True, False, True]
+    model = build_model(weighted, dataset, Start(decoder))  # the encoder begins from these weights
+    assert asked[3:] == [False]
+    assert model.has_encoder
+    same(
+        dict(model.detector.state_dict()),
+        {k[len("detector.") :]: v for k, v in whole.model.items() if k.startswith("detector.")},
+    )
+    AutoEncoder.from_checkpoint(path)
+    write_checkpoint(tmp_path / "decoder.pt", decoder)
+    assert not AutoEncoder.from_checkpoint(tmp_path / "decoder.pt").has_encoder
+    assert asked[4:] == [False, False]
