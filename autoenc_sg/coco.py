@@ -109,6 +109,10 @@ class CocoDataset:
         entry = self._sources[0].imgs[self.image_ids[index]]
         return self._graph((int(entry["height"]), int(entry["width"])), index, epoch)
 
+    def annotated(self, index: int) -> SceneGraph:
+        """The same as `graph`: relations are not annotated but made."""
+        return self.graph(index)
+
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from autoenc_sg.config_detector import ConventionsName as ConventionsName
 from autoenc_sg.config_detector import DetectorConfig as DetectorConfig
 from autoenc_sg.config_detector import DetectorPhase as DetectorPhase
 from autoenc_sg.errors import require as _check
@@ -54,27 +55,35 @@ class ScenesConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the images and graphs come from.
+    """Where the images and graphs come from; docs/data.md tells of the formats.
 
     Attributes:
-        format: `scenes` (drawn into `root` if it is not there), `vg150` or `coco`.
+        format: `scenes` (drawn into `root` if it is not there), `vg150`, `coco`, `coco_vg150`
+            (RelTR's or SGG-Benchmark's files), `vrd` or `psg`.
         root: folder of the data set.
-        annotations: COCO JSON, relative to `root` (`coco` only).
-        images: folder of the images, relative to `root`.
+        annotations: JSON relative to `root`; empty: `instances.json` of `coco`, `psg.json`.
+        images: folder of the images (of `vg150` also a zip or `imdb_1024.h5`), relative to `root`;
+            empty: where the format has them.
+        short_side: larger images are shrunk to it when they are read, in pixels; 0: none are.
+        cache: folder of files that keep the images decoded and shrunk, relative to `root`; empty:
+            images are decoded each time. An image takes 3 bytes a pixel.
         num_val: validation images cut from the train split; 10 % where there are fewer than 10
             times as many.
         num_test: last image ids held out as the test split (`coco` only).
-        filter_empty_relations: leave out images without relations, in every split (`vg150`).
+        filter_empty_relations: leave out images without relations, in every split (`vg150`,
+            `coco_vg150`).
         filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
         flip: mirror half of the train images, boxes and left/right predicates with them.
         workers: loader processes.
         scenes: how `scenes` is drawn.
     """
 
-    format: Literal["scenes", "vg150", "coco"] = "scenes"
+    format: Literal["scenes", "vg150", "coco", "coco_vg150", "vrd", "psg"] = "scenes"
     root: str = "runs/scenes"
-    annotations: str = "instances.json"
+    annotations: str = ""
     images: str = ""
+    short_side: int = 0
+    cache: str = ""
     num_val: int = 5000
     num_test: int = 30
     filter_empty_relations: bool = True
@@ -84,6 +93,7 @@ class DataConfig:
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
     def __post_init__(self) -> None:
+        _check(self.short_side >= 0, "data.short_side", ">= 0", self.short_side)
         _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
         _check(self.workers >= 0, "data.workers", ">= 0", self.workers)
 

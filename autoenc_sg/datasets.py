@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoenc_sg.coco import CocoDataset, CocoRules
+from autoenc_sg.coco_vg150 import open_coco_vg150
 from autoenc_sg.config import DataConfig
-from autoenc_sg.samples import GraphDataset, Split
+from autoenc_sg.image_cache import open_cache
+from autoenc_sg.image_store import ImageStore, find_images
+from autoenc_sg.psg import open_psg
+from autoenc_sg.records import RecordDataset
+from autoenc_sg.samples import Split
 from autoenc_sg.scene_files import ensure_scenes
 from autoenc_sg.vg150 import VG150Dataset
+from autoenc_sg.vrd import open_vrd
+
+StoredDataset = VG150Dataset | CocoDataset | RecordDataset
 
 
-def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> GraphDataset:
+def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> StoredDataset:
     """One split of the configured data; drawn scenes are made where there are none yet.
 
     Args:
@@ -22,16 +30,19 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> GraphDatase
     Raises:
         InputError: a file is missing or damaged, or the scenes there have other settings.
     """
-    root = Path(config.root)
+    dataset = _open(config, split, seed)
+    if config.cache:
+        path = Path(config.root) / config.cache / f"{_cache_name(config, split)}.cache"
+        dataset.store.cache = open_cache(path, dataset.store)
+    return dataset
+
+
+def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
     if config.format == "coco":
-        return CocoDataset(
-            root / config.annotations,
-            root / config.images,
-            split,
-            CocoRules(config.num_val, config.num_test),
-            config.flip,
-            seed,
-        )
+        return _open_coco(config, split, seed)
+    if config.format in ("coco_vg150", "vrd", "psg"):
+        return _open_records(config, split, seed)
+    root = Path(config.root)
     if config.format == "scenes":
         ensure_scenes(root, config.scenes)
     return VG150Dataset(
@@ -42,4 +53,43 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> GraphDatase
         config.filter_overlap,
         config.flip,
         seed,
+        ImageStore(find_images(root, _images(config)), config.short_side or None),
     )
+
+
+def _open_coco(config: DataConfig, split: Split, seed: int) -> CocoDataset:
+    root = Path(config.root)
+    return CocoDataset(
+        root / (config.annotations or "instances.json"),
+        root / config.images,
+        split,
+        CocoRules(config.num_val, config.num_test),
+        config.flip,
+        seed,
+        config.short_side or None,
+    )
+
+
+def _open_records(config: DataConfig, split: Split, seed: int) -> RecordDataset:
+    root, images, flip = Path(config.root), _images(config), config.flip
+    short_side = config.short_side or None
+    if config.format == "coco_vg150":
+        empty = config.filter_empty_relations
+        return open_coco_vg150(root, split, images, empty, flip, seed, short_side)
+    if config.format == "vrd":
+        return open_vrd(root, split, images, config.num_val, flip, seed, short_side)
+    path = root / (config.annotations or "psg.json")
+    return open_psg(path, images or root, split, config.num_val, flip, seed, short_side)
+
+
+def _images(config: DataConfig) -> Path | None:
+    return Path(config.root) / config.images if config.images else None
+
+
+def _cache_name(config: DataConfig, split: Split) -> str:
+    """Splits that are cut from the same images share a cache."""
+    if config.format == "coco_vg150":
+        return split
+    if config.format in ("vrd", "psg"):
+        return "test" if split == "test" else "train"
+    return "images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -73,13 +74,17 @@ class RecordDataset:
     def __len__(self) -> int:
         return len(self._records)
 
+    def annotated(self, index: int) -> SceneGraph:
+        """The graph in pixels of the stated size, with every relation of the annotation."""
+        return self._records[index].graph
+
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph in pixels of the stated size; no image is read."""
-        graph = self._records[index].graph
+        graph = self.annotated(index)
         if self.split != "train" or not len(graph.triples):
             return graph
         seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
-        return with_triples(graph, one_per_pair(graph.triples, seed))
+        return replace(graph, triples=one_per_pair(graph.triples, seed))
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
@@ -92,7 +97,7 @@ class RecordDataset:
         image_id = self.image_ids[index]
         image, full = self.store.read(image_id)
         graph = self.graph(index, epoch)
-        _check_aspect(self.store.name(image_id), full, graph.image_size)
+        check_aspect(self.store.name(image_id), full, graph.image_size)
         size = (image.shape[1], image.shape[2])
         found = Sample(image, resize_graph(graph, size), image_id)
         if not self.flip:
@@ -101,11 +106,6 @@ class RecordDataset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
-
-
-def with_triples(graph: SceneGraph, triples: torch.Tensor) -> SceneGraph:
-    """The graph with other relations."""
-    return SceneGraph(graph.labels, graph.boxes, triples, graph.image_size)
 
 
 def cut_validation(records: Sequence[Record], split: Split, num_val: int) -> Sequence[Record]:
@@ -185,7 +185,7 @@ def named_list(data: Mapping[str, Any], key: str, where: object) -> list[str]:
     return names
 
 
-def _check_aspect(name: str, size: ImageSize, stated: ImageSize) -> None:
+def check_aspect(name: str, size: ImageSize, stated: ImageSize) -> None:
     """Scaled copies are fine; a turned or other image would put every box in a wrong place."""
     (height, width), (stated_height, stated_width) = size, stated
     slack = max(height, width, stated_height, stated_width)  # a pixel of rounding in either

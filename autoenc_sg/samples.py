@@ -49,6 +49,9 @@ class GraphDataset(Protocol):
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph alone: the image is not read, and not flipped."""
 
+    def annotated(self, index: int) -> SceneGraph:
+        """`graph` with every relation that was annotated, repeated ones too."""
+
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, augmented where the data set is for training."""
 
@@ -99,7 +102,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise bad_input(path, "a JSON file", "no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise bad_input(path, "a JSON file", error) from None
 
 

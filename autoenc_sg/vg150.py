@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -97,7 +98,12 @@ class VG150Dataset:
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph in pixels of the size that image_data.json states; no image is read."""
         row = self._rows[index]
-        return self._graph(row, self._data.image_size(row), index, epoch)
+        return self._one_per_pair(self._graph(row, self._data.image_size(row)), index, epoch)
+
+    def annotated(self, index: int) -> SceneGraph:
+        """`graph` with every relation of the files (after `filter_overlap`)."""
+        row = self._rows[index]
+        return self._graph(row, self._data.image_size(row))
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
@@ -109,7 +115,7 @@ class VG150Dataset:
         """
         row, image_id = self._rows[index], self.image_ids[index]
         image, full_size = self.store.read(image_id)
-        graph = self._graph(row, full_size, index, epoch)
+        graph = self._one_per_pair(self._graph(row, full_size), index, epoch)
         found = Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
         if not self.flip:
             return found
@@ -118,7 +124,7 @@ class VG150Dataset:
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
 
-    def _graph(self, row: int, size: ImageSize, index: int, epoch: int) -> SceneGraph:
+    def _graph(self, row: int, size: ImageSize) -> SceneGraph:
         data = self._data
         first, end = data.box_ranges[row].tolist()
         rel_first, rel_end = data.rel_ranges[row].tolist()
@@ -127,11 +133,14 @@ class VG150Dataset:
         predicates = data.predicates[rel_first:rel_end][kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
         boxes, inside = clip_boxes(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
-        if self.split == "train":
-            seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
-            triples = one_per_pair(triples, seed)
         graph = SceneGraph(data.labels[first:end], boxes, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
+
+    def _one_per_pair(self, graph: SceneGraph, index: int, epoch: int) -> SceneGraph:
+        if self.split != "train":
+            return graph
+        seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
+        return replace(graph, triples=one_per_pair(graph.triples, seed))
 
 
 def _split_rows(data: VG150Annotations, split: Split, num_val: int, filter_empty: bool) -> Tensor:
