@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autoenc_sg.config_detector import ConventionsName as ConventionsName
+from autoenc_sg.config_detector import ConventionsName as ConventionsName
 from autoenc_sg.config_detector import DetectorConfig as DetectorConfig
 from autoenc_sg.config_detector import DetectorPhase as DetectorPhase
 from autoenc_sg.errors import require as _check

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
+from autoenc_sg.detector.heads import StageHead
 from autoenc_sg.errors import InputError
 
 
@@ -44,14 +48,36 @@ class Backbone(nn.Module):
         return OrderedDict([(self.names[0], maps)]) if isinstance(maps, Tensor) else maps
 
 
+class Parts(NamedTuple):
+    """A backbone and the head that belongs to it, if one does: ImageNet's or the last stage."""
+
+    backbone: Backbone
+    head: nn.Module | None = None
+
+
 def build_backbone(name: str, channels: int, pretrained: bool, download: bool = True) -> Backbone:
-    """`small`, `resnet18`, `resnet50` or `vgg16`.
+    """The backbone of `build_parts` alone, for torchvision's conventions."""
+    return build_parts(name, channels, pretrained, download).backbone
+
+
+def build_parts(
+    name: str,
+    channels: int,
+    pretrained: bool,
+    download: bool = True,
+    conventions: Conventions = CONVENTIONS["torchvision"],
+) -> Parts:
+    """A backbone by name, see `DetectorConfig.backbone`.
+
+    The ImageNet classifier's two layers come with `vgg16`, to be the box head of its width
+    (`[N, 512, 7, 7] -> [N, 4096]`), and layer 4 with `resnet101_c4`.
 
     Args:
         name: which.
         channels: width of the maps of `small` and of the pyramids.
-        pretrained: made for torchvision's ImageNet weights (a ResNet's batch norm is frozen then).
+        pretrained: made for torchvision's ImageNet weights (batch norm is frozen then).
         download: fetch these weights; off where a checkpoint's are loaded next.
+        conventions: of the weights to be loaded.
 
     Raises:
         InputError: the weights cannot be downloaded, or `small` is asked to be pretrained.
@@ -60,17 +86,59 @@ def build_backbone(name: str, channels: int, pretrained: bool, download: bool = 
     if name == "small":
         if pretrained:
             raise InputError("detector.pretrained: expected false for backbone small, got true")
-        return Backbone(SmallBody(channels), {"0": 8}, channels)
+        return Parts(Backbone(SmallBody(channels), {"0": 8}, channels))
     if name == "vgg16":  # V1: the FEATURES weights want other pixel values than ours
         vgg = _network(torchvision.models.vgg16, fetch)
-        return Backbone(vgg.features[:-1], {"0": 16}, 512)  # stride 16, as in the paper
-    make = {"resnet18": torchvision.models.resnet18, "resnet50": torchvision.models.resnet50}[name]
-    norm = FrozenBatchNorm2d if pretrained else nn.BatchNorm2d
-    resnet = _network(partial(make, norm_layer=norm), fetch)
+        head = _vgg_head(vgg) if fetch else None
+        return Parts(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
+    if name == "mobilenet_v3":
+        return Parts(_mobilenet(channels, pretrained, fetch))
+    return _resnet(name, channels, pretrained, fetch, conventions)
+
+
+def _vgg_head(vgg: Any) -> nn.Module:
+    head = TwoMLPHead(1, 1)
+    head.fc6, head.fc7 = vgg.classifier[0], vgg.classifier[3]
+    network: nn.Module = head
+    return network
+
+
+def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
+    """MobileNetV3-Large: the last maps of strides 8, 16 and 32, and a pyramid over them."""
+    norm = partial(FrozenBatchNorm2d if pretrained else nn.BatchNorm2d, eps=0.001)
+    make = partial(torchvision.models.mobilenet_v3_large, norm_layer=norm)
+    layers, widths = {"6": "0", "12": "1", "16": "2"}, [40, 112, 960]
+    body = _network(make, fetch).features
+    pyramid = BackboneWithFPN(body, layers, widths, channels, LastLevelMaxPool())
+    return Backbone(pyramid, {"0": 8, "1": 16, "2": 32, "pool": 64}, channels)
+
+
+def _resnet(
+    name: str, channels: int, pretrained: bool, fetch: bool, conventions: Conventions
+) -> Parts:
+    depth, *single = name.split("_")
+    norm: Callable[..., nn.Module] = nn.BatchNorm2d
+    if pretrained or conventions.batch_norm_eps == 0:
+        norm = partial(FrozenBatchNorm2d, eps=conventions.batch_norm_eps)
+    resnet = _network(partial(getattr(torchvision.models, depth), norm_layer=norm), fetch)
+    if conventions.stride_in_1x1:
+        _stride_first(resnet)
+    if single == ["c4"]:
+        stem = OrderedDict((n, getattr(resnet, n)) for n in ("conv1", "bn1", "relu", "maxpool"))
+        stages = OrderedDict((f"layer{i}", getattr(resnet, f"layer{i}")) for i in (1, 2, 3))
+        body = nn.Sequential(stem | stages)
+        return Parts(Backbone(body, {"0": 16}, 1024), StageHead(resnet.layer4))
     widths = [resnet.inplanes // 8 * 2**i for i in range(4)]
     layers = {f"layer{i + 1}": str(i) for i in range(4)}
     pyramid = BackboneWithFPN(resnet, layers, widths, channels, LastLevelMaxPool())
-    return Backbone(pyramid, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}, channels)
+    return Parts(Backbone(pyramid, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}, channels))
+
+
+def _stride_first(resnet: nn.Module) -> None:
+    """Stride in the 1x1 convolution of each block, as in the first ResNets (Caffe)."""
+    for block in resnet.modules():
+        if isinstance(block, Bottleneck):
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _network(make: Callable[..., Any], fetch: bool) -> Any:

@@ -1,0 +1,102 @@
+"""RoI pooling by convention: boxes in pixels of the resized images to square maps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+from autoenc_sg.detector.conventions import Conventions
+from autoenc_sg.structures import ImageSize
+
+
+def roi_pool(strides: Mapping[str, int], size: int, conventions: Conventions) -> nn.Module:
+    """A module `(maps by name, boxes of each image, image sizes) -> [N, D_map, size, size]`.
+
+    Args:
+        strides: pixels a cell of each map; `pool` is not pooled from.
+        size: side of the output.
+        conventions: how samples are taken.
+    """
+    used = {name: stride for name, stride in strides.items() if name != "pool"}
+    if conventions.corner_sampling:
+        return CornerSampling(used, size)
+    pool = _aligned(used, size, conventions.sampling_ratio)
+    return LastPixel(pool) if conventions.last_pixel else pool
+
+
+def _aligned(strides: Mapping[str, int], size: int, sampling_ratio: int) -> MultiScaleRoIAlign:
+    """RoIAlign that knows the strides.
+
+    torchvision guesses them from the first images it meets and keeps the guess: a narrow first
+    image with much padding would spoil every later one. So it first meets one without padding.
+    """
+    pool = MultiScaleRoIAlign(list(strides), size, sampling_ratio)
+    side = max(strides.values())
+    maps = OrderedDict((n, torch.zeros(1, 1, *[side // s] * 2)) for n, s in strides.items())
+    pool(maps, [torch.zeros(0, 4)], [(side, side)])
+    return pool
+
+
+class LastPixel(nn.Module):
+    """Pooling of boxes whose x2 and y2 are the last pixel's: one less than ours."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(
+        self, maps: dict[str, Tensor], boxes: list[Tensor], image_sizes: list[ImageSize]
+    ) -> Tensor:
+        """See `roi_pool`."""
+        pooled: Tensor = self.pool(maps, [_last_pixels(own) for own in boxes], image_sizes)
+        return pooled
+
+
+class CornerSampling(nn.Module):
+    """One bilinear sample a cell, the first and last on the box's corners.
+
+        y_i = (y1 + i (y2 - y1) / (size - 1)) / stride,  i = 0..size - 1,  0 beyond the last cell,
+
+    where y2 is the last pixel's (Neural Motifs' RoIAlign, TensorFlow's `crop_and_resize`). RoIAlign
+    samples cells' middles, so that the same box half a cell larger on all sides gives just this.
+
+    Args:
+        strides: of the one map.
+        size: side of the output.
+    """
+
+    def __init__(self, strides: Mapping[str, int], size: int) -> None:
+        super().__init__()
+        ((self.name, self.stride),) = strides.items()
+        self.size = size
+
+    def forward(
+        self, maps: dict[str, Tensor], boxes: list[Tensor], image_sizes: list[ImageSize]
+    ) -> Tensor:
+        """See `roi_pool`."""
+        values = maps[self.name]
+        cells = [_last_pixels(own) / self.stride for own in boxes]
+        half = [(own[:, 2:] - own[:, :2]) / (self.size - 1) / 2 for own in cells]
+        # `aligned` takes half a cell off again, and bears boxes of no size
+        rois = [torch.cat([c[:, :2] - h, c[:, 2:] + h], 1) + 0.5 for c, h in zip(cells, half)]
+        pooled = roi_align(values, rois, self.size, 1.0, sampling_ratio=1, aligned=True)
+        inside = self._inside(torch.cat(cells), values.shape[-2:])
+        kept: Tensor = pooled * inside[:, None].to(pooled)
+        return kept
+
+    def _inside(self, cells: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Which samples lie on the map: `[N, size, size]`."""
+        steps = torch.linspace(0, 1, self.size, device=cells.device)
+        at = cells[:, None, :2] + steps[:, None] * (cells[:, 2:] - cells[:, :2])[:, None]
+        most = torch.tensor([shape[1] - 1, shape[0] - 1], device=cells.device)
+        x, y = ((at >= 0) & (at <= most)).unbind(2)
+        return y[:, :, None] & x[:, None]
+
+
+def _last_pixels(boxes: Tensor) -> Tensor:
+    """Boxes `[N, 4]` that hold their last pixel, of at least one."""
+    return torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:] - 1, boxes[:, :2])], 1)
