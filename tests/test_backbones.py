@@ -1,0 +1,146 @@
+"""Backbones by name: maps, strides, weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from autoenc_sg.config_detector import BackboneName, DetectorConfig
+from autoenc_sg.detector import build_detector
+from autoenc_sg.detector.backbones import SmallBody, build_backbone
+from autoenc_sg.errors import InputError
+from autoenc_sg.structures import SceneGraphBatch
+from tests.graphs import C, random_boxes, random_graph
+
+PYRAMID = {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}
+STRIDES = {
+    "small": {"0": 8},
+    "resnet18": PYRAMID,
+    "resnet50": PYRAMID,
+    "resnet50_fpn": PYRAMID,
+    "resnet101": PYRAMID,
+    "resnet101_c4": {"0": 16},
+    "mobilenet_v3": {"0": 8, "1": 16, "2": 32, "pool": 64},
+    "vgg16": {"0": 16},
+}
+WIDTHS = {"vgg16": 512, "resnet101_c4": 1024}  # the others': as configured
+
+
+def config_of(name: str) -> DetectorConfig:
+    return DetectorConfig(
+        backbone=name,  # type: ignore[arg-type]
+        channels=8,
+        min_size=64,
+        max_size=64,
+        anchor_sizes=tuple(8 * 2**level for level in range(len(STRIDES[name]))),
+        proposals=6,
+        rois_per_image=4,
+        feature_dim=6,
+        pooled_size=2,
+        detections=3,
+        score_threshold=0.0,
+    )
+
+
+def test_all_names_are_here() -> None:
+    assert set(get_args(BackboneName)) == set(STRIDES)
+
+
+@pytest.mark.parametrize("name", sorted(STRIDES))
+def test_every_backbone_from_the_image_to_the_losses(name: str) -> None:
+    torch.manual_seed(0)
+    detector = build_detector(config_of(name), C)
+    backbone = detector.backbone
+    maps = backbone.eval()(torch.zeros(2, 3, 64, 96))
+    assert backbone.strides == STRIDES[name]
+    assert tuple(maps) == backbone.names == tuple(STRIDES[name])
+    for key, stride in STRIDES[name].items():
+        shape = (2, backbone.out_channels, -(-64 // stride), -(-96 // stride))
+        assert maps[key].shape == shape, key
+    assert backbone.out_channels == WIDTHS.get(name, 8)
+
+    images = [torch.rand(3, 64, 64), torch.rand(3, 48, 60)]
+    seen = detector.eval().encode(images)
+    found = detector.detect(seen)
+    assert (torch.bincount(found.image_index, minlength=2) <= 3).all()
+    boxes = torch.cat([random_boxes(2, 64, 64, 0), random_boxes(2, 48, 60, 1)])
+    regions = detector.describe(seen, boxes, torch.tensor([0, 0, 1, 1]))
+    assert regions.features.shape == (4, 6)
+    pairs = torch.tensor([[0, 1], [3, 2]])
+    assert detector.union_features(regions, pairs).shape == (2, 6, 2, 2)
+    pooled = [key for key in STRIDES[name] if key != "pool"]
+    assert detector.roi_heads.box_roi_pool.featmap_names == pooled
+    assert detector.roi_heads.box_roi_pool.scales == [1 / STRIDES[name][key] for key in pooled]
+
+    graphs = [random_graph(2, 0, 0, (64, 64)), random_graph(1, 0, 1, (48, 60))]
+    losses = detector.train().losses(images, SceneGraphBatch.collate(graphs))
+    total = torch.stack(list(losses.values())).sum()
+    total.backward()
+    first = next(iter(backbone.parameters()))
+    assert first.grad is not None
+    assert total.isfinite()
+
+
+def test_small_sees_the_whole_of_a_small_picture() -> None:
+    torch.manual_seed(0)
+    body = SmallBody(8).eval()
+    for module in body.modules():  # no ReLU may be silent
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 0.1)
+    image = torch.ones(1, 3, 128, 128, requires_grad=True)
+    body(image)[0, :, 8, 8].sum().backward()
+    assert image.grad is not None
+    assert (image.grad[:, :, 2:-2, 2:-2] > 0).all()
+
+
+def test_resnet_is_made_for_pretrained_weights_without_fetching_them() -> None:
+    frozen = build_backbone("resnet18", 8, pretrained=True, download=False)
+    own = build_backbone("resnet18", 8, pretrained=False)
+    kinds = [
+        {type(m) for m in b.modules() if isinstance(m, (nn.BatchNorm2d, FrozenBatchNorm2d))}
+        for b in (frozen, own)
+    ]
+    assert kinds == [{FrozenBatchNorm2d}, {nn.BatchNorm2d}]
+    names = {key for key in own.state_dict() if not key.endswith("num_batches_tracked")}
+    assert names == set(frozen.state_dict())
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def offline(weights: str | None = None, **options: Any) -> nn.Module:
+        asked.append(weights)
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "vgg16", offline)
+    with pytest.raises(InputError) as error:
+        build_detector(replace(config_of("vgg16"), pretrained=True), C)
+    assert asked == ["IMAGENET1K_V1"]
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith("detector.pretrained: expected a network to download IMAGENET1K_V1")
+    assert "no route to host" in message
+    assert message.endswith("give detector.weights a file instead")
+
+
+def test_small_has_no_pretrained_weights() -> None:
+    with pytest.raises(
+        InputError, match=r"detector\.pretrained: expected false for backbone small"
+    ):
+        build_backbone("small", 8, pretrained=True)
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (8, 16, 32, 64, 128, 256)])
+def test_a_pyramid_wants_one_anchor_size_a_level(sizes: tuple[int, ...]) -> None:
+    config = replace(config_of("resnet18"), anchor_sizes=sizes)
+    with pytest.raises(
+        InputError, match=r"detector\.anchor_sizes: expected 5 sizes, one a pyramid"
+    ):
+        build_detector(config, C)
