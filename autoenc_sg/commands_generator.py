@@ -34,7 +34,8 @@ def add_drawing_commands(commands: argparse._SubParsersAction[Any]) -> None:
     sample.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
     sample.add_argument("--split", choices=("val", "test"), default="test")
     sample.add_argument("--limit", type=int, help="graphs at most")
-    sample.add_argument("--boxes", choices=("given", "predicted"), default="given")
+    for name in ("--boxes", "--masks"):
+        sample.add_argument(name, choices=("given", "predicted"), default="given")
     sample.add_argument("--photos", action="store_true", help="also write the true pictures")
     _add_common(sample, Path("samples"))
     sample.set_defaults(run=_sample)
@@ -92,7 +93,12 @@ def _sample(options: argparse.Namespace) -> int:
     from autoenc_sg.sampling import SampleOptions, write_samples
 
     how = SampleOptions(
-        options.limit, options.seed, options.boxes, options.temperature, options.photos
+        options.limit,
+        options.seed,
+        options.boxes,
+        options.masks,
+        options.temperature,
+        options.photos,
     )
     checkpoint = read_checkpoint(options.checkpoint)
     data = checkpoint.config.data

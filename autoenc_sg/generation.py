@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.errors import bad_input
 from autoenc_sg.generator import Generated
 from autoenc_sg.graph_json import ParsedGraph, graph_to_json, read_graphs
 from autoenc_sg.images import enlarged, save_image, side_by_side, to_pil
@@ -25,6 +25,10 @@ from autoenc_sg.visualize import GrowthStep, figure_3
 
 BATCH_OBJECTS = 256  # drawn at a time, so that memory stays bounded
 MASK_SIDE = 128  # pixels of a mask's picture
+MASK_COLUMNS = 8
+MASK_OBJECTS = 400  # pictures of masks a graph
+GROWTH_OBJECTS = 64  # steps of a growing graph
+MAX_SEED = 2**62
 METADATA = "scene graph"  # the key of a PNG's text
 
 Source = Literal["given", "predicted"]
@@ -41,7 +45,7 @@ class GenerateOptions:
         masks: likewise.
         mask_pictures: also write every object's mask.
         temperature: factor of the noise; 0: none.
-        size: side of the pictures in pixels; None: the generator's own.
+        size: side of the pictures in pixels, resampled; None: the generator's own, as the grid's.
         grow: also draw each graph object by object (the paper's figure 3).
     """
 
@@ -57,10 +61,21 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise bad_input("samples", ">= 1", self.samples)
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise bad_input("temperature", "a number >= 0", self.temperature)
+        check_noise(self.seed, self.temperature)
         if self.size is not None and not 1 <= self.size <= 8192:
             raise bad_input("size", "1..8192 pixels", self.size)
+
+
+def check_noise(seed: int, temperature: float) -> None:
+    """Refuse a seed or a factor that the noise cannot have.
+
+    Raises:
+        InputError: one of them is out of its range.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise bad_input("seed", f"0..{MAX_SEED}", seed)
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise bad_input("temperature", "a number >= 0", temperature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +110,16 @@ def generate_pictures(
 
     Raises:
         InputError: the file is not one of graphs of the model's vocabulary, or has not the boxes or
-            masks asked for; nothing is written then.
+            masks asked for, or has too many objects for pictures of each; nothing is written then.
     """
     parsed = read_graphs(graph_file, model.vocabulary)
-    graphs = [_prepared(item, options, f"{graph_file}, graph {i}") for i, item in enumerate(parsed)]
-    count = len(graphs)
+    if not parsed:
+        raise bad_input(graph_file, "one graph or more", "an empty list")
+    count = len(parsed)
+    graphs = [
+        _prepared(item, options, model, f"{graph_file}, graph {i} of {count}")
+        for i, item in enumerate(parsed, start=1)
+    ]
     jobs = [
         (graph, predicted, options.seed + i + j * count)
         for i, (graph, predicted) in enumerate(graphs)
@@ -113,12 +133,12 @@ def generate_pictures(
             _save(paths[-1], picture, model, options)
             if number % options.samples == 0:
                 paths += _extras(out / name, picture, model, options)
-            pictures.append(picture.image)
+            pictures.append((picture.image * 255).round().byte())
             reporter.advance()
     if len(pictures) > 1:
         paths.append(out / f"{graph_file.stem}-grid.png")
         columns = options.samples if options.samples > 1 else math.ceil(math.sqrt(count))
-        save_image(paths[-1], make_grid(pictures, columns, pad_value=1.0))
+        save_image(paths[-1], make_grid(pictures, columns, pad_value=255))
     return paths
 
 
@@ -141,24 +161,37 @@ def growth_steps(model: AutoEncoder, picture: Picture, temperature: float) -> li
     return [GrowthStep(step, made.image) for step, made in zip(steps, drawn)]
 
 
-def picture_metadata(picture: Picture, model: AutoEncoder) -> dict[str, Any]:
-    """The graph's JSON with the seed; predicted boxes, if drawn, as `predicted_boxes`."""
-    data = graph_to_json(picture.graph, model.vocabulary) | {"seed": picture.seed}
+def picture_metadata(
+    picture: Picture, model: AutoEncoder, temperature: float = 1.0
+) -> dict[str, Any]:
+    """The graph's JSON with the noise; predicted boxes, if drawn, as `predicted_boxes`."""
+    noise = {"seed": picture.seed, "temperature": temperature}
+    data = graph_to_json(picture.graph, model.vocabulary) | noise
     if picture.predicted:
         data |= {"predicted_boxes": picture.boxes.tolist()}
         del data["boxes"]
     return data
 
 
-def _prepared(parsed: ParsedGraph, options: GenerateOptions, where: str) -> tuple[SceneGraph, bool]:
+def _prepared(
+    parsed: ParsedGraph, options: GenerateOptions, model: AutoEncoder, where: str
+) -> tuple[SceneGraph, bool]:
     """The graph with the masks to be drawn, and whether boxes are to be predicted."""
     graph = parsed.graph
     if options.boxes == "given" and not parsed.has_boxes:
         raise bad_input(f"{where}, boxes", "boxes in the file (--boxes given)", "none")
     if options.masks == "given" and graph.masks is None:
         raise bad_input(f"{where}, masks", "masks in the file (--masks given)", "none")
+    for asked, limit, flag in (
+        (options.mask_pictures, MASK_OBJECTS, "--masks"),
+        (options.grow, GROWTH_OBJECTS, "--grow"),
+    ):
+        if asked and len(graph) > limit:
+            raise bad_input(f"{where}, objects", f"at most {limit} with {flag}", len(graph))
     if options.masks == "predicted":
         graph = replace(graph, masks=None)
+    if options.mask_pictures and graph.masks is None and not model.config.generator.mask_size:
+        raise bad_input(f"{where}, --masks", "a generator with masks", "one that fills boxes")
     return graph, options.boxes == "predicted" or not parsed.has_boxes
 
 
@@ -205,7 +238,8 @@ def _save(path: Path, picture: Picture, model: AutoEncoder, options: GenerateOpt
     image = to_pil(picture.image)
     if options.size is not None:
         image = image.resize((options.size, options.size), Image.Resampling.BICUBIC)
-    save_image(path, image, {METADATA: json.dumps(picture_metadata(picture, model))})
+    data = picture_metadata(picture, model, options.temperature)
+    save_image(path, image, {METADATA: json.dumps(data)})
 
 
 def _extras(
@@ -216,10 +250,8 @@ def _extras(
     if len(picture.graph) == 0:
         return paths
     if options.mask_pictures:
-        if picture.masks is None:
-            raise InputError("--masks: expected a generator with masks, got one that fills boxes")
         paths.append(stem.with_name(f"{stem.name}-masks.png"))
-        save_image(paths[-1], mask_row(picture, model))
+        save_image(paths[-1], mask_pictures(picture, model))
     if options.grow:
         paths.append(stem.with_name(f"{stem.name}-growth.png"))
         steps = growth_steps(model, picture, options.temperature)
@@ -227,9 +259,17 @@ def _extras(
     return paths
 
 
-def mask_row(picture: Picture, model: AutoEncoder) -> Image.Image:
-    """The masks of a picture's objects over their boxes, side by side, with their names."""
+def mask_pictures(picture: Picture, model: AutoEncoder) -> Image.Image:
+    """The masks of a picture's objects over their boxes, in rows, with their names."""
     assert picture.masks is not None
     names = [model.vocabulary.objects[i] for i in picture.graph.labels.tolist()]
     greys = [to_pil(mask.expand(3, -1, -1)) for mask in picture.masks]
-    return side_by_side([enlarged(grey, MASK_SIDE // grey.width or 1) for grey in greys], names)
+    greys = [enlarged(grey, max(1, MASK_SIDE // grey.width)) for grey in greys]
+    starts = range(0, len(greys), MASK_COLUMNS)
+    rows = [side_by_side(greys[i : i + MASK_COLUMNS], names[i : i + MASK_COLUMNS]) for i in starts]
+    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet

@@ -26,10 +26,11 @@ from torch import Tensor
 from autoenc_sg.atomic import replacing
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.structures import ImageSize, SceneGraph
-from autoenc_sg.vocabulary import Vocabulary
+from autoenc_sg.vocabulary import Vocabulary, nearest
 
 DEFAULT_SIZE: ImageSize = (256, 256)
 MAX_SIDE = 100_000
+NAMED_WORDS = 10  # unknown ones in an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,7 @@ def graph_from_json(
     """
     if not isinstance(data, Mapping):
         raise bad_input(where, "a graph: an object with 'objects' and 'relationships'", _kind(data))
+    _check_words(data, vocabulary, where)
     labels = _labels(data, vocabulary, where)
     triples = _triples(data, vocabulary, len(labels), where)
     size = _image_size(data, where)
@@ -173,6 +175,23 @@ def _plain(values: Tensor) -> Any:
     exact = values.detach().to("cpu", torch.float32).numpy()
     short = exact.astype(str).astype(np.float64)
     return np.where(short.astype(np.float32) == exact, short, exact.astype(np.float64)).tolist()
+
+
+def _check_words(data: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> None:
+    """Refuse a graph with several unknown words, naming all; what is no word is judged later."""
+    objects = [name for name in _required(data, "objects", where) if isinstance(name, str)]
+    rows = _required(data, "relationships", where)
+    predicates = [row[1] for row in rows if _is_list(row) and len(row) == 3]
+    unknown: list[str] = []
+    for words, known in ((objects, vocabulary.objects), (predicates, vocabulary.predicates)):
+        names = set(known[1:])
+        for word in dict.fromkeys(w for w in words if isinstance(w, str) and w not in names):
+            near = nearest(word, known) if len(unknown) < NAMED_WORDS else []
+            unknown.append(f"{_short(word)} (nearest: {', '.join(near) or 'none'})")
+    if len(unknown) > 1:
+        more = len(unknown) - NAMED_WORDS
+        rest = f" and {more} more" if more > 0 else ""
+        raise bad_input(where, "known words", "; ".join(unknown[:NAMED_WORDS]) + rest)
 
 
 def _labels(data: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> list[int]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from autoenc_sg.atomic import replacing
 from autoenc_sg.errors import bad_input
-from autoenc_sg.generation import Picture, draw_all
+from autoenc_sg.generation import Picture, Source, check_noise, draw_all
 from autoenc_sg.graph_json import write_graphs
 from autoenc_sg.images import resize_square, save_image
 from autoenc_sg.model import AutoEncoder
@@ -31,19 +31,22 @@ class SampleOptions:
         limit: graphs at most; None: all.
         seed: picture i has the noise of `seed + i`.
         boxes: the `given` true boxes, or those the generator `predicted`.
+        masks: the `given` true masks where the data set has some, or `predicted` ones.
         temperature: factor of the noise.
         photos: also write the true pictures, at the generator's size.
     """
 
     limit: int | None = None
     seed: int = 0
-    boxes: Literal["given", "predicted"] = "given"
+    boxes: Source = "given"
+    masks: Source = "given"
     temperature: float = 1.0
     photos: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise bad_input("limit", ">= 1", self.limit)
+        check_noise(self.seed, self.temperature)
 
 
 def write_samples(
@@ -51,22 +54,28 @@ def write_samples(
 ) -> Path:
     """Draw the data set's graphs into `images/`, with `graphs.json` and `index.jsonl` beside it.
 
-    A line of the index: `image`, `graph` (its place in `graphs.json`), `image_id`, `seed`,
-    `image_size`, `true_boxes` and `predicted_boxes` (pixels of `image_size`), and `photo` where
-    true pictures are written.
+    A line of the index: `image`, `graph` (its place in `graphs.json`), `image_id`, `seed` and
+    `temperature` of the noise, `image_size`, `true_boxes` and `predicted_boxes` (pixels of
+    `image_size`), and `photo` where true pictures are written. The index comes last: where it
+    stands, all it names is there.
 
     Returns:
         The index.
+
+    Raises:
+        InputError: there is no graph, or one that cannot be written; nothing is drawn then.
     """
     count = min(len(dataset), options.limit or len(dataset))
+    if count == 0:
+        raise bad_input("graphs to draw", "one or more in the split", 0)
     graphs = [dataset.graph(i) for i in range(count)]
     write_graphs(out / "graphs.json", graphs, model.vocabulary)  # first: it refuses bad graphs
+    (out / INDEX).unlink(missing_ok=True)  # of an earlier call
     lines = []
     with reporter.stage("sample", count):
         for number, picture in enumerate(_draw(model, graphs, options)):
-            name = f"images/{number:06d}.png"
-            save_image(out / name, picture.image)
-            line = _line(number, name, picture) | {"image_id": dataset.image_ids[number]}
+            line = _line(number, picture, options) | {"image_id": dataset.image_ids[number]}
+            save_image(out / line["image"], picture.image)
             if options.photos:
                 line["photo"] = f"photos/{number:06d}.png"
                 photo = dataset[number].image.float() / 255
@@ -83,15 +92,18 @@ def _draw(
     model: AutoEncoder, graphs: Sequence[SceneGraph], options: SampleOptions
 ) -> Iterator[Picture]:
     predicted = options.boxes == "predicted"
+    if options.masks == "predicted":
+        graphs = [replace(graph, masks=None) for graph in graphs]
     jobs = [(graph, predicted, options.seed + i) for i, graph in enumerate(graphs)]
     return draw_all(model, jobs, options.temperature)
 
 
-def _line(number: int, name: str, picture: Picture) -> dict[str, Any]:
+def _line(number: int, picture: Picture, options: SampleOptions) -> dict[str, Any]:
     return {
-        "image": name,
+        "image": f"images/{number:06d}.png",
         "graph": number,
         "seed": picture.seed,
+        "temperature": options.temperature,
         "image_size": list(picture.graph.image_size),
         "true_boxes": _rounded(picture.graph.boxes),
         "predicted_boxes": _rounded(picture.boxes),

@@ -9,7 +9,7 @@ labels are 1-based, as on disk.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +103,13 @@ def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
     known = names[1:]
     if name in known:
         return 1 + known.index(name)
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    near = nearest(name, names)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise InputError(
         f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}"
     )
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Up to three of `names`, but the reserved first, that are spelt most like `name`."""
+    return difflib.get_close_matches(str(name), names[1:], n=3, cutoff=0.5)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from autoenc_sg.errors import bad_input
 from autoenc_sg.layers import mlp
 
+MASKS_AT_ONCE = 256  # made in turns, so that memory stays bounded
+
 
 def box_head(dim: int, hidden: int, batch_norm: bool = False) -> nn.Sequential:
     """`relu(W2 relu(W1 v + b1) + b2)`: `[N, dim] -> [N, 4]`, xyxy as fractions of the image.
@@ -48,6 +50,8 @@ class MaskHead(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(dim, 1, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The masks of all objects."""
+        """The masks of all objects; in training at once, since batch norm sees them together."""
+        if not self.training and len(vectors) > MASKS_AT_ONCE:
+            return torch.cat([self(part) for part in vectors.split(MASKS_AT_ONCE)])
         logits: Tensor = super().forward(vectors[:, :, None, None])
         return logits.squeeze(1).sigmoid()

@@ -1,8 +1,9 @@
-"""Graph files to pictures, and the test split's graphs to pictures with an index."""
+"""Graph files to pictures: what `generate` draws and writes."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from autoenc_sg.__main__ import main
 from autoenc_sg.errors import InputError
-from autoenc_sg.generation import GenerateOptions, draw_all
+from autoenc_sg.generation import GenerateOptions, _prepared, draw_all
 from autoenc_sg.graph_json import graph_from_json, read_graphs
 from autoenc_sg.model import AutoEncoder
 
@@ -69,7 +70,7 @@ def test_metadata_holds_a_graph_that_draws_the_same(
     generate(checkpoint, tmp_path, MASKED, "--seed", "3")
     image = Image.open(tmp_path / "out" / "g.png")
     data = json.loads(image.text["scene graph"])  # type: ignore[attr-defined]
-    assert data["seed"] == 3
+    assert (data["seed"], data["temperature"]) == (3, 1.0)
     assert data["boxes"] == BOXED["boxes"]
     parsed = graph_from_json(data, model.vocabulary)
     assert model.render(parsed.graph, seed=3).tobytes() == image.tobytes()
@@ -102,7 +103,7 @@ def test_given_and_predicted_boxes_and_masks(
         assert (
             main(["generate", checkpoint, str(bare), "--out", str(tmp_path / "n"), *options]) == 2
         )
-        assert f"graph 0, {options[0][2:]}: expected" in capsys.readouterr().err
+        assert f"graph 1 of 1, {options[0][2:]}: expected" in capsys.readouterr().err
     assert not (tmp_path / "n").exists()
 
 
@@ -133,23 +134,64 @@ def test_reading_leaves_the_input_alone_and_batches_equal_single_pictures(
         assert torch.equal(old, graph.boxes)
 
 
-def test_empty_graphs_and_crowds_are_drawn(checkpoint: str, tmp_path: Path) -> None:
-    crowd = {
-        "objects": ["tree"] * 10_000,
-        "relationships": [],
-        "boxes": [[0, 0, 20, 20]] * 10_000,
-        "image_size": [64, 64],
-    }
+def test_empty_graphs_are_drawn(checkpoint: str, tmp_path: Path) -> None:
     empty = {"objects": [], "relationships": []}
-    names = generate(checkpoint, tmp_path, [empty, crowd])
-    assert names == ["g-0000.png", "g-0001.png", "g-grid.png"]
-    assert generate(checkpoint, tmp_path, empty, "--masks", "--grow")[-1] == "g.png"
+    assert generate(checkpoint, tmp_path, empty, "--masks", "--grow") == ["g.png"]
+    together = tmp_path / "together"
+    together.mkdir()
+    names = generate(checkpoint, together, [empty, MASKED, BARE])
+    assert names == ["g-0000.png", "g-0001.png", "g-0002.png", "g-grid.png"]
+
+
+def test_more_masks_than_a_row_holds(checkpoint: str, tmp_path: Path) -> None:
+    crowd = {"objects": ["tree"] * 9, "relationships": []}
+    generate(checkpoint, tmp_path, crowd, "--masks")
+    sheet = Image.open(tmp_path / "out" / "g-masks.png")
+    assert sheet.width > 8 * 128  # eight in the first row, one in the second
+    assert 2 * 128 < sheet.height < 3 * 128
+
+
+def test_refused_graphs_write_nothing(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = {"objects": ["tree"] * 500, "relationships": []}
+    file = tmp_path / "g.json"
+    file.write_text(json.dumps([BOXED, crowd]))
+    for option, limit in (("--masks", 400), ("--grow", 64)):
+        call = ["generate", checkpoint, str(file), "--out", str(tmp_path / "out"), option]
+        assert main(call) == 2
+        expected = f"graph 2 of 2, objects: expected at most {limit} with {option}, got 500"
+        assert expected in capsys.readouterr().err
+    file.write_text("[]")
+    assert main(["generate", checkpoint, str(file), "--out", str(tmp_path / "out")]) == 2
+    assert "expected one graph or more, got an empty list" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_without_a_mask_head(model: AutoEncoder) -> None:
+    def prepare(graph: Any, masks: Any) -> Any:
+        parsed = graph_from_json(graph, model.vocabulary)
+        return _prepared(parsed, GenerateOptions(masks=masks, mask_pictures=True), bare, "g")
+
+    config = replace(model.config, generator=replace(model.config.generator, mask_size=0))
+    bare = AutoEncoder(config, model.vocabulary)
+    with pytest.raises(InputError, match="g, --masks: expected a generator with masks"):
+        prepare(BOXED, None)
+    with pytest.raises(InputError, match="g, --masks: expected a generator with masks"):
+        prepare(MASKED, "predicted")
+    graph, predicted = prepare(MASKED, None)
+    assert graph.masks.shape == (2, 2, 2)
+    assert not predicted
 
 
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
         ({**BARE, "objects": ["trea"]}, "'trea': expected one of .* nearest: tree"),
+        (
+            {"objects": ["trea", "dgo"], "relationships": [[0, "nearr", 1]]},
+            r"known words, got 'trea' \(nearest: tree\); 'dgo' \(.*\); 'nearr' \(nearest: near",
+        ),
         ({**BARE, "relationships": [[0, "near", 7]]}, "object indices from 0 to 0"),
         ({**BOXED, "relationships": [[0, "near", 0]]}, "two different objects"),
         ({**BOXED, "boxes": [[5, 5, 5, 9], [1, 1, 2, 2]]}, "x1 < x2"),
@@ -174,34 +216,10 @@ def test_bad_graphs_are_one_line(
         ({"samples": 0}, "samples: expected >= 1, got 0"),
         ({"temperature": -1.0}, "temperature: expected a number >= 0"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"seed": -1}, "seed: expected 0.."),
         ({"size": 0}, "size: expected 1..8192"),
     ],
 )
 def test_bad_options(options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         GenerateOptions(**options)
-
-
-def test_sample_writes_images_graphs_and_an_index(
-    checkpoint: str, model: AutoEncoder, tmp_path: Path
-) -> None:
-    out = tmp_path / "samples"
-    arguments = ["sample", checkpoint, "--out", str(out), "--limit", "3", "--seed", "4"]
-    assert main([*arguments, "--photos", "--boxes", "predicted"]) == 0
-    lines = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
-    graphs = read_graphs(out / "graphs.json", model.vocabulary)
-    assert len(lines) == len(graphs) == 3
-    assert len({line["image_id"] for line in lines}) == 3
-    for number, (line, parsed) in enumerate(zip(lines, graphs)):
-        assert (line["graph"], line["seed"]) == (number, 4 + number)
-        image = Image.open(out / line["image"])
-        assert Image.open(out / line["photo"]).size == image.size == (32, 32)
-        again = model.render(parsed.graph, seed=line["seed"], predict_boxes=True)
-        assert _nearly(again, image)
-        assert len(line["true_boxes"]) == len(line["predicted_boxes"]) == len(parsed.graph)
-
-
-def _nearly(a: Image.Image, b: Image.Image) -> bool:
-    """Equal up to rounding: the one was drawn in a batch."""
-    bytes_a, bytes_b = a.convert("RGB").tobytes(), b.convert("RGB").tobytes()
-    return max(abs(x - y) for x, y in zip(bytes_a, bytes_b)) <= 1

@@ -195,6 +195,20 @@ def test_bad_graphs_are_named_in_one_line(change: dict[str, Any], message: str) 
     assert str(caught.value).startswith("g, ")
 
 
+def test_all_unknown_words_are_named() -> None:
+    words = ["sky", "trexe", "dig", "trexe"]
+    data = {"objects": words, "relationships": [[0, "abovve", 1], [1, "on", 2]]}
+    with pytest.raises(InputError) as caught:
+        graph_from_json(data, VOCABULARY, "g")
+    assert str(caught.value) == (
+        "g: expected known words, got 'trexe' (nearest: tree); 'dig' (nearest: dog); "
+        "'abovve' (nearest: above)"
+    )
+    data = {"objects": [f"w{i}" for i in range(12)], "relationships": []}
+    with pytest.raises(InputError, match=r"'w9' \(nearest: none\) and 2 more$"):
+        graph_from_json(data, VOCABULARY, "g")
+
+
 def test_missing_key_names_those_present() -> None:
     with pytest.raises(InputError, match=r"g: expected the key 'relationships', got the keys"):
         graph_from_json({"objects": []}, VOCABULARY, "g")
