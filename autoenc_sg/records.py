@@ -185,10 +185,18 @@ def named_list(data: Mapping[str, Any], key: str, where: object) -> list[str]:
     return names
 
 
+def same_aspect(a: ImageSize, b: ImageSize) -> bool:
+    """Whether one is the other scaled, to a pixel of rounding in either."""
+    return abs(a[0] * b[1] - a[1] * b[0]) <= 2 * max(*a, *b)
+
+
 def check_aspect(name: str, size: ImageSize, stated: ImageSize) -> None:
-    """Scaled copies are fine; a turned or other image would put every box in a wrong place."""
-    (height, width), (stated_height, stated_width) = size, stated
-    slack = max(height, width, stated_height, stated_width)  # a pixel of rounding in either
-    if abs(height * stated_width - width * stated_height) > 2 * slack:
-        expected = f"an image of {stated_width} x {stated_height} pixels, or that scaled"
-        raise bad_input(name, expected, f"{width} x {height}")
+    """Scaled copies are fine; a turned or other image would put every box in a wrong place.
+
+    Raises:
+        InputError: `size` is not `stated`, scaled.
+    """
+    if not same_aspect(size, stated):
+        expected = f"an image of {stated[1]} x {stated[0]} pixels, or that scaled"
+        turned = " (is it turned?)" if same_aspect(size, stated[::-1]) else ""
+        raise bad_input(name, expected, f"{size[1]} x {size[0]}{turned}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autoenc_sg.augment import flip_half, left_right_swap
 from autoenc_sg.image_store import ImageStore, available, find_images
+from autoenc_sg.records import check_aspect, same_aspect
 from autoenc_sg.samples import (
     Sample,
     Split,
@@ -28,6 +29,8 @@ from autoenc_sg.vg150_files import (
     read_annotations,
 )
 from autoenc_sg.vocabulary import Vocabulary
+
+_SLACK = 0.02  # of the long side: by how much boxes of a right size pass the image's border
 
 
 class VG150Dataset:
@@ -111,10 +114,12 @@ class VG150Dataset:
         Boxes outside of the image (where it is smaller than image_data.json says) are left out.
 
         Raises:
-            InputError: the image is missing or unreadable.
+            InputError: the image is missing or unreadable; or it is turned, or so much smaller than
+                image_data.json says that boxes do not fit.
         """
         row, image_id = self._rows[index], self.image_ids[index]
         image, full_size = self.store.read(image_id)
+        self._check_size(row, full_size, image_id)
         graph = self._one_per_pair(self._graph(row, full_size), index, epoch)
         found = Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
         if not self.flip:
@@ -135,6 +140,17 @@ class VG150Dataset:
         boxes, inside = clip_boxes(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         graph = SceneGraph(data.labels[first:end], boxes, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
+
+    def _check_size(self, row: int, size: ImageSize, image_id: int) -> None:
+        """Some sizes in image_data.json are wrong: others than stated pass while the boxes fit."""
+        stated = self._data.image_size(row)
+        if same_aspect(size, stated):
+            return
+        height, width = size
+        scaled = self._data.raw_boxes[slice(*self._data.box_ranges[row].tolist())] * max(size)
+        room = BOX_SCALE * torch.tensor([width, height]) + _SLACK * BOX_SCALE * max(size)
+        if same_aspect(size, stated[::-1]) or (scaled[:, 2:] > room).any():
+            check_aspect(self.store.name(image_id), size, stated)
 
     def _one_per_pair(self, graph: SceneGraph, index: int, epoch: int) -> SceneGraph:
         if self.split != "train":
