@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autoenc_sg.config_detector import ConventionsName as ConventionsName
-from autoenc_sg.config_detector import ConventionsName as ConventionsName
 from autoenc_sg.config_detector import DetectorConfig as DetectorConfig
 from autoenc_sg.config_detector import DetectorPhase as DetectorPhase
 from autoenc_sg.errors import require as _check
@@ -21,6 +20,12 @@ GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
 PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
+
+
+def _at_least(least: float, config: object, section: str, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _check(value >= least, f"{section}.{name}", f">= {least}", value)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check(self.short_side >= 0, "data.short_side", ">= 0", self.short_side)
         _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
-        _check(self.workers >= 0, "data.workers", ">= 0", self.workers)
+        _at_least(0, self, "data", "workers", "num_test")
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ class RelpnConfig:
     positive_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        _check(self.top_k > 0, "relpn.top_k", "> 0", self.top_k)
+        _at_least(1, self, "relpn", "dim", "top_k", "samples_per_image")
+        overlap = self.pair_nms
+        _check(overlap is None or 0 <= overlap <= 1, "relpn.pair_nms", "0..1 or null", overlap)
         _check(
             0 < self.positive_fraction <= 1,
             "relpn.positive_fraction",
@@ -143,7 +150,8 @@ class PredictorConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        _check(self.steps >= 0, "predictor.steps", ">= 0", self.steps)
+        _at_least(1, self, "predictor", "dim")
+        _at_least(0, self, "predictor", "steps")
         _check(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
 
 
@@ -198,6 +206,13 @@ class GeneratorConfig:
         _check(
             mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask
         )
+        where = "generator"
+        _at_least(1, self, where, "embedding_dim", "gconv_dim", "gconv_hidden_dim", "object_size")
+        _at_least(0, self, where, "gconv_layers", "layout_noise_dim")
+        for name in ("refinement_dims", "discriminator_dims", "object_discriminator_dims"):
+            dims = getattr(self, name)
+            good = len(dims) > 0 and min(dims) > 0
+            _check(good, f"{where}.{name}", "one or more, all > 0", dims)
         depth = len(self.refinement_dims)
         _check(
             1 <= depth < self.image_size.bit_length(),
@@ -254,6 +269,8 @@ class ReconstructionPhase:
     validation_images: int = 1024
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "reconstruction", "batch_size")
+        _at_least(0, self, "reconstruction", "steps", "lr")
         weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
         for name in (*(f"{w}_weight" for w in weights), "eval_mode_after", "validate_every"):
             value = getattr(self, name)
@@ -272,6 +289,7 @@ class JointPhase:
     Attributes:
         steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
             `DetectorPhase`.
+        detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
         generator_lr: Adam's, for generator and discriminator.
         mode: how gradient crosses the graph, see `relaxation`.
         predicate_weight, object_weight, box_weight: l_rel, l_obj, l_bb of eq. 7.
@@ -293,6 +311,7 @@ class JointPhase:
     warmup: int = 500
     decay_at: tuple[float, ...] = (0.7, 0.9)
     clip: float = 5.0
+    detector_lr_factor: float = 1.0
     generator_lr: float = 1e-4
     mode: Literal["soft", "straight_through", "detached"] = "soft"
     predicate_weight: float = 1.0
@@ -307,6 +326,15 @@ class JointPhase:
     true_regions: bool = True
     regions_per_image: int = 64
     background_ratio: float = 3.0
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "joint", "batch_size", "regions_per_image")
+        rates = ("lr", "generator_lr", "momentum", "weight_decay", "background_ratio")
+        _at_least(0, self, "joint", "steps", "warmup", *rates)
+        weights = ("predicate", "object", "box", "relatedness", "image_loss", "pixel")
+        names = (f"{w}_weight" for w in (*weights, "adversarial", "detection"))
+        _at_least(0, self, "joint", *names)
+        _check(self.clip > 0, "joint.clip", "> 0", self.clip)
 
 
 @dataclass(frozen=True)
@@ -341,6 +369,8 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         for name in ("log_every", "checkpoint_every", "sample_every"):
             _check(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
+        _at_least(1, self, "runtime", "num_nodes")
+        _at_least(0, self, "runtime", "threads")
 
 
 @dataclass(frozen=True)

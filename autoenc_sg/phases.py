@@ -16,7 +16,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from autoenc_sg.adversaries import Stakes, make_adversaries
 from autoenc_sg.averaging import WeightAverage
-from autoenc_sg.config import PhaseName, RunConfig
+from autoenc_sg.config import DetectorPhase, JointPhase, PhaseName, RunConfig
 from autoenc_sg.errors import TrainingDiverged
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.objectives import (
@@ -68,7 +68,9 @@ class Phase:
         decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
         self.average = WeightAverage(model.generator, decay) if decay > 0 else None
         self.best = math.inf
-        self.base_lrs = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+        self.base_lrs = {
+            name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
+        }
 
     @property
     def steps(self) -> int:
@@ -108,7 +110,7 @@ class Phase:
             self.average.apply()
 
     def rates(self) -> dict[str, float]:
-        """Each optimizer's learning rate."""
+        """Each optimizer's learning rate, that of its first group."""
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
     def state(self) -> dict[str, Any]:
@@ -151,15 +153,13 @@ class Phase:
         if self.name == "reconstruction":
             return {"generator": Adam(model.generator.parameters(), config.reconstruction.lr)}
         if self.name == "detector":
-            parts: Iterable[nn.Module] = [model.detector]
+            settings: DetectorPhase | JointPhase = config.detector_training
+            groups = [{"params": _trainable([model.detector])}]
         else:
-            parts = _graph_side(model, config)
-        parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
-        settings = config.detector_training if self.name == "detector" else config.joint
+            settings = config.joint
+            groups = _graph_groups(model, config.joint)
         optimizers: dict[str, Optimizer] = {
-            "graph": SGD(
-                parameters, settings.lr, settings.momentum, weight_decay=settings.weight_decay
-            )
+            "graph": SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
         }
         if self.name == "joint" and config.joint.image_loss_weight > 0:
             rate = config.joint.generator_lr
@@ -191,11 +191,8 @@ class Phase:
         warmup = getattr(self.settings, "warmup", 0)
         for name, optimizer in self.optimizers.items():
             own_warmup = warmup if name == "graph" else 0
-            rate = decayed(
-                self.base_lrs[name], step, self.steps, own_warmup, self.settings.decay_at
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for group, base in zip(optimizer.param_groups, self.base_lrs[name]):
+                group["lr"] = decayed(base, step, self.steps, own_warmup, self.settings.decay_at)
 
     def _set_mode(self, step: int) -> None:
         """Training mode; after `eval_mode_after` evaluation mode, first with a fresh optimizer."""
@@ -235,7 +232,22 @@ def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None
     raise TrainingDiverged(f"training stopped: {bad}; images of the batch: {list(image_ids)}")
 
 
-def _graph_side(model: AutoEncoder, config: RunConfig) -> list[nn.Module]:
-    if config.joint.freeze_backbone and config.joint.detection_weight == 0:
-        return [*model.detector.path_modules(), model.relpn, model.predictor]
-    return [model.detector, model.relpn, model.predictor]
+def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:
+    return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+
+def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]:
+    """What the joint phase's SGD moves: first what is new, then what the detector has learnt."""
+    detector = model.detector
+    learnt = list(detector.classifier_modules())
+    fresh = [part for part in detector.path_modules() if part not in learnt]
+    new = _trainable([*fresh, model.relpn, model.predictor])
+    if not joint.freeze_backbone or joint.detection_weight > 0:
+        learnt = [detector]
+    taken = set(new)
+    old = [p for p in _trainable(learnt) if p not in taken]
+    groups = [
+        {"params": new, "lr": joint.lr},
+        {"params": old, "lr": joint.lr * joint.detector_lr_factor},
+    ]
+    return [group for group in groups if group["params"]]

@@ -19,8 +19,9 @@ subgraph map with the object vector as the kernel. We read it so, with a depth-w
     (o_i (x) s_k)_c(x, y) = relu( (A o_i)_c  (B s_k)_c(x, y) )
 
 one A for subjects and one for objects. Pooling `s_k` over the union box forgets where in it the two
-objects lie, so `s_k` also holds two maps of how much of each cell either box covers (the idea of
-Neural Motifs' box masks; ours are exact areas and differentiable in the boxes).
+objects lie, so two maps of how much of each cell either box covers are added to it through two
+convolutions (the idea of Neural Motifs' box masks; ours are exact areas and differentiable in the
+boxes).
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ class GraphPredictor(nn.Module):
         dim = config.dim
         self.config = config
         self.object_in = nn.Linear(feature_dim + num_classes + 4, dim)
-        self.subgraph_in = nn.Conv2d(feature_dim + 2, dim, 1)
+        self.subgraph_in = nn.Conv2d(feature_dim, dim, 1)
+        self.coverage_in = nn.Sequential(
+            nn.Conv2d(2, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, dim, 1)
+        )
         self.rounds = nn.ModuleList(MessagePassing(dim) for _ in range(config.steps))
         self.subject_kernel = nn.Linear(dim, dim)
         self.object_kernel = nn.Linear(dim, dim)
@@ -110,8 +114,8 @@ class GraphPredictor(nn.Module):
         frames = union_boxes(regions.boxes, pairs.pairs)
         size = subgraphs.shape[-1]
         ends = [coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
-        maps = torch.cat([subgraphs, torch.stack(ends, 1)], 1)
-        return F.relu(self.object_in(known)), F.relu(self.subgraph_in(maps))
+        maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
+        return F.relu(self.object_in(known)), F.relu(maps)
 
     def _predicates(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
         """Equation 3 before the softmax: `[M, P]`."""

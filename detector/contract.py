@@ -102,3 +102,7 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def path_modules(self) -> Iterator[nn.Module]:
         """What lies between the frozen maps and the graph: trained in the joint phase."""
+
+    def classifier_modules(self) -> Iterator[nn.Module]:
+        """Those of `path_modules` that the detection losses train too: box head and classifier."""
+        return iter(())

@@ -203,11 +203,14 @@ class FasterRCNN(Detector):
     def path_modules(self) -> Iterator[nn.Module]:
         """See `Detector.path_modules`."""
         yield from (
-            self.roi_heads.box_head,
-            self.roi_heads.box_predictor.cls_score,
+            *self.classifier_modules(),
             self.projection,
             self.union_head,
         )
+
+    def classifier_modules(self) -> Iterator[nn.Module]:
+        """See `Detector.classifier_modules`."""
+        yield from (self.roi_heads.box_head, self.roi_heads.box_predictor.cls_score)
 
 
 def _head_width(config: DetectorConfig) -> int:

@@ -117,7 +117,9 @@ def test_equations_3_and_4_against_a_loop() -> None:
     for k, (i, j) in enumerate(pairs.pairs.tolist()):
         frame = union_boxes(regions.boxes, pairs.pairs[k : k + 1])
         cover = [coverage(regions.boxes[e : e + 1], frame, S) for e in (i, j)]
-        s_k = F.relu(net.subgraph_in(torch.cat([subgraphs[k], *cover])[None]))[0]
+        s_k = F.relu(net.subgraph_in(subgraphs[k][None]) + net.coverage_in(torch.cat(cover)[None]))[
+            0
+        ]
         projected = net.subgraph_map(s_k[None])[0]
         parts = []
         for end, kernel in ((i, net.subject_kernel), (j, net.object_kernel)):
