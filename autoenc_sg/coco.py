@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from autoenc_sg.geometric_relations import (
     random_partners,
 )
 from autoenc_sg.image_store import ImageStore, Place
+from autoenc_sg.object_masks import masks_over, read_segmentation
+from autoenc_sg.records import check_aspect
 from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_json
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
@@ -38,6 +40,8 @@ class CocoRules:
         min_area: least area of a box as a fraction of the image.
         max_objects: objects of an image at most, the largest boxes first.
         stuff: a second COCO file with more boxes of the same images (stuff), or None.
+        mask_size: side of the objects' masks (`object_masks`), ones where there is no segmentation;
+            0: graphs have none.
     """
 
     num_val: int = 5000
@@ -45,6 +49,7 @@ class CocoRules:
     min_area: float = 0.01
     max_objects: int = 20
     stuff: Path | None = None
+    mask_size: int = 0
 
 
 class CocoDataset:
@@ -91,6 +96,7 @@ class CocoDataset:
         names = [c["name"] for coco in self._sources for _, c in sorted(coco.cats.items())]
         self.vocabulary = Vocabulary.from_names(dict.fromkeys(names), GEOMETRIC_PREDICATES)
         self._left_right = left_right_swap(self.vocabulary)
+        self._mask_size = rules.mask_size
         self._objects = _all_objects(files, self._sources, self.vocabulary, rules)
         places = {
             i: Place(str(Path(images) / str(entry["file_name"])))
@@ -119,10 +125,12 @@ class CocoDataset:
         Boxes are scaled where the image has another size than the annotations state.
 
         Raises:
-            InputError: the image is missing or unreadable.
+            InputError: the image is missing or unreadable, or is not the stated one, scaled.
         """
         image_id = self.image_ids[index]
-        image = self.store.read(image_id).image
+        image, full = self.store.read(image_id)
+        entry = self._sources[0].imgs[image_id]
+        check_aspect(self.store.name(image_id), full, (int(entry["height"]), int(entry["width"])))
         size = (image.shape[1], image.shape[2])
         found = Sample(image, self._graph(size, index, epoch), image_id)
         if not self.flip:
@@ -143,7 +151,19 @@ class CocoDataset:
             triples = torch.stack([pairs[:, 0], predicates, pairs[:, 1]], 1)
         height, width = size
         boxes = objects.unit_boxes * torch.tensor([width, height, width, height])
-        return SceneGraph(objects.labels, boxes, triples, size)
+        return SceneGraph(objects.labels, boxes, triples, size, masks=self._masks(index, objects))
+
+    def _masks(self, index: int, objects: _Objects) -> Tensor | None:
+        """Over the boxes as annotated, at the size that the annotations state."""
+        if not self._mask_size:
+            return None
+        entry = self._sources[0].imgs[self.image_ids[index]]
+        shapes = [
+            read_segmentation(a.get("segmentation"), f"annotation {a['id']} 'segmentation'")
+            for _, a in objects.annotations
+        ]
+        boxes = torch.tensor([a["bbox"] for _, a in objects.annotations], dtype=torch.float64)
+        return masks_over(boxes, shapes, (entry["height"], entry["width"]), self._mask_size)
 
     def _centres(self, objects: _Objects) -> Tensor:
         centres = (objects.unit_boxes[:, :2] + objects.unit_boxes[:, 2:]) / 2
@@ -202,9 +222,11 @@ def _all_objects(
         image_id: [] for image_id in sources[0].imgs
     }
     for number, (path, coco) in enumerate(zip(files, sources)):
-        for annotation in _checked(path, coco, sources[0]):
+        for annotation in checked(path, coco, sources[0].imgs):
+            if annotation.get("iscrowd", 0):
+                continue
             image = sources[0].imgs[annotation["image_id"]]
-            box = _unit_box(path, annotation, image)
+            box = unit_box(path, annotation, image)
             area = (box[2] - box[0]) * (box[3] - box[1])
             if area >= rules.min_area and area > 0:
                 label = label_of[coco.cats[annotation["category_id"]]["name"]]
@@ -222,20 +244,27 @@ def _largest(
     return _Objects(torch.tensor(labels), torch.tensor(boxes), annotations)
 
 
-def _checked(path: Path, coco: COCO, main: COCO) -> Iterator[dict[str, Any]]:
-    """The annotations without crowds, each of a known image and category."""
+def checked(path: Path, coco: COCO, images: Container[int]) -> Iterator[dict[str, Any]]:
+    """The annotations, each of one of the `images` and of a category of its own file.
+
+    Raises:
+        InputError: an annotation is not.
+    """
     for annotation in coco.dataset["annotations"]:
         what = f"{path} annotation {annotation['id']}"
-        if annotation["image_id"] not in main.imgs:
+        if annotation["image_id"] not in images:
             raise bad_input(what, "an image id of the file", annotation["image_id"])
         if annotation["category_id"] not in coco.cats:
             raise bad_input(what, "a category id of the file", annotation["category_id"])
-        if not annotation.get("iscrowd", 0):
-            yield annotation
+        yield annotation
 
 
-def _unit_box(path: Path, annotation: dict[str, Any], image: dict[str, Any]) -> list[float]:
-    """The box as fractions of its image, xyxy, clipped to [0, 1]."""
+def unit_box(path: Path, annotation: dict[str, Any], image: dict[str, Any]) -> list[float]:
+    """An annotation's box as fractions of its image, xyxy, clipped to [0, 1].
+
+    Raises:
+        InputError: it is no four numbers, or is not at least partly in the image.
+    """
     what = f"{path} annotation {annotation['id']} 'bbox'"
     try:
         x, y, width, height = (float(value) for value in annotation["bbox"])

@@ -19,7 +19,7 @@ Source: google/sg2im `scripts/train.py`, `scripts/strip_checkpoint.py`, `sg2im/m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,9 @@ from autoenc_sg.config import DetectorConfig, GeneratorConfig, RunConfig
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.generator import Generator, ObjectDiscriminator, PatchDiscriminator
 from autoenc_sg.model import DECODER
-from autoenc_sg.vocabulary import BACKGROUND, Vocabulary
+from autoenc_sg.sg2im_vocabulary import from_sg2im_vocab, to_sg2im_vocab
+from autoenc_sg.vocabulary import Vocabulary
 
-IMAGE, IN_IMAGE, UNUSED = "__image__", "__in_image__", "NONE"
 UNUSED_HEAD = "rel_aux_net."
 OBJECT_PREFIX = "discriminator."
 COUNTER = ".num_batches_tracked"
@@ -82,7 +82,7 @@ def import_sg2im(path: Path) -> Converted:
     """
     data = _read(path)
     kwargs = DEFAULTS | dict(data["model_kwargs"])
-    vocabulary = _vocabulary(kwargs.get("vocab", data.get("vocab")), path)
+    vocabulary = from_sg2im_vocab(kwargs.get("vocab", data.get("vocab")), f"{path}: vocab")
     try:
         config = _generator_config(kwargs, data)
     except InputError as error:
@@ -211,25 +211,6 @@ def _with_counters(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dic
     return weights | {name: torch.zeros((), dtype=torch.int64) for name in missing}
 
 
-def _vocabulary(vocab: Any, path: Path) -> Vocabulary:
-    names = []
-    for kind, first in (("object", IMAGE), ("pred", IN_IMAGE)):
-        entries = vocab.get(f"{kind}_idx_to_name") if isinstance(vocab, dict) else None
-        if not isinstance(entries, (list, tuple)) or not entries or entries[0] != first:
-            what = f"{path}: vocab, {kind}_idx_to_name"
-            raise bad_input(what, f"a list that begins with {first}", repr(entries)[:40])
-        names.append((BACKGROUND, *_unique([str(entry) for entry in entries])[1:]))
-    return Vocabulary(*names)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The first of equal names keeps it, unless it says that there is no such class."""
-    return [
-        f"__unused_{i}__" if name == UNUSED or name in names[:i] else name
-        for i, name in enumerate(names)
-    ]
-
-
 def _generator_config(kwargs: Mapping[str, Any], data: Mapping[str, Any]) -> GeneratorConfig:
     height, width = kwargs["image_size"]
     if height != width:
@@ -304,7 +285,7 @@ def _discriminator(
 
 def _model_kwargs(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Any]:
     return {
-        "vocab": _vocab(vocabulary),
+        "vocab": to_sg2im_vocab(vocabulary),
         "image_size": (config.image_size, config.image_size),
         "embedding_dim": config.embedding_dim,
         "gconv_dim": config.gconv_dim,
@@ -322,18 +303,6 @@ def _model_kwargs(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, 
 
 def _written_activation(name: str) -> str:
     return "leakyrelu-0.0" if name == "relu" else name
-
-
-def _vocab(vocabulary: Vocabulary) -> dict[str, Any]:
-    unused = re.compile(r"__unused_\d+__")
-    objects = [IMAGE, *(UNUSED if unused.fullmatch(n) else n for n in vocabulary.objects[1:])]
-    predicates = [IN_IMAGE, *vocabulary.predicates[1:]]
-    return {
-        "object_name_to_idx": {n: i for i, n in enumerate(objects) if n != UNUSED},
-        "object_idx_to_name": objects,
-        "pred_name_to_idx": {n: i for i, n in enumerate(predicates)},
-        "pred_idx_to_name": predicates,
-    }
 
 
 def _empty_head(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Tensor]:
