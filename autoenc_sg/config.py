@@ -64,8 +64,9 @@ class DataConfig:
     """Where the images and graphs come from; docs/data.md tells of the formats.
 
     Attributes:
-        format: `scenes` (drawn into `root` if it is not there), `vg150`, `coco`, `coco_vg150`
-            (RelTR's or SGG-Benchmark's files), `vrd` or `psg`.
+        format: `scenes` (drawn into `root` if it is not there), `vg150`, `coco`, `coco_stuff` and
+            `sg2im_vg` (both by sg2im's rules), `coco_vg150` (RelTR's or SGG-Benchmark's files),
+            `vrd` or `psg`.
         root: folder of the data set.
         annotations: JSON relative to `root`; empty: `instances.json` of `coco`, `psg.json`.
         images: folder of the images (of `vg150` also a zip or `imdb_1024.h5`), relative to `root`;
@@ -73,8 +74,13 @@ class DataConfig:
         short_side: larger images are shrunk to it when they are read, in pixels; 0: none are.
         cache: folder of files that keep the images decoded and shrunk, relative to `root`; empty:
             images are decoded each time. An image takes 3 bytes a pixel.
+        stuff: a second JSON with more boxes of the same images, relative to `root` (`coco` only).
+        mask_size: side of the objects' true masks (`coco`, `coco_stuff`); 0: graphs have none; None:
+            16 of `coco_stuff` and none of `coco`. A mask loss wants the generator's `mask_size`.
+        max_objects: of a graph, with the `__image__` node; those with relations come first; 0: all
+            (`sg2im_vg` only).
         num_val: validation images cut from the train split; 10 % where there are fewer than 10
-            times as many.
+            times as many. Of `coco_stuff` the first images of `val2017` (sg2im: 1024).
         num_test: last image ids held out as the test split (`coco` only).
         filter_empty_relations: leave out images without relations, in every split (`vg150`,
             `coco_vg150`).
@@ -84,12 +90,17 @@ class DataConfig:
         scenes: how `scenes` is drawn.
     """
 
-    format: Literal["scenes", "vg150", "coco", "coco_vg150", "vrd", "psg"] = "scenes"
+    format: Literal[
+        "scenes", "vg150", "coco", "coco_stuff", "sg2im_vg", "coco_vg150", "vrd", "psg"
+    ] = "scenes"
     root: str = "runs/scenes"
     annotations: str = ""
     images: str = ""
     short_side: int = 0
     cache: str = ""
+    stuff: str = ""
+    mask_size: int | None = None
+    max_objects: int = 10
     num_val: int = 5000
     num_test: int = 30
     filter_empty_relations: bool = True
@@ -99,7 +110,8 @@ class DataConfig:
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
     def __post_init__(self) -> None:
-        _check(self.short_side >= 0, "data.short_side", ">= 0", self.short_side)
+        for name in ("short_side", "mask_size", "max_objects"):
+            _check((getattr(self, name) or 0) >= 0, f"data.{name}", ">= 0", getattr(self, name))
         _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
         _at_least(0, self, "data", "workers", "num_test")
 
@@ -178,6 +190,8 @@ class GeneratorConfig:
             never calls it) the loss is averaged over the last convolution's channels.
         object_discriminator_dims: widths of the object discriminator's convolutions.
         object_size: side in pixels that it sees objects at.
+        appearance_dim: numbers of an object's appearance code, such as 16; 0: no codes (the paper).
+        appearance_dropout: in training, fraction of images and of objects whose codes are left out.
     """
 
     image_size: int = 64
@@ -198,6 +212,8 @@ class GeneratorConfig:
     discriminator_classifier: bool = True
     object_discriminator_dims: tuple[int, ...] = (64, 128, 256)
     object_size: int = 32
+    appearance_dim: int = 0
+    appearance_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         sizes = (32, 64, 128, 256)
@@ -208,7 +224,9 @@ class GeneratorConfig:
         )
         where = "generator"
         _at_least(1, self, where, "embedding_dim", "gconv_dim", "gconv_hidden_dim", "object_size")
-        _at_least(0, self, where, "gconv_layers", "layout_noise_dim")
+        _at_least(0, self, where, "gconv_layers", "layout_noise_dim", "appearance_dim")
+        dropout = self.appearance_dropout
+        _check(0 <= dropout <= 1, f"{where}.appearance_dropout", "0..1", dropout)
         for name in ("refinement_dims", "discriminator_dims", "object_discriminator_dims"):
             dims = getattr(self, name)
             good = len(dims) > 0 and min(dims) > 0

@@ -128,6 +128,10 @@ class DetectorPhase:
 
     def __post_init__(self) -> None:
         where, epochs = "detector_training", self.validate_epochs
+        for name in ("steps", "warmup", "lr", "momentum", "weight_decay"):
+            require(getattr(self, name) >= 0, f"{where}.{name}", ">= 0", getattr(self, name))
+        require(self.batch_size >= 1, f"{where}.batch_size", ">= 1", self.batch_size)
+        require(self.clip > 0, f"{where}.clip", "> 0", self.clip)
         require(epochs >= 0, f"{where}.validate_epochs", ">= 0", epochs)
         images = self.validation_images
         require(images > 0, f"{where}.validation_images", "> 0", images)
