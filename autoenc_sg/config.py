@@ -314,6 +314,8 @@ class JointPhase:
         relatedness_weight: of the relation proposals' loss.
         image_loss_weight: of all image losses; 0 is the graph-only baseline.
         pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
+        true_graph_weight: of the pixel loss on pictures of the true graphs beside those of the
+            predicted ones, which keeps the generator's grip on hard graphs (ours); 0: not computed.
         detection_weight: of the detector's own losses on the same batch; 0: not computed.
         freeze_backbone: backbone and RPN stay as they are.
         true_regions: true boxes join the detections in training.
@@ -339,6 +341,7 @@ class JointPhase:
     image_loss_weight: float = 1.0
     pixel_weight: float = 1.0
     adversarial_weight: float = 0.01
+    true_graph_weight: float = 0.0
     detection_weight: float = 0.0
     freeze_backbone: bool = True
     true_regions: bool = True

@@ -173,7 +173,15 @@ class JointObjective(nn.Module):
         made = generator(relaxed, generator.noise(relaxed.num_images))
         weight = self.config.image_loss_weight * self.config.pixel_weight
         losses["pixel"] = weight * pixel_loss(made.image, target)
+        if self.config.true_graph_weight > 0:
+            losses["true_graph_pixel"] = weight * self._true_graph_loss(batch, target)
         return Outcome(losses, made.image, _seen_layout(made, generator), target)
+
+    def _true_graph_loss(self, batch: Batch, target: Tensor) -> Tensor:
+        """Pixel loss of the pictures of the true graphs, weighted."""
+        generator = self.model.generator
+        made = generator(self.model.relax(batch.graphs), generator.noise(len(batch)))
+        return self.config.true_graph_weight * pixel_loss(made.image, target)
 
     def _graph(self, batch: Batch) -> tuple[GraphPass, Tensor]:
         """The graph over found regions (and missed true ones), and their true rows or -1."""

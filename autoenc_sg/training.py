@@ -18,13 +18,13 @@ from autoenc_sg.atomic import replacing
 from autoenc_sg.checkpoint import (
     Checkpoint,
     check_vocabulary,
-    load_detector_weights,
     read_checkpoint,
     write_checkpoint,
 )
 from autoenc_sg.config import PHASES, PhaseName, RunConfig
 from autoenc_sg.config_files import dump_config
 from autoenc_sg.datasets import open_dataset
+from autoenc_sg.detector_weights import load_detector_weights
 from autoenc_sg.errors import InputError
 from autoenc_sg.images import resize_square
 from autoenc_sg.loading import BatchPlan, training_loader
@@ -156,7 +156,7 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
         model.load(checkpoint.model, "checkpoint")
         model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
     if weights is not None and not begun:
-        load_detector_weights(model.detector, Path(weights))
+        load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
 
 
