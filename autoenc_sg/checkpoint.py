@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from autoenc_sg.array_pickle import read_array_pickle
 from autoenc_sg.atomic import replacing
 from autoenc_sg.config import RunConfig
 from autoenc_sg.config_files import config_from_dict, config_to_dict
@@ -154,10 +155,13 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """A bare state dict from a `.safetensors` or `.pt` file, or the `model` of a checkpoint.
+    """A bare state dict from a `.safetensors`, `.pt` or `.pkl` file, or the one in a checkpoint.
+
+    A checkpoint has it under `model` (ours, detectron2's, maskrcnn-benchmark's) or `state_dict`
+    (Neural Motifs'); a `.pkl` holds NumPy arrays (detectron2's model zoo).
 
     Raises:
-        InputError: the file is not one of these.
+        InputError: the file is not one of these, or would have to run code to be read.
     """
     if path.suffix == ".safetensors":
         if not path.is_file():
@@ -166,19 +170,16 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             return dict(load_file(path))
         except SafetensorError as error:
             raise bad_input(path, "a safetensors file", str(error)) from error
-    content = read_torch_file(path)
-    weights = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise bad_input(path, "a mapping of names to tensors", type(weights).__name__)
-    return weights
-
-
-def load_detector_weights(detector: nn.Module, path: Path) -> None:
-    """Load a detector from a file of its own weights, or the detector of a whole checkpoint."""
-    weights = read_weights(path)
-    prefix = "detector."
-    own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-    load_weights(detector, own or weights, str(path))
+    pickled = path.suffix == ".pkl"
+    content = read_array_pickle(path) if pickled else read_torch_file(path)
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if isinstance(content, dict) and pickled:
+        content = {k: torch.as_tensor(v) if hasattr(v, "shape") else v for k, v in content.items()}
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise bad_input(path, "a mapping of names to tensors", type(content).__name__)
+    return content
 
 
 def check_vocabulary(checkpoint: Checkpoint, vocabulary: Vocabulary, where: object) -> None:

@@ -25,6 +25,7 @@ from autoenc_sg.config import PHASES, PhaseName, RunConfig
 from autoenc_sg.config_files import dump_config
 from autoenc_sg.datasets import open_dataset
 from autoenc_sg.detector_weights import load_detector_weights
+from autoenc_sg.detector_weights import load_detector_weights
 from autoenc_sg.errors import InputError
 from autoenc_sg.images import resize_square
 from autoenc_sg.loading import BatchPlan, training_loader

@@ -60,11 +60,13 @@ class Detector(nn.Module, ABC):
         num_classes: C.
         feature_dim: D, width of object and subgraph features.
         pooled_size: side of the subgraph maps.
+        graph_layers: beginnings of the names of weights that a detector of objects alone lacks.
     """
 
     num_classes: int
     feature_dim: int
     pooled_size: int
+    graph_layers: tuple[str, ...] = ("union_head.", "projection.")
 
     @abstractmethod
     def encode(self, images: Sequence[Tensor]) -> FeatureMaps:

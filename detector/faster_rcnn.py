@@ -44,7 +44,8 @@ def build_detector(config: DetectorConfig, num_classes: int, download: bool = Tr
         InputError: weights cannot be downloaded, or a size does not fit.
     """
     conventions = CONVENTIONS[config.conventions]
-    parts = build_parts(config.backbone, config.channels, config.pretrained, download, conventions)
+    published = config.pretrained or config.weights == "coco"  # batch norm is frozen
+    parts = build_parts(config.backbone, config.channels, published, download, conventions)
     if config.backbone == "vgg16" and (config.head_width, config.head_pooled_size) != (4096, 7):
         parts = parts._replace(head=None)  # ImageNet's two layers are of this size
     return FasterRCNN(config, parts.backbone, num_classes, parts.head)
