@@ -75,8 +75,8 @@ class DataConfig:
         cache: folder of files that keep the images decoded and shrunk, relative to `root`; empty:
             images are decoded each time. An image takes 3 bytes a pixel.
         stuff: a second JSON with more boxes of the same images, relative to `root` (`coco` only).
-        mask_size: side of the objects' true masks (`coco`, `coco_stuff`); 0: graphs have none; None:
-            16 of `coco_stuff` and none of `coco`. A mask loss wants the generator's `mask_size`.
+        mask_size: side of the objects' true masks (`coco`, `coco_stuff`), 0: graphs have none;
+            None: 16 of `coco_stuff`, none of `coco`. A mask loss wants the generator's `mask_size`.
         max_objects: of a graph, with the `__image__` node; those with relations come first; 0: all
             (`sg2im_vg` only).
         num_val: validation images cut from the train split; 10 % where there are fewer than 10
@@ -112,6 +112,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name in ("short_side", "mask_size", "max_objects"):
             _check((getattr(self, name) or 0) >= 0, f"data.{name}", ">= 0", getattr(self, name))
+        _check(self.max_objects != 1, "data.max_objects", "0 or >= 2", self.max_objects)
         _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
         _at_least(0, self, "data", "workers", "num_test")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from autoenc_sg.coco import CocoDataset, CocoRules
+from autoenc_sg.coco_stuff import CocoStuffRules, open_coco_stuff
 from autoenc_sg.coco_vg150 import open_coco_vg150
 from autoenc_sg.config import DataConfig
 from autoenc_sg.image_cache import open_cache
@@ -13,10 +15,12 @@ from autoenc_sg.psg import open_psg
 from autoenc_sg.records import RecordDataset
 from autoenc_sg.samples import Split
 from autoenc_sg.scene_files import ensure_scenes
+from autoenc_sg.sg2im_vg import open_sg2im_vg
+from autoenc_sg.sources import SourceDataset
 from autoenc_sg.vg150 import VG150Dataset
 from autoenc_sg.vrd import open_vrd
 
-StoredDataset = VG150Dataset | CocoDataset | RecordDataset
+StoredDataset = VG150Dataset | CocoDataset | RecordDataset | SourceDataset
 
 
 def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> StoredDataset:
@@ -42,6 +46,8 @@ def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
         return _open_coco(config, split, seed)
     if config.format in ("coco_vg150", "vrd", "psg"):
         return _open_records(config, split, seed)
+    if config.format in ("coco_stuff", "sg2im_vg"):
+        return _open_sources(config, split, seed)
     root = Path(config.root)
     if config.format == "scenes":
         ensure_scenes(root, config.scenes)
@@ -63,7 +69,12 @@ def _open_coco(config: DataConfig, split: Split, seed: int) -> CocoDataset:
         root / (config.annotations or "instances.json"),
         root / config.images,
         split,
-        CocoRules(config.num_val, config.num_test),
+        CocoRules(
+            config.num_val,
+            config.num_test,
+            stuff=root / config.stuff if config.stuff else None,
+            mask_size=config.mask_size or 0,
+        ),
         config.flip,
         seed,
         config.short_side or None,
@@ -82,13 +93,24 @@ def _open_records(config: DataConfig, split: Split, seed: int) -> RecordDataset:
     return open_psg(path, images or root, split, config.num_val, flip, seed, short_side)
 
 
+def _open_sources(config: DataConfig, split: Split, seed: int) -> SourceDataset:
+    root, images, flip = Path(config.root), _images(config), config.flip
+    short_side = config.short_side or None
+    if config.format == "sg2im_vg":
+        return open_sg2im_vg(root, split, images, config.max_objects, flip, seed, short_side)
+    rules = CocoStuffRules(config.num_val)
+    if config.mask_size is not None:
+        rules = replace(rules, mask_size=config.mask_size)
+    return open_coco_stuff(root, split, images, rules, flip, seed, short_side)
+
+
 def _images(config: DataConfig) -> Path | None:
     return Path(config.root) / config.images if config.images else None
 
 
 def _cache_name(config: DataConfig, split: Split) -> str:
     """Splits that are cut from the same images share a cache."""
-    if config.format == "coco_vg150":
+    if config.format in ("coco_vg150", "coco_stuff", "sg2im_vg"):
         return split
     if config.format in ("vrd", "psg"):
         return "test" if split == "test" else "train"
