@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from autoenc_sg import __version__
+from autoenc_sg.commands_data import add_data_commands
 from autoenc_sg.commands_generator import (
     add_drawing_commands,
     add_weights_commands,
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_drawing_commands(commands)
     add_weights_commands(commands)
+    add_data_commands(commands)
     _add_scenes(commands)
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,26 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise bad_input(path, "a path that can be written", error.strerror or error) from error
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, moved onto it when the block ends well.
+
+    Raises:
+        InputError: `path` exists and is not an empty folder, or the system refuses to write there.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise bad_input(path, "a new or empty folder", "something there already")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+            folder = Path(temporary) / "new"
+            folder.mkdir()
+            yield folder
+            folder.replace(path)
+    except OSError as error:
+        raise bad_input(path, "a path that can be written", error.strerror or error) from error
 
 
 def _remove(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 
 from PIL import Image
 
+from autoenc_sg.atomic import new_folder
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.images import read_image, save_image
 from autoenc_sg.progress import Reporter
 from autoenc_sg.records import make_graph
-from autoenc_sg.samples import read_json
 from autoenc_sg.structures import ImageSize, SceneGraph
-from autoenc_sg.vg150_files import TEST, TRAIN
+from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN
 from autoenc_sg.vg150_writing import write_annotations
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -76,21 +75,15 @@ def convert_lines(
     lines = read_lines(path)
     names = vocabulary or _own_names(lines)
     splits = _splits(lines, train_fraction)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise bad_input(out, "a new or empty folder", "something there already")
-    out.parent.mkdir(parents=True, exist_ok=True)
     reporter = reporter or Reporter([(STAGE, 1.0)])
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        folder = Path(temporary) / "data"
-        (folder / "VG_100K").mkdir(parents=True)
+    with new_folder(out) as folder, reporter.stage(STAGE, len(lines)):
+        (folder / IMAGE_FOLDERS[0]).mkdir()
         graphs = []
-        with reporter.stage(STAGE, len(lines)):
-            for number, line in enumerate(lines, start=1):
-                size = _store_photo(line, folder / "VG_100K" / str(number), link)
-                graphs.append(_graph(line, names, size))
-                reporter.advance()
+        for number, line in enumerate(lines, start=1):
+            size = _store_photo(line, folder / IMAGE_FOLDERS[0] / str(number), link)
+            graphs.append(_graph(line, names, size))
+            reporter.advance()
         write_annotations(folder, graphs, range(1, len(lines) + 1), splits, names)
-        folder.replace(out)
     return len(lines)
 
 
@@ -113,19 +106,6 @@ def read_lines(path: Path) -> list[Line]:
     if not lines:
         raise bad_input(path, "a photo in each line", "an empty file")
     return lines
-
-
-def read_vocabulary(path: Path) -> Vocabulary:
-    """The names of a `VG-SGG-dicts.json`.
-
-    Raises:
-        InputError: the file is missing or has another form.
-    """
-    dicts = read_json(path)
-    try:
-        return Vocabulary.from_vg_dicts(dicts)
-    except (InputError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _line(path: Path, number: int, text: str) -> Line:
@@ -250,4 +230,7 @@ def _copy(source: Path, target: Path, link: bool) -> None:
             return
         except OSError:  # another file system
             pass
-    shutil.copyfile(source, target)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise bad_input(target, "a path that can be written", error.strerror or error) from None

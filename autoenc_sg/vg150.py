@@ -77,11 +77,9 @@ class VG150Dataset:
         self.flip = flip and split == "train"
         self._data = read_annotations(self.root)
         self._left_right = left_right_swap(self._data.vocabulary)
-        self._kept = torch.ones(len(self._data.predicates), dtype=torch.bool)
-        rows = _split_rows(self._data, split, num_val, filter_empty_relations)
-        if filter_overlap and split == "train":
-            self._kept = _overlapping(self._data.raw_boxes, self._data.relationships)
-            rows = rows[_any_in(self._kept, self._data.rel_ranges[rows])]
+        rows, self._kept = split_rows(
+            self._data, split, num_val, filter_empty_relations, filter_overlap
+        )
         self.store = store or ImageStore(find_images(self.root))
         ids = self._data.image_ids[rows]
         there = torch.tensor(
@@ -159,7 +157,28 @@ class VG150Dataset:
         return replace(graph, triples=one_per_pair(graph.triples, seed))
 
 
-def _split_rows(data: VG150Annotations, split: Split, num_val: int, filter_empty: bool) -> Tensor:
+def split_rows(
+    data: VG150Annotations,
+    split: Split,
+    num_val: int = 5000,
+    filter_empty: bool = True,
+    filter_overlap: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The images of a split after filtering, and which relations are kept; see `VG150Dataset`.
+
+    Returns:
+        Rows of images `[n]`, and `[R]` bool.
+    """
+    rows = _unfiltered_rows(data, split, num_val, filter_empty)
+    if not filter_overlap or split != "train":
+        return rows, torch.ones(len(data.predicates), dtype=torch.bool)
+    kept = _overlapping(data.raw_boxes, data.relationships)
+    return rows[_any_in(kept, data.rel_ranges[rows])], kept
+
+
+def _unfiltered_rows(
+    data: VG150Annotations, split: Split, num_val: int, filter_empty: bool
+) -> Tensor:
     wanted = data.split == (TEST if split == "test" else TRAIN)
     wanted &= data.box_ranges[:, 1] > data.box_ranges[:, 0]
     if filter_empty:

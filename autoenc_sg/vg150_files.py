@@ -97,10 +97,9 @@ def read_annotations(root: Path) -> VG150Annotations:
         InputError: a file is missing or damaged, a key is missing, an id or a row is out of range,
             or a box has no area.
     """
-    h5_name, dicts_name = next((n for n in _NAMES if (root / n[0]).exists()), _NAMES[0])
-    path = root / h5_name
-    tables = _read_tables(path)
-    vocabulary = _read_vocabulary(root / dicts_name)
+    path, dicts_path = file_paths(root)
+    tables = read_tables(path)
+    vocabulary = read_vocabulary(dicts_path)
     ids_sizes = _sizes_of(root / "image_data.json", len(tables["split"]))
     _check_ids(path, "labels", tables["labels"], 1, vocabulary.num_objects - 1)
     _check_ids(path, "predicates", tables["predicates"], 1, vocabulary.num_predicates - 1)
@@ -131,7 +130,18 @@ def read_annotations(root: Path) -> VG150Annotations:
     return data
 
 
-def _read_tables(path: Path) -> dict[str, Tensor]:
+def file_paths(root: Path) -> tuple[Path, Path]:
+    """The h5 and the dicts in `root`: the plain ones, or those with attributes where there are."""
+    h5_name, dicts_name = next((n for n in _NAMES if (root / n[0]).exists()), _NAMES[0])
+    return root / h5_name, root / dicts_name
+
+
+def read_tables(path: Path) -> dict[str, Tensor]:
+    """The data sets of the h5 as int64, of the right shapes; their values are not checked.
+
+    Raises:
+        InputError: the file is missing or damaged, or a data set is missing or of another shape.
+    """
     if not path.is_file():
         raise bad_input(path, "the annotations of VG150", "no such file")
     wanted = (*_COLUMNS, *_RANGES, "split")
@@ -156,13 +166,18 @@ def _read_tables(path: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
 
 
-def _read_vocabulary(path: Path) -> Vocabulary:
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The names of a `VG-SGG-dicts.json`.
+
+    Raises:
+        InputError: the file is missing or has another form.
+    """
     dicts = read_json(path)
     if not isinstance(dicts, dict):
         raise bad_input(path, "an object with 'label_to_idx'", type(dicts).__name__)
     try:
         return Vocabulary.from_vg_dicts(dicts)
-    except (InputError, ValueError, TypeError) as error:
+    except (InputError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
 
 

@@ -1,0 +1,120 @@
+"""The commands around data sets: `data vg150`, `data verify`, `data stats`, `data from-jsonl`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoenc_sg.vg_build import BuildRules
+
+
+def add_data_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """`data` and what follows it."""
+    data = commands.add_parser("data", help="data sets: make, check and look at them")
+    parts = data.add_subparsers(dest="part", required=True, parser_class=type(data))
+    _add_vg150(parts)
+    _add_from_jsonl(parts)
+
+
+def _add_vg150(parts: argparse._SubParsersAction[Any]) -> None:
+    vg150 = parts.add_parser(
+        "vg150",
+        help="Visual Genome: read the VG150 files, or build them from the raw JSON",
+        epilog="Without --raw, files that are in ROOT are read; where there is no h5, they are "
+        "built from the raw JSON in ROOT.",
+    )
+    vg150.add_argument("--root", type=Path, required=True, help="folder of the VG150 files")
+    vg150.add_argument("--images", type=Path, help="folder, zip or imdb_1024.h5 of the images")
+    vg150.add_argument("--missing", type=Path, help="write the ids of missing images to this file")
+    vg150.add_argument("--raw", type=Path, help="folder of objects.json, relationships.json, …")
+    vg150.add_argument("--objects", type=int, default=150, help="commonest names kept; 0: all")
+    vg150.add_argument("--predicates", type=int, default=50, help="as --objects")
+    for name in ("object-list", "predicate-list"):
+        vg150.add_argument(f"--{name}", type=Path, help="file of the only names to choose from")
+    for name in ("object-aliases", "predicate-aliases"):
+        vg150.add_argument(f"--{name}", type=Path, help="file of lines name,alias,alias,…")
+    vg150.add_argument("--min-area", type=float, default=0.002, help="of the image, of a box")
+    vg150.add_argument("--train-fraction", type=float, default=0.7)
+    vg150.set_defaults(run=_vg150)
+
+
+def _add_from_jsonl(parts: argparse._SubParsersAction[Any]) -> None:
+    lines = parts.add_parser("from-jsonl", help="your own annotated photos to VG150 files")
+    lines.add_argument("file", type=Path, help="a JSON object a line, see docs/own_data.md")
+    lines.add_argument("--out", type=Path, required=True, help="folder to make")
+    lines.add_argument(
+        "--vocabulary", type=Path, help="VG-SGG-dicts.json of the only names to allow, in order"
+    )
+    lines.add_argument("--train-fraction", type=float, default=0.7, help="if no line has a split")
+    lines.add_argument("--link", action="store_true", help="link photos instead of copying them")
+    lines.set_defaults(run=_from_jsonl)
+
+
+# The commands import what they need when they run: `--help` stays quick.
+
+
+def _vg150(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.image_store import find_images
+    from autoenc_sg.vg150_counts import count_images, missing_images
+    from autoenc_sg.vg150_files import file_paths, read_annotations
+    from autoenc_sg.vg_build import build_vg150
+
+    root = options.root
+    if options.raw is not None or _only_raw(root):
+        counts = build_vg150(options.raw or root, root, _rules(options))
+        Console().print(counts.table().to_rich())
+    data, places = read_annotations(root), find_images(root, options.images)
+    Console().print(count_images(data, places).to_rich())
+    missing = missing_images(data, places)
+    if options.missing is not None:
+        _write_lines(options.missing, missing)
+    elif missing and places:
+        some = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        print(f"missing images, which are left out: {some} (all of them: --missing FILE)")
+    print(file_paths(root)[0])
+    return 0
+
+
+def _only_raw(root: Path) -> bool:
+    from autoenc_sg.vg150_files import file_paths
+
+    raw = any((root / name).is_file() for name in ("objects.json", "objects.json.zip"))
+    return raw and not file_paths(root)[0].exists()
+
+
+def _rules(options: argparse.Namespace) -> BuildRules:
+    from autoenc_sg.vg_build import BuildRules
+
+    return BuildRules(
+        options.objects,
+        options.predicates,
+        options.object_list,
+        options.predicate_list,
+        options.object_aliases,
+        options.predicate_aliases,
+        options.min_area,
+        options.train_fraction,
+    )
+
+
+def _write_lines(path: Path, lines: list[int]) -> None:
+    from autoenc_sg.atomic import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _from_jsonl(options: argparse.Namespace) -> int:
+    from autoenc_sg.own_data import convert_lines
+    from autoenc_sg.vg150_files import read_vocabulary
+
+    vocabulary = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
+    count = convert_lines(
+        options.file, options.out, vocabulary, options.train_fraction, options.link
+    )
+    print(f"{count} photos -> {options.out}")
+    return 0
