@@ -96,6 +96,8 @@ class GraphLogits:
         relatedness: `[M]` in [0, 1].
         image_index: `[N]` int64, ascending.
         image_sizes: (height, width) of each image.
+        appearance: `[N, A]` appearance codes, or None. `relax` leaves them and their gradient alone
+            in every mode: they are beside the graph, and train their encoder's last layers only.
     """
 
     object_logits: Tensor
@@ -105,6 +107,7 @@ class GraphLogits:
     relatedness: Tensor
     image_index: Tensor
     image_sizes: tuple[ImageSize, ...]
+    appearance: Tensor | None = None
 
     def edge_weights(self) -> Tensor:
         """`relatedness x (1 - p(no relation))`: `[M]` in [0, 1]."""
@@ -140,6 +143,7 @@ class GraphLogits:
             boxes,
             self.image_index,
             len(self.image_sizes),
+            appearance=self.appearance,
         )
 
     def decode(self, object_threshold: float = 0.0, edge_threshold: float = 0.0) -> SceneGraphBatch:
@@ -166,6 +170,7 @@ class GraphLogits:
             self.image_sizes,
             scores[kept],
             triple_scores,
+            appearance=None if self.appearance is None else self.appearance[kept],
         )
 
     def _clipped_boxes(self) -> Tensor:
@@ -189,6 +194,7 @@ class GraphLogits:
                     scores[rows],
                     self.pairs[own] - start,
                     predicate_scores[own],
+                    self.relatedness[own],
                 )
             )
             start += count

@@ -70,7 +70,7 @@ class SceneGraph:
         object_scores: `[N]` in [0, 1], or None.
         triple_scores: `[M]` in [0, 1], or None.
         masks: `[N, S, S]` soft masks in [0, 1] over each object's box, or None.
-        appearance: `[N, A]` appearance codes, or None.
+        appearance: `[N, A]` appearance codes, a row of zeros where an object has none, or None.
 
     Raises:
         InputError: a shape, a type, an index or a box is not as stated above.
@@ -184,8 +184,10 @@ class SceneGraphBatch:
     def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
         """One batch of at least one graph; an optional field is kept if all graphs have it.
 
+        Appearance is kept if any has it: objects of graphs without have codes of zeros.
+
         Raises:
-            InputError: there is no graph.
+            InputError: there is no graph, or their codes differ in width.
         """
         if not graphs:
             raise bad_input("graphs of a batch", "one or more", "none")
@@ -200,7 +202,10 @@ class SceneGraphBatch:
             torch.cat(triples),
             torch.repeat_interleave(torch.arange(len(graphs)), counts).to(device),
             tuple(g.image_size for g in graphs),
-            *(_join([getattr(g, name) for g in graphs]) for name in _OPTIONAL),
+            _join([g.object_scores for g in graphs]),
+            _join([g.triple_scores for g in graphs]),
+            _join([g.masks for g in graphs]),
+            _join_codes([g.appearance for g in graphs], counts.tolist()),
         )
 
     def split(self) -> list[SceneGraph]:
@@ -286,6 +291,7 @@ class GraphPrediction:
         pairs: `[M, 2]` int64, (subject row, object row), s != o.
         predicate_scores: `[M, P - 1]` in [0, 1], column k is predicate k + 1: no relation left out,
             not renormalized.
+        relatedness: `[M]`, the order in which the pairs were proposed, best largest; or None.
     """
 
     boxes: Tensor
@@ -293,13 +299,11 @@ class GraphPrediction:
     scores: Tensor
     pairs: Tensor
     predicate_scores: Tensor
+    relatedness: Tensor | None = None
 
     def to(self, device: torch.device | str) -> GraphPrediction:
         """The same on another device."""
         return to_device(self, device)
-
-
-_OPTIONAL = ("object_scores", "triple_scores", "masks", "appearance")
 
 
 def _take(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
@@ -309,6 +313,20 @@ def _take(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
 def _join(parts: list[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if len(present) == len(parts) else None
+
+
+def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
+    """Appearance codes of graphs of these sizes, zeros where a graph has none."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    widths = {part.shape[1] for part in present}
+    if len(widths) > 1:
+        raise bad_input("appearance codes of a batch", "one width", sorted(widths))
+    like, width = present[0], widths.pop()
+    return torch.cat(
+        [like.new_zeros(n, width) if p is None else p for p, n in zip(parts, counts)]
+    )
 
 
 def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) -> None:

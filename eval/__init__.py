@@ -10,8 +10,9 @@ from autoenc_sg.eval.conventions import Average, RecallConventions, Task
 from autoenc_sg.eval.detection import DetectionPrecision
 from autoenc_sg.eval.images import ImageQuality, MeanImage
 from autoenc_sg.eval.matching import MISSED, Matches, match
+from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
-from autoenc_sg.eval.recall import TripletRecall, seen_triplets
+from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
 
 __all__ = [
     "MISSED",
@@ -20,10 +21,12 @@ __all__ = [
     "ImageQuality",
     "Matches",
     "MeanImage",
+    "PairRecall",
     "RankedTriplets",
     "RecallConventions",
     "Task",
     "TripletRecall",
+    "frequency_groups",
     "give_truth",
     "match",
     "rank_triplets",

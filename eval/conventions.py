@@ -28,6 +28,9 @@ class RecallConventions:
         averages: `macro`: recall of each image, averaged over images (Motifs, SGB); `micro`: counts
             pooled over the data set (VRD, FactorizableNet). The first bears the plain names, any
             other the suffix `/micro` or `/macro`.
+        order: triplets under graph constraint are sorted by their score (`score`; Motifs' and SGB's
+            models do so before they evaluate), or taken as the pairs are listed (`given`, what
+            Motifs' evaluator itself does with a dump).
         images_without_predictions: an image without a candidate pair scores 0 (`zero`, Motifs), or
             is left out of everything (`skip`, SGB).
         images_without_relations: left out (`skip`: the loaders of Motifs and SGB); counted with
@@ -48,6 +51,7 @@ class RecallConventions:
     iou_threshold: float = 0.5
     plus_one: bool = True
     averages: tuple[Average, ...] = ("macro",)
+    order: Literal["score", "given"] = "score"
     images_without_predictions: Literal["zero", "skip"] = "zero"
     images_without_relations: Literal["skip", "zero", "refuse"] = "skip"
     ng_per_image_limit: int | None = 100
@@ -64,6 +68,7 @@ class RecallConventions:
         for average in self.averages:
             _check_choice("averages", average, get_args(Average))
         _check_choice("task", self.task, get_args(Task))
+        _check_choice("order", self.order, ("score", "given"))
         _check_choice(
             "images_without_predictions", self.images_without_predictions, ("zero", "skip")
         )

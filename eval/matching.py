@@ -89,14 +89,15 @@ def match(
         raise bad_input("predictions", f"one for each of {len(truths)} graphs", len(ranked))
     truth = true_triples(truths, ranked.has_pairs.device)
     return Matches(
-        _ranks(ranked.constrained, truth, conventions),
-        _ranks(ranked.unconstrained, truth, conventions),
+        find(ranked.constrained, truth, conventions),
+        find(ranked.unconstrained, truth, conventions),
         truth,
         ranked.has_pairs,
     )
 
 
-def _ranks(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
+def find(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
+    """The rank of every true triple, `MISSED` for one that is not there: `[T]` int64."""
     same = triplets.codes[truth.image_index] == truth.codes[:, None]
     rows, places = same.nonzero(as_tuple=True)  # few: boxes are compared only for these
     boxes = triplets.boxes[truth.image_index[rows], places]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,6 +72,7 @@ def rank_triplets(
     depth: int = 100,
     ng_limit: int | None = 100,
     ng_predicates_per_pair: int | None = None,
+    order: Literal["score", "given"] = "score",
 ) -> RankedTriplets:
     """Rank the candidate triplets of each image.
 
@@ -79,6 +81,7 @@ def rank_triplets(
         depth: triplets per image under graph constraint, and without it if `ng_limit` is larger.
         ng_limit: triplets per image without graph constraint (Motifs: 100); None: `depth`.
         ng_predicates_per_pair: best predicates of each pair that compete there; None: all.
+        order: under graph constraint, sort by score or keep the order of the pairs.
 
     Raises:
         InputError: a score that is not finite, a negative object score, a pair out of range, or
@@ -91,7 +94,7 @@ def rank_triplets(
     for start in range(0, len(predictions), _CHUNK):
         chunk = predictions[start : start + _CHUNK]
         check_predictions(chunk, start)
-        parts.append(_rank_chunk(chunk, depth, width, ng_predicates_per_pair))
+        parts.append(_rank_chunk(chunk, depth, width, ng_predicates_per_pair, order))
     return RankedTriplets(
         _join([constrained for constrained, _ in parts]),
         _join([unconstrained for _, unconstrained in parts]),
@@ -133,10 +136,15 @@ def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) ->
     # A sum is finite only if all its terms are: one cheap pass over each matrix.
     totals = torch.stack([_total(p.predicate_scores) for p in predictions])
     totals += torch.stack([_total(p.scores) + _total(p.boxes) for p in predictions])
+    totals += torch.stack([_total(_related(p)) for p in predictions])
     sound = totals.isfinite() & torch.stack([_indices_sound(p) for p in predictions])
     if not bool(sound.all()):
         index = int((~sound).nonzero()[0])
         raise _fault(predictions[index], f"prediction {first + index}")
+
+
+def _related(prediction: GraphPrediction) -> Tensor:
+    return prediction.scores[:0] if prediction.relatedness is None else prediction.relatedness
 
 
 def _total(values: Tensor) -> Tensor:
@@ -152,8 +160,8 @@ def _indices_sound(prediction: GraphPrediction) -> Tensor:
 
 def _fault(prediction: GraphPrediction, name: str) -> InputError:
     """The error that says what is wrong with an unsound prediction."""
-    for part in ("predicate_scores", "scores", "boxes"):
-        values = getattr(prediction, part)
+    for part in ("predicate_scores", "scores", "boxes", "relatedness"):
+        values = _related(prediction) if part == "relatedness" else getattr(prediction, part)
         if not bool(values.isfinite().all()):
             got = values[~values.isfinite()][0].item()
             return bad_input(f"{name}: {part}", "finite numbers", got)
@@ -167,34 +175,66 @@ def _fault(prediction: GraphPrediction, name: str) -> InputError:
     return bad_input(f"{name}: labels", f"0..{2**_LABEL_BITS - 1}", got)
 
 
+class _Candidates(NamedTuple):
+    """Chosen pairs of B images, K a row; what lies after an image's last pair has score -inf.
+
+    `labels [B, K, 2]`, `boxes [B, K, 2, 4]`, `objects [B, K]` the product of the two object scores,
+    `predicates [B, K, P - 1]` float64, `scores [B, K]` of the pair's best triplet.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    objects: Tensor
+    predicates: Tensor
+    scores: Tensor
+
+
 def _rank_chunk(
-    predictions: Sequence[GraphPrediction], depth: int, width: int, per_pair: int | None
+    predictions: Sequence[GraphPrediction],
+    depth: int,
+    width: int,
+    per_pair: int | None,
+    order: Literal["score", "given"],
 ) -> tuple[Triplets, Triplets]:
     scores = _pair_scores(predictions)
-    columns = _best_columns(scores, depth)
+    best = _candidates(predictions, scores, _best_columns(scores, depth))
+    if order == "score":
+        rows = best.scores.argsort(dim=1, descending=True, stable=True)
+        constrained = _constrained(best, rows)
+    else:
+        first = torch.arange(min(depth, scores.shape[1]), device=scores.device)
+        first = first.expand(len(scores), -1)
+        constrained = _constrained(_candidates(predictions, scores, first), first)
+    return _pad(constrained, depth), _pad(_unconstrained(best, width, per_pair), width)
+
+
+def _candidates(
+    predictions: Sequence[GraphPrediction], scores: Tensor, columns: Tensor
+) -> _Candidates:
     pairs, predicates = _pick(predictions, columns)
-    scores = scores.gather(1, columns)
-    labels, boxes, object_scores = _ends(predictions, pairs)
+    return _Candidates(*_ends(predictions, pairs), predicates, scores.gather(1, columns))
 
-    codes = _codes(labels, predicates.argmax(2) + 1, scores)
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    constrained = Triplets(codes.gather(1, order), _take_rows(boxes, order))
 
-    out = (scores == -torch.inf)[:, :, None]
+def _constrained(best: _Candidates, rows: Tensor) -> Triplets:
+    """The best predicate of each pair, in the order of `rows [B, K]`."""
+    codes = _codes(best.labels, best.predicates.argmax(2) + 1, best.scores)
+    return Triplets(codes.gather(1, rows), _take_rows(best.boxes, rows))
+
+
+def _unconstrained(best: _Candidates, width: int, per_pair: int | None) -> Triplets:
+    """The `width` best of all (pair, predicate)."""
+    out = (best.scores == -torch.inf)[:, :, None]
     if per_pair is not None:
-        out = out | ~_among_best(predicates, per_pair)
-    all_scores = object_scores[:, :, None] * predicates
-    all_scores = all_scores.masked_fill(out, -torch.inf).flatten(1)
-    flat = _best_columns(all_scores, width)
-    best = all_scores.gather(1, flat)
-    order = best.argsort(dim=1, descending=True, stable=True)
-    flat, best = flat.gather(1, order), best.gather(1, order)
-    rows, predicate = flat // predicates.shape[2], flat % predicates.shape[2] + 1
-    codes = _codes(_take_rows(labels, rows), predicate, best)
-    return (
-        _pad(constrained, depth),
-        _pad(Triplets(codes, _take_rows(boxes, rows)), width),
-    )
+        out = out | ~_among_best(best.predicates, per_pair)
+    scores = best.objects[:, :, None] * best.predicates
+    scores = scores.masked_fill(out, -torch.inf).flatten(1)
+    flat = _best_columns(scores, width)
+    chosen = scores.gather(1, flat)
+    order = chosen.argsort(dim=1, descending=True, stable=True)
+    flat, chosen = flat.gather(1, order), chosen.gather(1, order)
+    rows, predicate = flat // best.predicates.shape[2], flat % best.predicates.shape[2] + 1
+    codes = _codes(_take_rows(best.labels, rows), predicate, chosen)
+    return Triplets(codes, _take_rows(best.boxes, rows))
 
 
 def _pair_scores(predictions: Sequence[GraphPrediction]) -> Tensor:

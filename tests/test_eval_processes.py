@@ -9,8 +9,8 @@ import torch
 from torch import distributed, multiprocessing
 
 from autoenc_sg.eval import DetectionPrecision, ImageQuality, RecallConventions, TripletRecall
+from tests.eval_graphs import P, random_batch
 from tests.test_eval_detection import random_images
-from tests.test_eval_recall import P, random_batch
 
 PROCESSES = 3
 Results = list[dict[str, torch.Tensor]]

@@ -1,108 +1,24 @@
-"""Triplet recall: hand-computed conventions, and the slow reference on random graphs."""
+"""Triplet recall: conventions computed by hand, batches, bad input."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
 import torch
 
 from autoenc_sg.errors import InputError
-from autoenc_sg.eval import MISSED, RecallConventions, TripletRecall, match, seen_triplets
+from autoenc_sg.eval import (
+    MISSED,
+    RecallConventions,
+    TripletRecall,
+    frequency_groups,
+    match,
+    seen_triplets,
+)
 from autoenc_sg.eval.ranking import rank_triplets
 from autoenc_sg.structures import GraphPrediction, SceneGraph
-from tests.slow_recall import slow_recall
-
-P = 4  # predicates with the reserved 0
-TASKS = ("PredCls", "SGCls", "SGGen", "PhrDet")
-
-
-def random_boxes(rng: random.Random, count: int) -> torch.Tensor:
-    corners = torch.tensor([[rng.randrange(3), rng.randrange(3)] for _ in range(count)])
-    sides = torch.tensor([[rng.randrange(1, 5), rng.randrange(1, 5)] for _ in range(count)])
-    return torch.cat([corners, corners + sides], 1).float().reshape(-1, 4)
-
-
-def random_truth(rng: random.Random) -> SceneGraph:
-    n = rng.choice([0, 1, 2, 3, 5])
-    labels = torch.tensor([rng.randrange(1, 3) for _ in range(n)], dtype=torch.int64)
-    rows = [
-        (rng.randrange(n), rng.randrange(1, P - (rng.random() < 0.5)), rng.randrange(n))
-        for _ in range(rng.choice([0, 1, 3, 6]) if n else 0)
-    ]
-    triples = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
-    return SceneGraph(labels, random_boxes(rng, n), triples, (8, 8))
-
-
-def random_prediction(rng: random.Random, truth: SceneGraph, ties: bool) -> GraphPrediction:
-    """Rows of the truth's objects; boxes and labels often right; few different scores if `ties`."""
-
-    def score() -> float:
-        return rng.choice([0.0, 0.25, 0.5, 1.0]) if ties else rng.random()
-
-    n = len(truth)
-    moved = torch.tensor([rng.random() < 0.3 for _ in range(n)], dtype=torch.bool)
-    boxes = torch.where(moved[:, None], random_boxes(rng, n), truth.boxes)
-    labels = torch.where(moved, truth.labels % 2 + 1, truth.labels)
-    pairs = [(s, o) for s in range(n) for o in range(n) if s != o and rng.random() < 0.8]
-    pairs = rng.sample(pairs, len(pairs)) + pairs[: rng.randrange(3)]  # repeated pairs too
-    table = [[score() for _ in range(P - 1)] for _ in pairs]
-    return GraphPrediction(
-        boxes,
-        labels,
-        torch.tensor([score() for _ in range(n)]),
-        torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
-        torch.tensor(table).reshape(-1, P - 1),
-    )
-
-
-def random_batch(
-    seed: int, images: int = 4
-) -> tuple[list[GraphPrediction], list[SceneGraph], random.Random]:
-    rng = random.Random(seed)
-    truths = [random_truth(rng) for _ in range(images)]
-    return [random_prediction(rng, t, rng.random() < 0.6) for t in truths], truths, rng
-
-
-def random_conventions(rng: random.Random, task: str) -> RecallConventions:
-    return RecallConventions(
-        ks=tuple(rng.sample([1, 2, 3, 5, 9, 100], 2)),
-        task=task,
-        iou_threshold=rng.choice([0.5, 0.5, 0.3, 0.75]),
-        plus_one=rng.random() < 0.6,
-        averages=rng.choice([("macro",), ("micro",), ("macro", "micro"), ("micro", "macro")]),
-        images_without_predictions=rng.choice(["zero", "skip"]),
-        images_without_relations=rng.choice(["zero", "skip"]),
-        ng_per_image_limit=rng.choice([None, 100, 4]),
-        ng_predicates_per_pair=rng.choice([None, None, 1, 2]),
-        absent_predicates=rng.choice(["zero", "skip"]),
-    )
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_equals_the_nested_loops_on_random_graphs(task: str) -> None:
-    seen = {(1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 3, 1)}
-    for seed in range(125):
-        predictions, truths, rng = random_batch(seed)
-        c = random_conventions(rng, task)
-        fast = TripletRecall(P, c, torch.tensor(sorted(seen)), per_predicate=True)
-        fast.update(predictions, truths)
-        got = {name: value.tolist() for name, value in fast.compute().items()}
-        wanted = slow_recall(predictions, truths, P, c, seen)
-        assert set(got) == set(wanted)
-        for name, value in wanted.items():
-            assert got[name] == pytest.approx(value, abs=1e-12, nan_ok=True), (seed, name, c)
-
-
-def test_the_random_graphs_have_hits_misses_and_ties() -> None:
-    values = []
-    for seed in range(60):
-        predictions, truths, _ = random_batch(seed)
-        metric = TripletRecall(P, RecallConventions(ks=(3,)))
-        metric.update(predictions, truths)
-        values.append(metric.compute()["R@3"].item())
-    assert sum(0 < v < 1 for v in values) > 10
+from tests.eval_graphs import TASKS, P, random_batch
 
 
 def graph(boxes: list[list[float]], labels: list[int], triples: list[list[int]]) -> SceneGraph:
@@ -156,6 +72,19 @@ def test_graph_constraint_takes_the_best_predicate_and_ng_takes_all() -> None:
     assert got["mR@2"] == pytest.approx(1 / 3)  # predicates 1: 0, 2: 1, 3: absent, counts 0
     assert got["ng-mR@3"] == pytest.approx(2 / 3)
     assert got["F1@2"] == pytest.approx(2 * 0.5 * (1 / 3) / (0.5 + 1 / 3))
+
+
+def test_without_graph_constraint_predicates_per_pair_can_be_limited() -> None:
+    p = prediction([[0, 1], [1, 2]], [[0.6, 0.9, 0.0], [0.0, 0.3, 0.1]])
+    assert results([p], [TRUTH], ng_predicates_per_pair=1)["ngR@20"] == 0.5
+    assert results([p], [TRUTH], ng_predicates_per_pair=2)["ngR@20"] == 1.0
+
+
+def test_pairs_are_sorted_or_taken_as_given() -> None:
+    p = prediction([[0, 1], [1, 2]], [[0.2, 0.0, 0.0], [0.0, 0.0, 0.9]])  # the second is wrong
+    assert results([p], [TRUTH], ks=(1,))["R@1"] == 0.0
+    given = results([p], [TRUTH], ks=(1,), order="given")
+    assert (given["R@1"], given["ngR@1"]) == (0.5, 0.0)  # without constraint always by score
 
 
 def test_score_is_the_product_of_three() -> None:
@@ -261,6 +190,14 @@ def test_groups_and_per_predicate_recall() -> None:
     assert each[2] != each[2]  # NaN: no true triple has it
     with pytest.raises(InputError, match=r"group tail: expected predicate ids 1\.\.3"):
         TripletRecall(P, groups={"tail": [4]})
+
+
+def test_head_body_and_tail() -> None:
+    groups = frequency_groups(torch.tensor([9, 5, 7, 5, 1, 0, 2, 3]))  # entry 0 is no predicate
+    assert groups == {"head": (2, 1), "body": (3, 7), "tail": (6, 4, 5)}
+    vg150 = {k: len(v) for k, v in frequency_groups(torch.arange(51)).items()}
+    assert vg150 == {"head": 16, "body": 17, "tail": 17}
+    assert frequency_groups(torch.tensor([0, 4])) == {"tail": (1,)}
 
 
 def test_tasks_are_given_their_part_of_the_truth() -> None:
@@ -375,6 +312,7 @@ def test_bad_batches_and_truths_are_refused() -> None:
         {"averages": ()},
         {"averages": ("mean",)},
         {"task": "SGDet"},
+        {"order": "file"},
         {"images_without_predictions": "drop"},
         {"images_without_relations": "drop"},
         {"absent_predicates": "drop"},
