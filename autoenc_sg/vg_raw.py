@@ -63,7 +63,7 @@ def stream_images(
         InputError: see `stream_entries`; or an image comes twice in a file.
     """
     halves = [
-        _by_image(path, key, stream_entries(path, progress))
+        stream_lists(path, key, progress)
         for path, key in ((objects, "objects"), (relationships, "relationships"))
     ]
     waiting: tuple[dict[int, bytes], dict[int, bytes]] = ({}, {})
@@ -165,11 +165,17 @@ def stream_size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _by_image(
-    path: Path, key: str, entries: Iterator[dict[str, Any]]
+def stream_lists(
+    path: Path, key: str, progress: Progress | None = None
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The images of one file: each one's id and its list `key` of objects.
+
+    Raises:
+        InputError: see `stream_entries`; or an entry has no id or no such list, or an image comes
+            twice.
+    """
     seen: set[int] = set()
-    for place, entry in enumerate(entries, start=1):
+    for place, entry in enumerate(stream_entries(path, progress), start=1):
         image_id = entry.get("image_id", entry.get("id"))
         items = entry.get(key)
         if not isinstance(image_id, int):
