@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from autoenc_sg.errors import bad_input
 
 if TYPE_CHECKING:
+    from autoenc_sg.config import DataConfig
     from autoenc_sg.vg_build import BuildRules
 
 
@@ -16,6 +19,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parts = data.add_subparsers(dest="part", required=True, parser_class=type(data))
     _add_vg150(parts)
     _add_from_jsonl(parts)
+    _add_verify(parts)
 
 
 def _add_vg150(parts: argparse._SubParsersAction[Any]) -> None:
@@ -50,6 +54,24 @@ def _add_from_jsonl(parts: argparse._SubParsersAction[Any]) -> None:
     lines.add_argument("--train-fraction", type=float, default=0.7, help="if no line has a split")
     lines.add_argument("--link", action="store_true", help="link photos instead of copying them")
     lines.set_defaults(run=_from_jsonl)
+
+
+def _add_verify(parts: argparse._SubParsersAction[Any]) -> None:
+    verify = parts.add_parser("verify", help="is everything there and right, and what to do")
+    _add_source(verify)
+    verify.add_argument(
+        "--quick", action="store_true", help="only look at the images' headers, do not decode them"
+    )
+    verify.add_argument("--json", type=Path, help="also write the findings to this file")
+    verify.set_defaults(run=_verify)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    """Which data set."""
+    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    command.add_argument("--format", default="auto", help="data.format of docs/data.md")
+    command.add_argument("--annotations", default="", help="JSON in ROOT, see data.annotations")
+    command.add_argument("--images", default="", help="in ROOT, see data.images")
 
 
 # The commands import what they need when they run: `--help` stays quick.
@@ -118,3 +140,36 @@ def _from_jsonl(options: argparse.Namespace) -> int:
     )
     print(f"{count} photos -> {options.out}")
     return 0
+
+
+def _source(options: argparse.Namespace) -> DataConfig:
+    from autoenc_sg.config import DataConfig
+    from autoenc_sg.datasets import find_format
+
+    if not options.root.is_dir():
+        raise bad_input(options.root, "the folder of a data set", "no such folder")
+    known = get_args(get_type_hints(DataConfig)["format"])
+    if options.format not in ("auto", *known):
+        raise bad_input("--format", f"auto, {', '.join(known)}", repr(options.format))
+    found = find_format(options.root) if options.format == "auto" else options.format
+    return DataConfig(
+        found, str(options.root), annotations=options.annotations, images=options.images, num_val=0
+    )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.verify import verify
+
+    outcome = verify(_source(options), not options.quick)
+    console = Console()
+    console.print(outcome.counts.to_rich())
+    if outcome.findings:
+        console.print(outcome.table().to_rich())
+    for finding in outcome.findings:
+        print(f"{finding.kind}: {finding.remedy}")
+    if options.json is not None:
+        outcome.write_json(options.json)
+    print(f"{options.root}: {outcome.verdict}")
+    return 0 if outcome.ready else 2
