@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args
 
+from autoenc_sg.commands_sg2im_vg import add_sg2im_vg
 from autoenc_sg.errors import bad_input
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_vg150(parts)
     _add_from_jsonl(parts)
     _add_verify(parts)
+    add_sg2im_vg(parts)
 
 
 def _add_vg150(parts: argparse._SubParsersAction[Any]) -> None:
@@ -143,12 +145,12 @@ def _from_jsonl(options: argparse.Namespace) -> int:
 
 
 def _source(options: argparse.Namespace) -> DataConfig:
-    from autoenc_sg.config import DataConfig
+    from autoenc_sg.config import DataConfig, FormatName
     from autoenc_sg.datasets import find_format
 
     if not options.root.is_dir():
         raise bad_input(options.root, "the folder of a data set", "no such folder")
-    known = get_args(get_type_hints(DataConfig)["format"])
+    known = get_args(FormatName)
     if options.format not in ("auto", *known):
         raise bad_input("--format", f"auto, {', '.join(known)}", repr(options.format))
     found = find_format(options.root) if options.format == "auto" else options.format
