@@ -200,7 +200,7 @@ class _Scores:
         """Score a batch."""
         truths = batch.graphs.split()
         logits, found = detect_graphs(self.model, batch)
-        self.detection.update(_per_image(found, len(batch)), truths)
+        self.detection.update(per_image(found, len(batch)), truths)
         predictions = [p.to("cpu") for p in logits.predictions()]
         rows = {
             "model": predictions,
@@ -259,7 +259,8 @@ def mean_image(dataset: GraphDataset, size: int) -> Tensor:
     return value
 
 
-def _per_image(found: Detections, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+def per_image(found: Detections, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Boxes, labels and scores of each image, on the CPU."""
     counts = torch.bincount(found.image_index, minlength=num_images).tolist()
     parts = [found.boxes.cpu(), found.labels.cpu(), found.scores.cpu()]
     return list(zip(*(part.split(counts) for part in parts)))

@@ -25,18 +25,18 @@ from autoenc_sg.config import PHASES, PhaseName, RunConfig
 from autoenc_sg.config_files import dump_config
 from autoenc_sg.datasets import open_dataset
 from autoenc_sg.detector_weights import load_detector_weights
-from autoenc_sg.detector_weights import load_detector_weights
 from autoenc_sg.errors import InputError
+from autoenc_sg.held_out import is_due, open_held_out, validate_phase
 from autoenc_sg.images import resize_square
 from autoenc_sg.loading import BatchPlan, training_loader
 from autoenc_sg.model import AutoEncoder, is_decoder
 from autoenc_sg.phases import Phase, phase_settings
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import Batch, GraphDataset, collate_samples
-from autoenc_sg.validation import validate
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
+VALIDATION = "validation.jsonl"
 SAMPLE_PICTURES = 4
 
 
@@ -186,9 +186,7 @@ def run_phase(
         fabric.global_rank,
         fabric.world_size,
     )
-    runtime, held_out = config.runtime, None
-    if fabric.is_global_zero and getattr(phase.settings, "validate_every", 0) > 0:
-        held_out = open_dataset(config.data, "val", config.seed)
+    runtime, held_out = config.runtime, open_held_out(phase)
     with reporter.stage(name, max(phase.steps - first, 1)):
         loader = training_loader(dataset, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
@@ -198,8 +196,8 @@ def run_phase(
             reporter.advance(note=log.note)
             if done % runtime.sample_every == 0 and fabric.is_global_zero:
                 log.pictures(name, done, model, dataset)
-            if held_out is not None and done % phase.settings.validate_every == 0:
-                scores = validate(phase, model, held_out, Path(config.out), done)
+            if held_out is not None and is_due(phase, done, len(dataset)):
+                scores = validate_phase(phase, model, held_out, Path(config.out), done)
                 log.validation(name, done, scores)
             if done % runtime.checkpoint_every == 0 and done < phase.steps:
                 save(fabric, model, config, phase, done)
@@ -253,7 +251,8 @@ class RunLog:
         self._writer: SummaryWriter | None = None
         if active:
             out.mkdir(parents=True, exist_ok=True)
-            _keep_history(out / HISTORY, start)
+            for name in (HISTORY, VALIDATION):
+                _keep_history(out, name, start)
             self._writer = SummaryWriter(str(out / "logs"))
 
     def write_config(self, config: RunConfig) -> None:
@@ -296,14 +295,18 @@ class RunLog:
             self._writer.add_scalar(f"{phase}_lr/{name}", value, step)
         self._writer.add_scalar(f"{phase}/images_per_second", speed, step)
         line = {"phase": phase, "step": step, "images_per_second": speed, "losses": dict(means)}
-        with (self.out / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._append(HISTORY, line)
 
-    def validation(self, phase: str, step: int, losses: Mapping[str, float]) -> None:
-        """Losses on the validation split."""
+    def validation(self, phase: str, step: int, scores: Mapping[str, float]) -> None:
+        """Losses, or the detector's AP, on the validation split."""
         if self._writer is not None:
-            for name, value in losses.items():
+            for name, value in scores.items():
                 self._writer.add_scalar(f"{phase}_validation/{name}", value, step)
+            self._append(VALIDATION, {"phase": phase, "step": step, "scores": dict(scores)})
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        with (self.out / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
     def pictures(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
         """The first images above what the model makes of them."""
@@ -331,23 +334,24 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
     return torch.cat([true, drawn], 2)
 
 
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """The loss history of a run, oldest first."""
-    path = out / HISTORY
+def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
+    """The loss history of a run (or its validation), oldest first."""
+    path = out / name
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def _keep_history(path: Path, start: Start) -> None:
+def _keep_history(out: Path, name: str, start: Start) -> None:
     """Drop what a resumed run will write again; a fresh run begins an empty history."""
+    path = out / name
     if start.checkpoint is None:
         path.write_text("", encoding="utf-8")
         return
     if not start.resume or not path.is_file():
         return
     done = (PHASES.index(start.checkpoint.phase), start.checkpoint.step)  # type: ignore[arg-type]
-    kept = [r for r in read_history(path.parent) if (PHASES.index(r["phase"]), r["step"]) <= done]
+    kept = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= done]
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
