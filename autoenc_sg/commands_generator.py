@@ -37,6 +37,8 @@ def add_drawing_commands(commands: argparse._SubParsersAction[Any]) -> None:
     for name in ("--boxes", "--masks"):
         sample.add_argument(name, choices=("given", "predicted"), default="given")
     sample.add_argument("--photos", action="store_true", help="also write the true pictures")
+    text = "draw objects with the codes of their looks in the true pictures"
+    sample.add_argument("--appearance", action="store_true", help=text)
     _add_common(sample, Path("samples"))
     sample.set_defaults(run=_sample)
 
@@ -99,6 +101,7 @@ def _sample(options: argparse.Namespace) -> int:
         options.masks,
         options.temperature,
         options.photos,
+        options.appearance,
     )
     checkpoint = read_checkpoint(options.checkpoint)
     data = checkpoint.config.data

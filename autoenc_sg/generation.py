@@ -188,11 +188,24 @@ def _prepared(
     ):
         if asked and len(graph) > limit:
             raise bad_input(f"{where}, objects", f"at most {limit} with {flag}", len(graph))
+    check_appearance(graph, model, where)
     if options.masks == "predicted":
         graph = replace(graph, masks=None)
     if options.mask_pictures and graph.masks is None and not model.config.generator.mask_size:
         raise bad_input(f"{where}, --masks", "a generator with masks", "one that fills boxes")
     return graph, options.boxes == "predicted" or not parsed.has_boxes
+
+
+def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:
+    """Refuse appearance codes that are not of this model.
+
+    Raises:
+        InputError: they have another width, or the model reads none.
+    """
+    width = model.config.generator.appearance_dim
+    if graph.appearance is not None and graph.appearance.shape[1] != width:
+        wanted = f"{width} numbers an object" if width else "none (this model reads none)"
+        raise bad_input(f"{where}, appearance", wanted, f"{graph.appearance.shape[1]} an object")
 
 
 def _batches(

@@ -7,7 +7,8 @@ r"""Scene graphs as JSON, a superset of that of sg2im (whose `run_model.py` read
 
 A file holds one such graph or a list of them. Only `objects` and `relationships` are required; a
 null optional key counts as absent and unknown keys are passed over (files of sg2im's descendants
-have some). Numbers are written with the fewest digits that give the same float32 back.
+have some). An object without an appearance code among others has null for it. Numbers are written
+with the fewest digits that give the same float32 back.
 """
 
 from __future__ import annotations
@@ -264,8 +265,17 @@ def _masks(data: Mapping[str, Any], count: int, where: str) -> Tensor | None:
 
 
 def _appearance(data: Mapping[str, Any], count: int, where: str) -> Tensor | None:
-    shape = (count, _width(data.get("appearance")))
-    return None if _none(data, "appearance", count) else _floats(data, "appearance", shape, where)
+    """Codes, zeros for null ones."""
+    if _none(data, "appearance", count):
+        return None
+    rows = data["appearance"]
+    if _is_list(rows) and len(rows) == count and any(row is None for row in rows):
+        given = [row for row in rows if row is not None]
+        if not given:
+            return None
+        zeros = [0.0] * _width(given)
+        data = {"appearance": [zeros if row is None else row for row in rows]}
+    return _floats(data, "appearance", (count, _width(data["appearance"])), where)
 
 
 def _none(data: Mapping[str, Any], key: str, count: int) -> bool:

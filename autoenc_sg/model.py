@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from autoenc_sg.appearance import AppearanceEncoder
 from autoenc_sg.checkpoint import load_weights, read_checkpoint
 from autoenc_sg.config import RunConfig
 from autoenc_sg.detector import FeatureMaps, build_detector
@@ -59,6 +60,7 @@ class AutoEncoder(nn.Module):
             where a checkpoint's are loaded next.
 
     Attributes:
+        appearance: from regions' features to appearance codes, or None without codes.
         has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
             raises.
     """
@@ -75,6 +77,8 @@ class AutoEncoder(nn.Module):
             config.predictor, features, self.detector.pooled_size, objects, predicates
         )
         self.generator = Generator(config.generator, objects, predicates)
+        codes = config.generator.appearance_dim
+        self.appearance = AppearanceEncoder(features, codes) if codes else None
         self.has_encoder = True
 
     @classmethod
@@ -120,6 +124,8 @@ class AutoEncoder(nn.Module):
         pairs = self.relpn.select(regions, candidates, logits, required)
         subgraphs = self.detector.union_features(regions, pairs.pairs)
         graph = self.predictor(regions, pairs, subgraphs)
+        if self.appearance is not None:
+            graph = replace(graph, appearance=self.appearance(regions.features))
         return GraphPass(regions, candidates, logits, graph)
 
     @torch.no_grad()
@@ -139,6 +145,22 @@ class AutoEncoder(nn.Module):
     def graph_logits_of(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> GraphLogits:
         """The graph over given boxes `[N, 4]` (PredCls, SGCls) or found ones."""
         return self.graph_pass(self.detector.describe(maps, boxes, image_index)).graph
+
+    @torch.no_grad()
+    def region_features(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Tensor:
+        """The detector's features of the graphs' boxes `[N, D]`, as it is, in evaluation mode."""
+        with evaluation(self.detector):
+            maps = self.detector.encode([image.to(self.device) for image in images])
+            boxes, index = graphs.boxes.to(self.device), graphs.image_index.to(self.device)
+            return self.detector.describe(maps, boxes, index).features
+
+    @torch.no_grad()
+    def with_appearance(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> SceneGraphBatch:
+        """The graphs of these images with their objects' codes; unchanged by a model without."""
+        if self.appearance is None:
+            return graphs
+        codes = self.appearance(self.region_features(images, graphs))
+        return replace(graphs, appearance=codes.to(graphs.boxes.device))
 
     def parse(self, image: Photo) -> SceneGraph:
         """The graph of one photo, boxes in its pixels; `config.decode` holds the thresholds."""

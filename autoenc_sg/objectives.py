@@ -9,6 +9,7 @@ They hold no optimizer and know no loop; one forward is one batch, so that Fabri
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -101,13 +102,18 @@ class ReconstructionObjective(nn.Module):
     def __init__(self, model: AutoEncoder, config: ReconstructionPhase) -> None:
         super().__init__()
         self.generator = model.generator
-        self.relax = model.relax
+        self.appearance = model.appearance
+        self.relax, self.region_features = model.relax, model.region_features
         self.config = config
 
     def forward(self, parcel: Parcel) -> Outcome:
         """`reconstruction_losses`, and what the discriminators are to see."""
         batch, generator = parcel.batch, self.generator
-        graph = self.relax(batch.graphs)
+        graphs = batch.graphs
+        if self.appearance is not None:
+            codes = self.appearance(self.region_features(batch.images, graphs))
+            graphs = replace(graphs, appearance=codes)
+        graph = self.relax(graphs)
         target = target_images(batch.images, generator.config.image_size)
         made = generator(graph, generator.noise(graph.num_images))
         objects = None

@@ -66,7 +66,7 @@ class Phase:
             self._generator_lr,
         )
         decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
-        self.average = WeightAverage(model.generator, decay) if decay > 0 else None
+        self.average = WeightAverage(_drawing_side(model), decay) if decay > 0 else None
         self.best = math.inf
         self.base_lrs = {
             name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
@@ -151,7 +151,8 @@ class Phase:
     def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
         config = self.config
         if self.name == "reconstruction":
-            return {"generator": Adam(model.generator.parameters(), config.reconstruction.lr)}
+            rate = config.reconstruction.lr
+            return {"generator": Adam(_drawing_side(model).parameters(), rate)}
         if self.name == "detector":
             settings: DetectorPhase | JointPhase = config.detector_training
             groups = [{"params": _trainable([model.detector])}]
@@ -163,7 +164,7 @@ class Phase:
         }
         if self.name == "joint" and config.joint.image_loss_weight > 0:
             rate = config.joint.generator_lr
-            optimizers["generator"] = Adam(model.generator.parameters(), rate)
+            optimizers["generator"] = Adam(_drawing_side(model).parameters(), rate)
         return optimizers
 
     def _stakes(self) -> Stakes:
@@ -234,6 +235,13 @@ def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None
 
 def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+
+def _drawing_side(model: AutoEncoder) -> nn.Module:
+    """What the image losses alone train: the generator, and what makes codes for it."""
+    if model.appearance is None:
+        return model.generator
+    return nn.ModuleList([model.generator, model.appearance])
 
 
 def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class GraphLogits:
         image_index: `[N]` int64, ascending.
         image_sizes: (height, width) of each image.
         appearance: `[N, A]` appearance codes, or None. `relax` leaves them and their gradient alone
-            in every mode: they are beside the graph, and train their encoder's last layers only.
+            in every mode: it trains the bottleneck they come from, and ends there.
     """
 
     object_logits: Tensor

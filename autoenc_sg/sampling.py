@@ -15,12 +15,14 @@ from autoenc_sg.errors import bad_input
 from autoenc_sg.generation import Picture, Source, check_noise, draw_all
 from autoenc_sg.graph_json import write_graphs
 from autoenc_sg.images import resize_square, save_image
+from autoenc_sg.loading import batches
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import GraphDataset
 from autoenc_sg.structures import SceneGraph
 
 INDEX = "index.jsonl"
+BATCH = 8  # photos at a time
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class SampleOptions:
         masks: the `given` true masks where the data set has some, or `predicted` ones.
         temperature: factor of the noise.
         photos: also write the true pictures, at the generator's size.
+        appearance: draw objects with the codes of their looks in the true pictures.
     """
 
     limit: int | None = None
@@ -42,6 +45,7 @@ class SampleOptions:
     masks: Source = "given"
     temperature: float = 1.0
     photos: bool = False
+    appearance: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -63,12 +67,13 @@ def write_samples(
         The index.
 
     Raises:
-        InputError: there is no graph, or one that cannot be written; nothing is drawn then.
+        InputError: there is no graph, or one that cannot be written, or the model has no
+            appearance codes where they are asked for; nothing is drawn then.
     """
     count = min(len(dataset), options.limit or len(dataset))
     if count == 0:
         raise bad_input("graphs to draw", "one or more in the split", 0)
-    graphs = [dataset.graph(i) for i in range(count)]
+    graphs = _graphs(model, dataset, count, options.appearance)
     write_graphs(out / "graphs.json", graphs, model.vocabulary)  # first: it refuses bad graphs
     (out / INDEX).unlink(missing_ok=True)  # of an earlier call
     lines = []
@@ -86,6 +91,19 @@ def write_samples(
     with replacing(out / INDEX) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return out / INDEX
+
+
+def _graphs(
+    model: AutoEncoder, dataset: GraphDataset, count: int, appearance: bool
+) -> list[SceneGraph]:
+    if not appearance:
+        return [dataset.graph(i) for i in range(count)]
+    if model.appearance is None:
+        raise bad_input("--appearance", "a model with appearance codes", "one without")
+    graphs: list[SceneGraph] = []
+    for batch in batches(dataset, BATCH, count):
+        graphs += model.with_appearance(batch.images, batch.graphs).split()
+    return graphs
 
 
 def _draw(

@@ -126,6 +126,9 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
     notes = []
     if config.input_noise:
         notes.append("sg2im starts from zeros where this generator starts from noise")
+    if config.appearance_dim:
+        weights = {n: v for n, v in weights.items() if not n.startswith("appearance_net.")}
+        notes.append("no appearance codes, which sg2im has not; without them pictures are the same")
     kwargs = _model_kwargs(config, checkpoint.vocabulary)
     head = checkpoint.training.get("rel_aux_net")
     state = weights | (head or _empty_head(config, checkpoint.vocabulary))

@@ -29,7 +29,7 @@ from autoenc_sg.errors import InputError
 from autoenc_sg.held_out import is_due, open_held_out, validate_phase
 from autoenc_sg.images import resize_square
 from autoenc_sg.loading import BatchPlan, training_loader
-from autoenc_sg.model import AutoEncoder, is_decoder
+from autoenc_sg.model import DECODER, AutoEncoder, is_decoder
 from autoenc_sg.phases import Phase, phase_settings
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import Batch, GraphDataset, collate_samples
@@ -105,7 +105,7 @@ def train(
         open_dataset(config.data, "train", config.seed)
     fabric.barrier()
     dataset = open_dataset(config.data, "train", config.seed)
-    model = build_model(config, dataset, start)
+    model = build_model(config, dataset, start).to(fabric.device)
     log = RunLog(Path(config.out), fabric.is_global_zero, start)
     log.write_config(config)
     pending = [phase for phase in phases if not start.skips(phase)]
@@ -154,11 +154,24 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     model = AutoEncoder(config, dataset.vocabulary, download=not begun and weights is None)
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
-        model.load(checkpoint.model, "checkpoint")
+        model.load(with_new_appearance(model, checkpoint.model), "checkpoint")
         model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
     if weights is not None and not begun:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
+
+
+def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of a model without appearance codes, with this one's own for theirs.
+
+    New ones change no picture of a graph without codes; other weights are returned as they are.
+    """
+    begin = ("appearance.", f"{DECODER}appearance_net.")
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(begin)}
+    if any(name in weights for name in own):
+        return weights
+    decoder = is_decoder(weights)
+    return {**weights, **{n: v for n, v in own.items() if n.startswith(DECODER) or not decoder}}
 
 
 def run_phase(
@@ -328,7 +341,10 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
     """
     size = model.config.generator.image_size
     images = [image.float() / 255 for image in batch.images]
-    graphs = batch.graphs.split() if phase == "reconstruction" else model.parse_batch(images)
+    if phase == "reconstruction":
+        graphs = model.with_appearance(images, batch.graphs).split()
+    else:
+        graphs = model.parse_batch(images)
     drawn = model.render_batch(graphs, list(range(len(graphs)))).cpu()
     true = torch.stack([resize_square(image, size).cpu() for image in images])
     return torch.cat([true, drawn], 2)

@@ -37,8 +37,8 @@ def validation_losses(
     sums: dict[str, float] = {}
     with evaluation(model):
         for batch in batches(dataset, config.batch_size, config.validation_images):
-            graph = model.relax(batch.graphs)
             images = [image.to(model.device) for image in batch.images]
+            graph = model.relax(model.with_appearance(images, batch.graphs))
             target = target_images(images, generator.config.image_size)
             made = generator(graph, generator.seeded_noise(batch.image_ids))
             for name, loss in reconstruction_losses(made, graph, target, config).items():

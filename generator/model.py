@@ -1,6 +1,7 @@
 """The generator: a scene graph in, a picture out.
 
-    object vectors = graph convolutions over embeddings -> box head, mask head
+    object vectors = graph convolutions over embeddings -> box head
+    + appearance codes, if there are any -> mask head
     layout = sum of vectors over warped masks -> cascaded refinement -> RGB
 
 Source: paper, section 3.2, "Image Generator"; Johnson et al., Image Generation from Scene Graphs
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.config import GeneratorConfig
 from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head
 from autoenc_sg.generator.image_node import add_image_nodes
@@ -40,7 +42,7 @@ class Generated:
         masks: `[N, S, S]`, predicted, in [0, 1], or None without a mask head.
         image_masks: `[B, S, S]`, likewise for the `__image__` nodes, should be ones.
         factors: the layout without noise.
-        vectors: `[N, D]` object vectors after the graph convolutions.
+        vectors: `[N, D]` object vectors after the graph convolutions, without appearance.
     """
 
     image: Tensor
@@ -90,6 +92,11 @@ class Generator(nn.Module):
             config.activation,
         )
         self.normalization = ImageNormalization()
+        self.appearance_net: AppearanceInput | None = None
+        if config.appearance_dim:
+            self.appearance_net = AppearanceInput(
+                config.appearance_dim, dim, config.appearance_dropout
+            )
 
     def forward(
         self,
@@ -106,15 +113,17 @@ class Generator(nn.Module):
                 the graph's.
 
         Raises:
-            InputError: no image, or a graph of another vocabulary.
+            InputError: no image, a graph of another vocabulary, or appearance codes of a width that
+                is not the generator's.
         """
         self._check(graph)
         full = add_image_nodes(graph)
         vectors = self.object_vectors(full.graph)
         boxes = self.box_net(vectors)
-        masks = None if self.mask_net is None else self.mask_net(vectors)
+        looks = self._with_appearance(vectors, full.graph)
+        masks = None if self.mask_net is None else self.mask_net(looks)
         layout = factor_layout(
-            vectors * full.graph.object_weights[:, None],
+            looks * full.graph.object_weights[:, None],
             boxes if use_predicted_boxes else full.graph.boxes,
             masks if full.graph.masks is None else full.graph.masks,
             full.graph.image_index,
@@ -147,6 +156,14 @@ class Generator(nn.Module):
             vectors, _ = self.gconv_net(vectors, predicates, *edges)
         return vectors
 
+    def _with_appearance(self, vectors: Tensor, graph: RelaxedGraph) -> Tensor:
+        if self.appearance_net is None or graph.appearance is None:
+            return vectors
+        added: Tensor = self.appearance_net(
+            vectors, graph.appearance, graph.image_index, graph.num_images
+        )
+        return added
+
     def noise(self, num_images: int, generator: torch.Generator | None = None) -> GeneratorNoise:
         """Fresh noise for a batch, drawn with `generator`, on the model's device."""
         device = self.obj_embeddings.weight.device
@@ -174,6 +191,10 @@ class Generator(nn.Module):
         if got != wanted:
             what = "object classes and predicates of a graph (with the reserved 0)"
             raise bad_input(what, str(wanted), got)
+        codes, width = graph.appearance, self.config.appearance_dim
+        if codes is not None and codes.shape[1] != width:
+            expected = f"{width} numbers an object" if width else "none: this generator reads none"
+            raise bad_input("appearance codes", expected, f"{codes.shape[1]} numbers an object")
 
 
 def _first_layer(config: GeneratorConfig) -> GraphTripleConv | nn.Linear:

@@ -119,7 +119,23 @@ def test_split_keeps_triples_in_order_when_images_are_mixed() -> None:
 def test_an_optional_field_is_kept_only_if_all_have_it() -> None:
     full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
     mixed = SceneGraphBatch.collate([full, bare])
-    assert all(getattr(mixed, name) is None for name in OPTIONAL)
+    assert all(getattr(mixed, name) is None for name in OPTIONAL[:3])
+
+
+def test_appearance_is_kept_if_any_graph_has_it() -> None:
+    full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
+    mixed = SceneGraphBatch.collate([bare, SceneGraph.empty((4, 4)), full, bare])
+    assert full.appearance is not None
+    zeros = torch.zeros(1, 2)
+    torch.testing.assert_close(mixed.appearance, torch.cat([zeros, full.appearance, zeros]))
+    split = mixed.split()
+    torch.testing.assert_close(split[2].appearance, full.appearance)
+    torch.testing.assert_close(split[3].appearance, zeros)
+    wide = SceneGraph(
+        bare.labels, bare.boxes, bare.triples, bare.image_size, appearance=torch.ones(1, 3)
+    )
+    with pytest.raises(InputError, match=r"codes of a batch: expected one width, got \[2, 3\]"):
+        SceneGraphBatch.collate([full, wide])
     both = SceneGraphBatch.collate([full, random_graph(1, 1, 1, full=True)])
     assert both.masks is not None
     assert both.masks.shape == (3, 3, 3)
