@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from autoenc_sg.coco import read_coco
 from autoenc_sg.errors import bad_input
 from autoenc_sg.image_store import ImageStore, Place
-from autoenc_sg.records import FORM_ERRORS, Record, RecordDataset, make_graph, other_form
+from autoenc_sg.records import FORM_ERRORS, Record, RecordDataset, make_record, other_form
 from autoenc_sg.samples import Split, read_json
 from autoenc_sg.vocabulary import BACKGROUND, Vocabulary
 
@@ -165,7 +165,7 @@ def _records(content: _Content) -> Iterator[Record]:
         except FORM_ERRORS as error:
             expected = "annotations and relations of known ids, bbox x, y, width, height"
             raise other_form(where, expected, error) from None
-        yield Record(image_id, make_graph(labels, boxes, triples, size, where))
+        yield make_record(image_id, labels, boxes, triples, size, where)
 
 
 def _places(content: _Content) -> dict[int, Place]:

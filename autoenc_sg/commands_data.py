@@ -155,7 +155,7 @@ def _source(options: argparse.Namespace) -> DataConfig:
         raise bad_input("--format", f"auto, {', '.join(known)}", repr(options.format))
     found = find_format(options.root) if options.format == "auto" else options.format
     return DataConfig(
-        found, str(options.root), annotations=options.annotations, images=options.images, num_val=0
+        found, str(options.root), annotations=options.annotations, images=options.images
     )
 
 

@@ -18,6 +18,9 @@ from autoenc_sg.errors import require as _check
 PhaseName = Literal["detector", "reconstruction", "joint"]
 GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
+FormatName = Literal[
+    "scenes", "vg150", "coco", "coco_stuff", "sg2im_vg", "coco_vg150", "vrd", "psg"
+]
 PixelSpace = Literal["rgb", "normalized"]
 PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
 
@@ -90,9 +93,7 @@ class DataConfig:
         scenes: how `scenes` is drawn.
     """
 
-    format: Literal[
-        "scenes", "vg150", "coco", "coco_stuff", "sg2im_vg", "coco_vg150", "vrd", "psg"
-    ] = "scenes"
+    format: FormatName = "scenes"
     root: str = "runs/scenes"
     annotations: str = ""
     images: str = ""

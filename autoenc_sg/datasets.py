@@ -8,7 +8,8 @@ from pathlib import Path
 from autoenc_sg.coco import CocoDataset, CocoRules
 from autoenc_sg.coco_stuff import CocoStuffRules, open_coco_stuff
 from autoenc_sg.coco_vg150 import open_coco_vg150
-from autoenc_sg.config import DataConfig
+from autoenc_sg.config import DataConfig, FormatName
+from autoenc_sg.errors import bad_input
 from autoenc_sg.image_cache import open_cache
 from autoenc_sg.image_store import ImageStore, find_images
 from autoenc_sg.psg import open_psg
@@ -39,6 +40,33 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> StoredDatas
         path = Path(config.root) / config.cache / f"{_cache_name(config, split)}.cache"
         dataset.store.cache = open_cache(path, dataset.store)
     return dataset
+
+
+_MARKS: tuple[tuple[FormatName, str], ...] = (
+    ("vg150", "VG-SGG.h5"),
+    ("vg150", "VG-SGG-with-attri.h5"),
+    ("coco_vg150", "rel.json"),
+    ("coco_vg150", "train/_annotations.coco.json"),
+    ("vrd", "annotations_train.json"),
+    ("psg", "psg.json"),
+    ("coco", "instances.json"),
+    ("coco_stuff", "annotations/instances_train2017.json"),
+    ("sg2im_vg", "vocab.json"),
+    ("vg150", "VG-SGG-dicts.json"),
+)
+
+
+def find_format(root: Path) -> FormatName:
+    """The format of the files in a folder.
+
+    Raises:
+        InputError: none is known.
+    """
+    for name, mark in _MARKS:
+        if (root / mark).is_file():
+            return name
+    files = ", ".join(mark for _, mark in _MARKS)
+    raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
 
 
 def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:

@@ -57,6 +57,9 @@ class ImageStore:
         places: where each image is.
         short_side: larger images are shrunk to it, None: none are.
         cache: looked into first, or None.
+
+    Attributes:
+        absent: ids that `available` was asked for in vain.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class ImageStore:
         self.places = places
         self.short_side = short_side
         self.cache = cache
+        self.absent: set[int] = set()
         self._open: dict[tuple[int, str], Any] = {}  # by process: forks must not share handles
 
     def __contains__(self, image_id: object) -> bool:
@@ -192,13 +196,14 @@ def find_images(root: Path, images: Path | None = None) -> dict[int, Place]:
 def available(ids: Iterable[int], store: ImageStore, what: object) -> list[bool]:
     """Which images the store has; all of them where it has none (then only graphs are wanted).
 
-    What is missing is logged, not fatal.
+    What is missing is logged and noted in the store, not fatal.
     """
     wanted = list(ids)
     if not len(store):
         return [True] * len(wanted)
     flags = [image_id in store for image_id in wanted]
     missing = [image_id for image_id, there in zip(wanted, flags) if not there]
+    store.absent.update(missing)
     if missing:
         some = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         logger.warning(

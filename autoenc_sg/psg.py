@@ -19,7 +19,7 @@ from autoenc_sg.records import (
     Record,
     RecordDataset,
     cut_validation,
-    make_graph,
+    make_record,
     named_list,
     other_form,
 )
@@ -96,7 +96,7 @@ def _record(entry: dict[str, Any], vocabulary: Vocabulary, where: str) -> Record
     boxes = [_xyxy(a["bbox"], a.get("bbox_mode", 0)) for a in annotations]
     size = int(entry["height"]), int(entry["width"])
     labels = [c + 1 for c in categories]
-    return Record(int(entry["image_id"]), make_graph(labels, boxes, triples, size, where))
+    return make_record(int(entry["image_id"]), labels, boxes, triples, size, where)
 
 
 def _xyxy(box: Sequence[float], mode: int) -> tuple[float, float, float, float]:

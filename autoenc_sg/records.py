@@ -27,10 +27,17 @@ Box = Sequence[float]
 
 
 class Record(NamedTuple):
-    """An annotated image: its id, and its graph in pixels of the stated size."""
+    """An annotated image.
+
+    Attributes:
+        image_id: the data set's.
+        graph: in pixels of the stated size.
+        beyond: how many annotated boxes pass the image's border, by more than a rounded pixel.
+    """
 
     image_id: int
     graph: SceneGraph
+    beyond: int = 0
 
 
 class RecordDataset:
@@ -73,6 +80,11 @@ class RecordDataset:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What is read, by index."""
+        return self._records
 
     def annotated(self, index: int) -> SceneGraph:
         """The graph in pixels of the stated size, with every relation of the annotation."""
@@ -163,6 +175,21 @@ def make_graph(
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
+
+
+def make_record(
+    image_id: int,
+    labels: Sequence[int],
+    boxes: Sequence[Box],
+    triples: Sequence[Sequence[int]],
+    size: ImageSize,
+    where: str,
+) -> Record:
+    """`make_graph`, with its image."""
+    graph = make_graph(labels, boxes, triples, size, where)
+    height, width = size
+    beyond = sum(min(a, b) < -1 or c > width + 1 or d > height + 1 for a, b, c, d in boxes)
+    return Record(image_id, graph, beyond)
 
 
 def other_form(where: str, expected: str, error: Exception) -> InputError:

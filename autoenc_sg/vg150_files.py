@@ -205,13 +205,18 @@ def read_image_data(path: Path) -> Tensor:
     return table
 
 
+def without_broken(table: Tensor, count: int) -> Tensor:
+    """The images `[N, 3]` of the h5: all, or all but the broken ones if only that makes `count`."""
+    if len(table) == count:
+        return table
+    return table[~torch.isin(table[:, 0], torch.tensor(sorted(BROKEN_IMAGES)))]
+
+
 def _sizes_of(path: Path, count: int) -> Tensor:
-    """`read_image_data`, without the broken images if that makes it fit the h5."""
-    table = read_image_data(path)
+    every = read_image_data(path)
+    table = without_broken(every, count)
     if len(table) != count:
-        table = table[~torch.isin(table[:, 0], torch.tensor(sorted(BROKEN_IMAGES)))]
-    if len(table) != count:
-        raise bad_input(path, f"{count} images as in the h5", len(read_image_data(path)))
+        raise bad_input(path, f"{count} images as in the h5", len(every))
     return table
 
 

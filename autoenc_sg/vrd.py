@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.image_store import ImageStore, Place
 from autoenc_sg.records import (
     FORM_ERRORS,
     Record,
     RecordDataset,
     cut_validation,
-    make_graph,
+    make_record,
     named_list,
     other_form,
 )
@@ -97,8 +97,8 @@ def _records(
             raise other_form(where, expected, error) from None
         if rows:
             labels, boxes = [key[0] + 1 for key in rows], [key[1:] for key in rows]
-            size = store.size(image_id) if image_id in store else _around(boxes)
-            yield Record(image_id, make_graph(labels, boxes, triples, size, where))
+            size = _size(store, image_id) or _around(boxes)
+            yield make_record(image_id, labels, boxes, triples, size, where)
 
 
 def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int) -> int:
@@ -107,6 +107,14 @@ def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int)
     if not 0 <= category < categories:
         raise ValueError(f"category {category} of {categories}")
     return rows.setdefault((category, xmin, ymin, xmax, ymax), len(rows))
+
+
+def _size(store: ImageStore, image_id: int) -> ImageSize | None:
+    """None where there is no such image, or none that can be read: that is told of when it is."""
+    try:
+        return store.size(image_id)
+    except InputError:
+        return None
 
 
 def _around(boxes: list[tuple[Any, ...]]) -> ImageSize:

@@ -139,9 +139,12 @@ def test_stuff_boxes_of_a_second_file_join(tmp_path: Path) -> None:
 
 def test_an_image_of_another_size_scales_the_boxes(tmp_path: Path) -> None:
     path = write(tmp_path, content())
-    Image.new("RGB", (80, 20)).save(tmp_path / "10.png")
+    Image.new("RGB", (80, 40)).save(tmp_path / "10.png")
     val = CocoDataset(path, tmp_path, "val", RULES)
-    assert_close(val[0].graph.boxes, torch.tensor([[40.0, 0, 80, 20], [0, 0, 20, 10]]))
+    assert_close(val[0].graph.boxes, torch.tensor([[40.0, 0, 80, 40], [0, 0, 20, 20]]))
+    Image.new("RGB", (20, 40)).save(tmp_path / "10.png")
+    with pytest.raises(InputError, match=r"10\.png: expected an image of 40 x 20 .*is it turned"):
+        val[0]
 
 
 def test_flip_swaps_left_and_right(tmp_path: Path) -> None:

@@ -67,3 +67,29 @@ def test_from_jsonl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*again, "--vocabulary", str(dicts), "--link"]) == 0
     error = one_line(capsys, *again)
     assert "b: expected a new or empty folder" in error
+
+
+def test_verify(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    findings = tmp_path / "findings.json"
+    assert main(["data", "verify", "--root", str(root), "--json", str(findings)]) == 0
+    assert ": ready: " in capsys.readouterr().out
+    (root / "VG_100K/104.jpg").write_text("no image")
+    assert main(["data", "verify", "--root", str(root), "--json", str(findings), "--quick"]) == 2
+    printed = capsys.readouterr().out
+    assert "unreadable images: get the files again, or remove them" in printed
+    assert "not ready: 1 error" in printed
+    content = json.loads(findings.read_text())
+    assert content["ready"] is False
+    assert content["findings"][0]["kind"] == "unreadable images"
+    assert content["counts"][1] == {
+        "split": "train split", "annotated": 4, "with a file": 4, "published": None,
+    }  # fmt: skip
+
+
+def test_which_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = one_line(capsys, "data", "verify", "--root", str(tmp_path))
+    assert "expected the files of a data set (one of VG-SGG.h5, " in error
+    error = one_line(capsys, "data", "verify", "--root", str(tmp_path / "none"))
+    assert "none: expected the folder of a data set, got no such folder" in error
+    error = one_line(capsys, "data", "verify", "--root", str(tmp_path), "--format", "vg")
+    assert "--format: expected auto, scenes, vg150" in error
