@@ -35,12 +35,12 @@ ROWS = 8  # of figure 2
 GROWTH = 8  # objects of figure 3
 # Shares of the whole, measured on 2 CPU cores; they decide only what the progress display says.
 PLAN = (
-    ("scenes", 0.02),
-    ("detector", 0.38),
-    ("reconstruction", 0.22),
-    ("joint", 0.28),
+    ("scenes", 0.01),
+    ("detector", 0.17),
+    ("reconstruction", 0.17),
+    ("joint", 0.60),
     ("statistics", 0.01),
-    ("evaluate", 0.07),
+    ("evaluate", 0.02),
     ("report", 0.02),
 )
 
