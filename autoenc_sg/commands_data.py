@@ -21,6 +21,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_vg150(parts)
     _add_from_jsonl(parts)
     _add_verify(parts)
+    _add_stats(parts)
     add_sg2im_vg(parts)
 
 
@@ -66,6 +67,15 @@ def _add_verify(parts: argparse._SubParsersAction[Any]) -> None:
     )
     verify.add_argument("--json", type=Path, help="also write the findings to this file")
     verify.set_defaults(run=_verify)
+
+
+def _add_stats(parts: argparse._SubParsersAction[Any]) -> None:
+    stats = parts.add_parser("stats", help="a page of counts, plots and graphs drawn on photos")
+    _add_source(stats)
+    stats.add_argument("--out", type=Path, default=Path("stats"), help="folder to write to")
+    stats.add_argument("--samples", type=int, default=8, help="graphs to draw")
+    stats.add_argument("--seed", type=int, default=0, help="of which ones")
+    stats.set_defaults(run=_stats)
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
@@ -175,3 +185,15 @@ def _verify(options: argparse.Namespace) -> int:
         outcome.write_json(options.json)
     print(f"{options.root}: {outcome.verdict}")
     return 0 if outcome.ready else 2
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.data_report import PAGE, write_data_report
+
+    report = write_data_report(_source(options), options.out, options.samples, options.seed)
+    for table in report.tables[:2]:
+        Console().print(table.to_rich())
+    print(options.out / PAGE)
+    return 0

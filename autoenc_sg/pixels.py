@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,6 +68,8 @@ def decode_pixels(data: bytes, name: object, short_side: int | None = None) -> P
         raise bad_input(name, most, "a larger one") from None
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    except UnidentifiedImageError:
+        raise bad_input(name, "a readable image file", "a file of another kind") from None
     except Exception as error:  # Pillow's decoders raise what they like on broken files
         raise bad_input(name, "a readable image file", error or type(error).__name__) from error
     return Pixels(shrunk(found, size), full)
