@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from autoenc_sg import __version__
 from autoenc_sg.commands_data import add_data_commands
+from autoenc_sg.commands_evaluation import add_evaluation_commands
 from autoenc_sg.commands_generator import (
     add_drawing_commands,
     add_weights_commands,
@@ -76,15 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="take weights from here")
     train.set_defaults(run=_train)
 
-    evaluate = commands.add_parser("evaluate", help="score a checkpoint on the test split")
-    evaluate.add_argument("checkpoint", type=Path)
-    evaluate.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
-    evaluate.add_argument("--split", choices=("val", "test"), default="test")
-    evaluate.add_argument("--limit", type=int, help="images at most")
-    evaluate.add_argument("--batch-size", type=int, default=8)
-    evaluate.add_argument("--device", default="auto")
-    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
-    evaluate.set_defaults(run=_evaluate)
+    add_evaluation_commands(commands)
 
     reconstruct = commands.add_parser("reconstruct", help="photos to graphs and reconstructions")
     reconstruct.add_argument("checkpoint", type=Path)
@@ -142,27 +135,6 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
-
-    settings = EvaluationOptions(
-        options.split,
-        options.limit,
-        options.batch_size,
-        options.data,
-        usable_device(options.device),
-    )
-    results = evaluate_checkpoint(options.checkpoint, settings)
-    path = options.json or options.checkpoint.parent / "results.json"
-    results.write_json(path)
-    for table in results.tables():
-        Console().print(table.to_rich())
-    print(path)
-    return 0
-
-
 def _reconstruct(options: argparse.Namespace) -> int:
     from autoenc_sg.inference import reconstruct_photos
     from autoenc_sg.model import AutoEncoder
@@ -197,6 +169,7 @@ def _quiet() -> None:
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # it is an error here
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Scores of graphs, detections and pictures.
 
 `ranking` orders the triplets of a prediction, `matching` finds each true triple in that order,
-`recall` counts; `conventions` names every choice on the way. `detection` is COCO's, `images`
-torchmetrics'. All are `torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`,
-added up across processes.
+`recall` and `pairs` count, `suite` does so for several tasks; `conventions` names every choice on
+the way. `detection` is COCO's, `images` torchmetrics'. Metrics are `torchmetrics.Metric`:
+`update(predictions, truths)`, `compute() -> dict`, added up across processes.
 """
 
 from autoenc_sg.eval.conventions import Average, RecallConventions, Task
@@ -13,6 +13,7 @@ from autoenc_sg.eval.matching import MISSED, Matches, match
 from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
+from autoenc_sg.eval.suite import RecallSuite, Value
 
 __all__ = [
     "MISSED",
@@ -24,8 +25,10 @@ __all__ = [
     "PairRecall",
     "RankedTriplets",
     "RecallConventions",
+    "RecallSuite",
     "Task",
     "TripletRecall",
+    "Value",
     "frequency_groups",
     "give_truth",
     "match",

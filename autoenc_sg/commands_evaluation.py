@@ -1,0 +1,159 @@
+"""The commands that score: `evaluate` a checkpoint, `score` anybody's predictions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoenc_sg.commands_generator import usable_device
+
+if TYPE_CHECKING:
+    from autoenc_sg.eval import RecallConventions, Task
+
+TASK_NAMES: dict[str, Task] = {
+    "predcls": "PredCls",
+    "sgcls": "SGCls",
+    "sggen": "SGGen",
+    "sgdet": "SGGen",  # its other name
+    "phrdet": "PhrDet",
+}
+
+
+def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """`evaluate` and `score`."""
+    evaluate = commands.add_parser("evaluate", help="score a checkpoint on the test split")
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
+    evaluate.add_argument("--split", choices=("val", "test"), default="test")
+    evaluate.add_argument("--limit", type=int, help="images at most")
+    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
+    evaluate.set_defaults(run=_evaluate)
+
+    score = commands.add_parser(
+        "score",
+        help="score a file of predictions against a file of true graphs",
+        epilog="JSON Lines, one image a line; docs/evaluation.md has the formats and conventions.",
+    )
+    score.add_argument("--predictions", type=Path, required=True)
+    score.add_argument("--truth", type=Path, required=True)
+    score.add_argument(
+        "--task",
+        nargs="+",
+        type=str.lower,
+        choices=TASK_NAMES,
+        default=["sggen", "phrdet"],
+        help="default: sggen phrdet; sgdet is sggen",
+    )
+    score.add_argument("--json", type=Path, help="write the fractions to this file")
+    score.add_argument("--training", type=Path, help="training graphs, for zR and head/body/tail")
+    score.add_argument("--per-predicate", action="store_true", help="also in the JSON")
+    score.add_argument(
+        "--skip-invalid", action="store_true", help="count invalid predictions and go on"
+    )
+    _add_formats(score)
+    _add_conventions(score)
+    score.set_defaults(run=_score)
+
+
+def _add_formats(score: argparse.ArgumentParser) -> None:
+    formats = ("auto", "jsonl", "sgb", "motifs")
+    score.add_argument("--format", choices=formats, default="auto", help="of the predictions")
+    score.add_argument("--allow-pickle", action="store_true", help="read a pickle (motifs)")
+    score.add_argument("--data-info", type=Path, help="custom_data_info.json (sgb)")
+    score.add_argument(
+        "--resized",
+        type=int,
+        nargs=2,
+        metavar=("SHORT", "LONG"),
+        help="boxes of the predictions are in pixels of the image resized to these sides "
+        "(sgb: 600 1000); the truth must state image_size",
+    )
+
+
+def _add_conventions(score: argparse.ArgumentParser) -> None:
+    """One option for each of `RecallConventions`; none given is its default."""
+    group = score.add_argument_group("conventions (default: Neural Motifs')")
+    group.add_argument("--ks", type=int, nargs="+", metavar="K")
+    group.add_argument("--iou-threshold", type=float)
+    group.add_argument("--plus-one", action=argparse.BooleanOptionalAction)
+    group.add_argument("--averages", nargs="+", choices=("macro", "micro"))
+    group.add_argument("--order", choices=("score", "given"))
+    group.add_argument("--images-without-predictions", choices=("zero", "skip"))
+    group.add_argument("--images-without-relations", choices=("skip", "zero", "refuse"))
+    for name in ("ng-per-image-limit", "ng-predicates-per-pair"):
+        group.add_argument(f"--{name}", type=int, metavar="N", help="0: no limit")
+    group.add_argument("--absent-predicates", choices=("zero", "skip"))
+
+
+# The commands import what they need when they run: `--help` stays quick.
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
+
+    settings = EvaluationOptions(
+        options.split,
+        options.limit,
+        options.batch_size,
+        options.data,
+        usable_device(options.device),
+    )
+    results = evaluate_checkpoint(options.checkpoint, settings)
+    path = options.json or options.checkpoint.parent / "results.json"
+    results.write_json(path)
+    for table in results.tables():
+        Console().print(table.to_rich())
+    print(path)
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from autoenc_sg.progress import Reporter
+    from autoenc_sg.scoring import ScoreOptions, score_files
+
+    conventions = _conventions(options)
+    how = ScoreOptions(
+        _tasks(options.task),
+        conventions,
+        options.training,
+        options.per_predicate,
+        options.skip_invalid,
+        options.format,
+        options.allow_pickle,
+        options.data_info,
+        None if options.resized is None else tuple(options.resized),
+    )
+    scores = score_files(options.predictions, options.truth, how, Reporter([("score", 1.0)]))
+    Console().print(scores.table(conventions.ks).to_rich())
+    for note in scores.notes:
+        print(f"note: {note}")
+    if options.json is not None:
+        scores.write_json(options.json)
+        print(options.json)
+    return 0
+
+
+def _tasks(names: list[str]) -> tuple[Task, ...]:
+    return tuple(dict.fromkeys(TASK_NAMES[name] for name in names))
+
+
+def _conventions(options: argparse.Namespace) -> RecallConventions:
+    from dataclasses import fields
+
+    from autoenc_sg.eval import RecallConventions
+
+    values: dict[str, Any] = {}
+    for field in fields(RecallConventions):
+        value = getattr(options, field.name, None)
+        if value is not None and field.name != "task":
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+            if field.name.startswith("ng_"):
+                values[field.name] = value or None
+    return RecallConventions(**values)

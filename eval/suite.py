@@ -1,0 +1,77 @@
+"""All recalls of several tasks on the same images, each ranking made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from autoenc_sg.eval.conventions import RecallConventions, Task
+from autoenc_sg.eval.pairs import PairRecall
+from autoenc_sg.eval.recall import TripletRecall
+from autoenc_sg.structures import GraphPrediction, SceneGraph
+
+Value = float | list[float]
+DETECTING: tuple[Task, ...] = ("SGGen", "PhrDet")  # these rank what is detected; one ranking serves
+
+
+class RecallSuite:
+    """`TripletRecall` and `PairRecall` for each task.
+
+    Args:
+        num_predicates: P, with the reserved 0.
+        tasks: which.
+        conventions: how to count; its own task is not looked at.
+        seen: `[S, 3]` labels of the training triples, for zR; None: no zR.
+        groups: predicates of `<group> mR@K`.
+        per_predicate: the recall of each predicate too.
+    """
+
+    def __init__(
+        self,
+        num_predicates: int,
+        tasks: Sequence[Task],
+        conventions: RecallConventions | None = None,
+        seen: Tensor | None = None,
+        groups: Mapping[str, Sequence[int]] | None = None,
+        per_predicate: bool = False,
+    ) -> None:
+        own = {task: replace(conventions or RecallConventions(), task=task) for task in tasks}
+        self.triplets = {
+            task: TripletRecall(num_predicates, c, seen, groups, per_predicate)
+            for task, c in own.items()
+        }
+        self.pairs = {task: PairRecall(c) for task, c in own.items()}
+
+    def update(
+        self,
+        predictions: Sequence[GraphPrediction],
+        truths: Sequence[SceneGraph],
+        tasks: Sequence[Task] | None = None,
+    ) -> None:
+        """Count some images for the tasks (all) that these predictions answer.
+
+        Raises:
+            InputError: see `TripletRecall.update`.
+        """
+        if len(truths) == 0:
+            return
+        chosen = list(self.triplets if tasks is None else tasks)
+        shared = None
+        for task in chosen:
+            metric = self.triplets[task]
+            if task in DETECTING:
+                shared = metric.rank(predictions, truths) if shared is None else shared
+                metric.update(shared, truths)
+            else:
+                metric.update(predictions, truths)
+            self.pairs[task].update(predictions, truths)
+
+    def compute(self) -> dict[Task, dict[str, Value]]:
+        """Fractions by task and name, NaN for a mean over nothing; lists for each predicate."""
+        results: dict[Task, dict[str, Value]] = {}
+        for task, metric in self.triplets.items():
+            values = metric.compute() | self.pairs[task].compute()
+            results[task] = {name: value.tolist() for name, value in values.items()}
+        return results
