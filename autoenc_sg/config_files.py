@@ -23,7 +23,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: a file, or the name of a packaged configuration, such as `demo` or `scenes`.
-        overrides: dotted keys and values.
+        overrides: dotted keys and values; a section's name takes a file (`["--detector", FILE]`).
 
     Raises:
         InputError: no such file, not YAML, an unknown key, or a value of the wrong type or range.
@@ -62,9 +62,16 @@ def dump_config(config: RunConfig) -> str:
 
 
 def packaged_configs() -> list[str]:
-    """Names of the configurations that come with the package, without `.yaml`."""
+    """Names of the configurations that come with the package, such as `demo` or `vg150/joint`."""
     folder = resources.files("autoenc_sg.configs")
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    inner = {f"{item.name}/": item for item in folder.iterdir() if item.is_dir()}
+    names = [
+        f"{prefix}{item.name[:-5]}"
+        for prefix, place in {"": folder, **inner}.items()
+        for item in place.iterdir()
+        if item.name.endswith(".yaml")
+    ]
+    return sorted(names)
 
 
 def _read(path: str | Path) -> str:
@@ -144,6 +151,7 @@ def _parser() -> jsonargparse.ArgumentParser:
 def _build(
     where: str, parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace
 ) -> RunConfig:
+    parsed = parsed.clone(with_meta=False)  # a section from a file: --detector FILE
     _check_keys(where, parsed.as_dict())
     try:
         return RunConfig(**vars(parser.instantiate(parsed)))

@@ -87,7 +87,7 @@ def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def test_every_packaged_configuration_loads_by_name_and_comes_back(tmp_path: Path) -> None:
     names = packaged_configs()
-    assert {"demo", "scenes", "vg150", "coco_photos", "sg2im"} <= set(names)
+    assert {"demo", "scenes", "vg150/joint", "coco_photos", "sg2im"} <= set(names)
     for name in names:
         config = load_config(name)
         assert load_config(written(tmp_path, dump_config(config))) == config
