@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, channels_last, nn
 
 from autoenc_sg.config import GeneratorConfig
 from autoenc_sg.errors import bad_input
@@ -58,7 +58,7 @@ class PatchDiscriminator(nn.Module):
             if layout is None:
                 raise bad_input("the conditional discriminator", "a layout", None)
             seen = cat([seen, layout], 1)
-        scores: Tensor = self.cnn(seen)
+        scores: Tensor = self.cnn(seen.contiguous(memory_format=channels_last))
         return self.classifier(self.activation(scores)) if self.classify else scores
 
 
@@ -100,7 +100,7 @@ class ObjectDiscriminator(nn.Module):
             image_index: `[N]` ascending.
         """
         crops = crop_objects(self.normalize(images), boxes, image_index, self.size)
-        vectors = self.cnn(crops)
+        vectors = self.cnn(crops.contiguous(memory_format=channels_last))
         return self.real_classifier(vectors), self.obj_classifier(vectors)
 
 

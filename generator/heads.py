@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.convolutions import enlarged_convolution
 from autoenc_sg.layers import mlp
+
+DOUBLING = 4  # layers of the mask head that double the masks' side
 
 MASKS_AT_ONCE = 256  # made in turns, so that memory stays bounded
 
@@ -50,8 +54,42 @@ class MaskHead(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(dim, 1, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The masks of all objects; in training at once, since batch norm sees them together."""
-        if not self.training and len(vectors) > MASKS_AT_ONCE:
-            return torch.cat([self(part) for part in vectors.split(MASKS_AT_ONCE)])
-        logits: Tensor = super().forward(vectors[:, :, None, None])
+        """The masks of all objects."""
+        maps = vectors[:, :, None, None].contiguous(memory_format=torch.channels_last)
+        *layers, last = self
+        for i in range(0, len(layers), DOUBLING):
+            enlarge, norm, conv, activation = layers[i : i + DOUBLING]
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert isinstance(conv, nn.Conv2d)
+            if i == 0:  # from 1x1: a batch of one object can be normalized when enlarged only
+                maps = activation(conv(norm(enlarge(maps))))
+            else:
+                normalized = _normalize_enlarged(maps, norm)
+                maps = activation(enlarged_convolution(normalized, conv.weight, conv.bias))
+        logits: Tensor = last(maps)
         return logits.squeeze(1).sigmoid()
+
+
+def _normalize_enlarged(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """What `norm` makes of the maps enlarged x2 (nearest), in their own size.
+
+    Mean and variance are the same; the running variance, which is unbiased, counts 4 m values
+    instead of m.
+    """
+    if not norm.training:
+        out: Tensor = norm(maps)
+        return out
+    mean, var, momentum = norm.running_mean, norm.running_var, norm.momentum
+    assert mean is not None
+    assert var is not None
+    assert momentum is not None
+    new_mean, new_var = mean.clone(), torch.zeros_like(var)
+    affine = (norm.weight, norm.bias)
+    out = F.batch_norm(maps, new_mean, new_var, *affine, True, momentum, norm.eps)
+    count = maps.numel() // maps.shape[1]
+    with torch.no_grad():
+        mean.copy_(new_mean)
+        var.mul_(1 - momentum).add_(new_var, alpha=4 * (count - 1) / (4 * count - 1))
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+    return out

@@ -13,7 +13,7 @@ bilinear sampling with aligned corners and zeros outside, so an object fades lin
 - average pooling is linear and separable, so a coarser layout comes from pooled rows and columns.
 
 So a layout is kept as its factors (`Layout`); a convolution over it is one over the n masks
-(`refinement.layout_convolution`), and the D maps are made only where they are asked for.
+(`convolutions.layout_convolution`), and the D maps are made only where they are asked for.
 
 Source: design of this project; paper, section 3.2, "Image Generator", for what is computed.
 """

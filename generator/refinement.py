@@ -5,11 +5,8 @@
     image = conv1x1(act(conv3x3(f_K)))
 
 A convolution is linear, so the first one of a module is taken in parts that cost less than the
-concatenation that sg2im makes (same weights, same numbers up to rounding):
-
-- over the layout: `layout_convolution`, one over the n masks instead of the D maps;
-- over the enlarged features: `enlarged_convolution`, 4 products a pixel instead of 9;
-- over noise: as it is, and not at all where there is none.
+concatenation that sg2im makes (same weights, same numbers up to rounding): over the layout's masks,
+over the enlarged features and over noise, where there is any; see `convolutions`.
 
 Source: paper, section 3.2, "Image Generator" (Gaussian noise into the first module); Chen and
 Koltun, ICCV 2017; google/sg2im `crn.py` (zeros there).
@@ -18,66 +15,22 @@ Koltun, ICCV 2017; google/sg2im `crn.py` (zeros there).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.generator.convolutions import (
+    enlarged_convolution,
+    layout_convolution,
+    small_convolution,
+)
 from autoenc_sg.generator.layout import Layout
 from autoenc_sg.generator.normalization import normalization_layers
 from autoenc_sg.layers import activation_layer
 
-FEW_OBJECTS = 1 / 3  # of the layout's channels: up to here nine shifted masks are the smaller work
-LEAST_SIDE = 16  # of the enlarged features: below, making the 4x4 kernel costs more than it saves
-
-
-def layout_convolution(layout: Layout, weight: Tensor, side: int) -> Tensor:
-    r"""Convolution 3x3 (padding 1) over a layout's maps, without making them: `[B, O, side, side]`.
-
-        \sum_c W_oc * \sum_i v_ic m_i = \sum_i (\sum_c W_oc v_ic) * m_i
-
-    So each image has its own kernel over its n masks; it costs n / D of the plain way, which is
-    taken where n is not small.
-
-    Args:
-        layout: D = C channels.
-        weight: `[O, C, 3, 3]`.
-        side: the maps' side.
-    """
-    batch, count, channels = layout.vectors.shape
-    if not 0 < count <= channels * FEW_OBJECTS:
-        return F.conv2d(layout.maps(side), weight, padding=1)
-    by_channel = weight.transpose(0, 1).flatten(1)
-    kernels = (layout.vectors @ by_channel).reshape(batch, count, len(weight), 9)
-    shifted = F.unfold(layout.masks(side), 3, padding=1)
-    flat = torch.bmm(kernels.transpose(1, 2).reshape(batch, len(weight), -1), shifted.to(kernels))
-    return flat.reshape(batch, -1, side, side)
-
-
-def enlarged_convolution(features: Tensor, weight: Tensor) -> Tensor:
-    """Convolution 3x3 (padding 1) over features enlarged x2 (nearest).
-
-    Of the nine pixels under the kernel at most four differ. As a transposed convolution of stride 2
-    with the kernel enlarged instead, each output takes four products.
-
-    Shapes: `[B, C, h, w]`, weight `[O, C, 3, 3]` -> `[B, O, 2 h, 2 w]`.
-    """
-    if 2 * features.shape[-1] < LEAST_SIDE:
-        return F.conv2d(F.interpolate(features, scale_factor=2.0), weight, padding=1)
-    matrix = _enlarging(weight.device).to(weight.dtype)
-    kernel = (weight.flatten(2) @ matrix).transpose(0, 1).unflatten(2, (4, 4))
-    return F.conv_transpose2d(features, kernel, stride=2, padding=1)
-
-
-@lru_cache
-def _enlarging(device: torch.device) -> Tensor:
-    """From a kernel 3x3 to the kernel 4x4 of the transposed convolution: `[9, 16]`."""
-    axis = torch.zeros(3, 4)
-    for tap in range(3):
-        axis[tap, 2 - tap : 4 - tap] = 1
-    return torch.kron(axis, axis).to(device)
+CHANNELS_LAST_SIDE = 32  # from this side on channels last is the faster layout in memory
 
 
 class RefinementModule(nn.Module):
@@ -118,13 +71,17 @@ class RefinementModule(nn.Module):
         assert isinstance(first, nn.Conv2d)
         assert first.bias is not None
         of_layout, of_noise, of_features = first.weight.split(self.parts, 1)
-        out = layout_convolution(layout, of_layout, side) + first.bias[:, None, None]
+        memory = _memory_format(side)
+        out = layout_convolution(layout, of_layout, side).contiguous(memory_format=memory)
+        out += first.bias[:, None, None]
         if noise is not None:
-            out = out + F.conv2d(noise, of_noise, padding=1)
+            noise = noise.contiguous(memory_format=memory)
+            out += F.conv2d(noise, of_noise, padding=1)
         if features is not None:
-            out = out + enlarged_convolution(features, of_features)
+            features = features.contiguous(memory_format=memory)
+            out += enlarged_convolution(features, of_features)
         for layer in rest:
-            out = layer(out)
+            out = _convolve(out, layer) if isinstance(layer, nn.Conv2d) else layer(out)
         return out
 
 
@@ -183,11 +140,29 @@ class RefinementNetwork(nn.Module):
             noise: `[B, noise_dim, H, H]` beside it, or None for zeros.
             features: `[B, 1, input_side, input_side]`, the start, or None for zeros.
         """
-        for module, side in zip(self.refinement_modules, self.levels):
-            pooled = None if noise is None else F.avg_pool2d(noise, noise.shape[-1] // side)
+        noises = [None] * len(self.levels) if noise is None else _halvings(noise, self.levels)
+        for module, side, pooled in zip(self.refinement_modules, self.levels, noises):
             features = module(layout, pooled, features, side)
         out: Tensor = self.output_conv(features)
         return out
+
+
+def _halvings(noise: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """Noise average pooled to each of `sides`, which double up to its own."""
+    pooled = [noise.contiguous(memory_format=torch.channels_last)]
+    for _ in sides[1:]:
+        pooled.append(F.avg_pool2d(pooled[-1], 2))
+    return pooled[::-1]
+
+
+def _memory_format(side: int) -> torch.memory_format:
+    last = side >= CHANNELS_LAST_SIDE
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _convolve(features: Tensor, conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return small_convolution(features, conv.weight, conv.bias)
 
 
 def _he(conv: nn.Conv2d) -> nn.Conv2d:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from autoenc_sg.generator.layout import Layout, factor_layout
 from autoenc_sg.structures import Pairs, Regions, SceneGraph, SceneGraphBatch
 
 C, P, D = 5, 4, 6  # classes and predicates with the reserved 0, width of the features
@@ -106,3 +107,18 @@ def random_pairs(regions: Regions, per_image: int, seed: int = 0) -> Pairs:
         found += [pairs[k] for k in chosen]
     pairs_tensor = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
     return Pairs(pairs_tensor, torch.rand(len(found), generator=g))
+
+
+def some_layout(images: int, objects: int, dim: int, size: int) -> Layout:
+    """Objects 0, 1, 2 … of each image in boxes and masks of their own."""
+    rng = seeded(images * 100 + objects)
+    count = images * objects
+    corner = torch.rand(count, 2, generator=rng) * 0.6
+    return factor_layout(
+        torch.randn(count, dim, generator=rng),
+        torch.cat([corner, corner + 0.3], 1),
+        torch.rand(count, 4, 4, generator=rng),
+        torch.arange(images).repeat_interleave(objects),
+        images,
+        size,
+    )

@@ -1,6 +1,7 @@
 """Heads, refinement, discriminator and losses."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
@@ -22,13 +23,9 @@ from autoenc_sg.generator import (
 )
 from autoenc_sg.generator.crops import crop_objects
 from autoenc_sg.generator.heads import MaskHead, box_head
-from autoenc_sg.generator.layout import Layout, factor_layout
 from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
-from autoenc_sg.generator.refinement import (
-    RefinementNetwork,
-    enlarged_convolution,
-    layout_convolution,
-)
+from autoenc_sg.generator.refinement import RefinementNetwork
+from tests.graphs import some_layout
 
 
 def test_box_head_starts_alive_and_never_negative() -> None:
@@ -61,31 +58,33 @@ def test_mask_head_of_a_hand_set_network() -> None:
     torch.testing.assert_close(masks, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_mask_head_trains_as_its_layers_one_by_one(n: int) -> None:
+    torch.manual_seed(n)
+    head = MaskHead(6, 8).train()
+    layers = torch.nn.Sequential(*deepcopy(list(head)))
+    vectors = torch.randn(n, 6, requires_grad=True)
+    got, wanted = head(vectors), layers(vectors[:, :, None, None]).squeeze(1).sigmoid()
+    torch.testing.assert_close(got, wanted)
+    upstream = torch.randn(n, 8, 8)
+    gradients = [
+        torch.autograd.grad(masks, [vectors, *net.parameters()], upstream)
+        for masks, net in ((got, head), (wanted, layers))
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(dict(head.named_buffers()), dict(layers.named_buffers()))
+
+
 def test_mask_size_must_be_a_power_of_two() -> None:
     with pytest.raises(InputError, match="mask size: expected a power of two, got 12"):
         MaskHead(8, 12)
-
-
-def _some_layout(images: int, objects: int, dim: int, size: int) -> Layout:
-    """Objects 0, 1, 2 … of each image in boxes and masks of their own."""
-    rng = torch.Generator().manual_seed(images * 100 + objects)
-    count = images * objects
-    corner = torch.rand(count, 2, generator=rng) * 0.6
-    return factor_layout(
-        torch.randn(count, dim, generator=rng),
-        torch.cat([corner, corner + 0.3], 1),
-        torch.rand(count, 4, 4, generator=rng),
-        torch.arange(images).repeat_interleave(objects),
-        images,
-        size,
-    )
 
 
 @pytest.mark.parametrize("objects", [0, 1, 3, 9])
 def test_refinement_equals_the_plain_recursion(objects: int) -> None:
     torch.manual_seed(0)
     net = RefinementNetwork(9, 2, (8, 6), 32, "batch", "leakyrelu-0.2").eval()
-    layout, noise = _some_layout(2, objects, 9, 32), torch.randn(2, 2, 32, 32)
+    layout, noise = some_layout(2, objects, 9, 32), torch.randn(2, 2, 32, 32)
     start = torch.randn(2, 1, 8, 8)
     features, plain = start, torch.cat([layout.maps(32), noise], 1)
     for module, side in zip(net.refinement_modules, (16, 32)):
@@ -97,37 +96,9 @@ def test_refinement_equals_the_plain_recursion(objects: int) -> None:
     torch.testing.assert_close(net(layout, noise, start), wanted, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("objects", [1, 3, 9])  # few: over masks; many: over maps
-def test_layout_convolution_equals_the_plain_one_with_gradients(objects: int) -> None:
-    layout, weight = _some_layout(2, objects, 9, 16), torch.randn(5, 9, 3, 3, requires_grad=True)
-    leaf = layout.vectors.detach().requires_grad_()
-    layout = replace(layout, vectors=leaf)
-    results = [
-        layout_convolution(layout, weight, 8),
-        F.conv2d(layout.maps(8), weight, padding=1),
-    ]
-    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
-    upstream = torch.randn_like(results[0])
-    got, wanted = (torch.autograd.grad(r, (weight, leaf), upstream) for r in results)
-    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("side", [1, 2, 8, 11])
-def test_enlarged_convolution_equals_the_plain_one_with_gradients(side: int) -> None:
-    torch.manual_seed(side)
-    features = torch.randn(2, 3, side, side, requires_grad=True)
-    weight = torch.randn(5, 3, 3, 3, requires_grad=True)
-    plain = F.conv2d(F.interpolate(features, scale_factor=2.0), weight, padding=1)
-    result = enlarged_convolution(features, weight)
-    torch.testing.assert_close(result, plain, atol=1e-5, rtol=1e-4)
-    upstream = torch.randn_like(plain)
-    got, wanted = (torch.autograd.grad(r, (features, weight), upstream) for r in (result, plain))
-    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
-
-
 def test_refinement_without_noise_starts_from_zeros() -> None:
     net = RefinementNetwork(3, 2, (8,), 32, "none", "relu")
-    layout = _some_layout(1, 2, 3, 32)
+    layout = some_layout(1, 2, 3, 32)
     zeros = net(layout, torch.zeros(1, 2, 32, 32), torch.zeros(1, 1, 16, 16))
     torch.testing.assert_close(net(layout), zeros)
 
