@@ -19,7 +19,7 @@ from autoenc_sg.image_store import ImageStore, Place
 from autoenc_sg.progress import Reporter
 from autoenc_sg.records import RecordDataset
 from autoenc_sg.samples import Split
-from autoenc_sg.structures import ImageSize
+from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.tables import Cell, Table
 from autoenc_sg.verify_images import Wanted, image_findings
 
@@ -57,9 +57,11 @@ def verify_splits(
             remedy = "correct that entry, or get the file again"
             findings += found("error", "damaged annotations", [error], remedy)
             continue
-        findings += _graph_findings(dataset, split)
-        rows.append([split, *_counts(dataset), _published(config, split)])
-        photos += _photos(dataset, split)
+        graphs = [dataset.annotated(index) for index in range(len(dataset))]
+        findings += _graph_findings(dataset, graphs, split)
+        counts = len(graphs), sum(map(len, graphs)), sum(len(g.triples) for g in graphs)
+        rows.append([split, *counts, _published(config, split)])
+        photos += _photos(dataset, graphs, split)
     if config.format == "coco":
         findings += _coco_bounds(Path(config.root) / (config.annotations or "instances.json"))
     if photos:
@@ -70,21 +72,16 @@ def verify_splits(
     return Table("Annotated", _COLUMNS, rows), joined(findings)
 
 
-def _counts(dataset: StoredDataset) -> tuple[int, int, int]:
-    graphs = [dataset.annotated(index) for index in range(len(dataset))]
-    return len(graphs), sum(map(len, graphs)), sum(len(graph.triples) for graph in graphs)
-
-
 def _published(config: DataConfig, split: Split) -> int | None:
     benchmark = config.format == "coco_vg150" and not (Path(config.root) / "rel.json").is_file()
     return BENCHMARK_IMAGES[split] if benchmark else None
 
 
-def _photos(dataset: StoredDataset, split: Split) -> Iterator[_Photo]:
-    for index, image_id in enumerate(dataset.image_ids):
+def _photos(dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split) -> Iterator[_Photo]:
+    for image_id, graph in zip(dataset.image_ids, graphs):
         place = dataset.store.places.get(image_id)
         if place is not None:
-            yield _Photo(split, place, dataset.annotated(index).image_size)
+            yield _Photo(split, place, graph.image_size)
 
 
 def _photo_findings(
@@ -104,10 +101,12 @@ def _photo_findings(
     yield from image_findings(wanted, store, decode, reporter)
 
 
-def _graph_findings(dataset: StoredDataset, split: Split) -> Iterator[Finding]:
+def _graph_findings(
+    dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split
+) -> Iterator[Finding]:
     boxes, relations, beyond = [], [], []
-    for index, image_id in enumerate(dataset.image_ids):
-        graph, name = dataset.annotated(index), dataset.store.name(image_id)
+    for index, (image_id, graph) in enumerate(zip(dataset.image_ids, graphs)):
+        name = dataset.store.name(image_id)
         if _repeats(zip(graph.labels.tolist(), map(tuple, graph.boxes.tolist()))):
             boxes.append(name)
         if not isinstance(dataset, RecordDataset):  # others make their relations

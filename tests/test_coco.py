@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from autoenc_sg.coco import CocoDataset, CocoRules
 from autoenc_sg.errors import InputError
+from tests.real_data import PHOTOS, needs_photos
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_photos"
 RULES = CocoRules(num_val=1, num_test=1)
 
 
@@ -251,15 +251,16 @@ def test_bad_files(tmp_path: Path) -> None:
         val[0]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no shared/data/coco_photos beside the checkout")
-@pytest.mark.parametrize("stuff", [None, REAL / "panoptic_stuff_boxes.json"])
+@needs_photos
+@pytest.mark.parametrize("stuff", [None, PHOTOS / "panoptic_stuff_boxes.json"])
 def test_real_photographs_read_through(stuff: Path | None) -> None:
     rules = CocoRules(stuff=stuff)
-    path = REAL / "instances.json"
+    path = PHOTOS / "instances.json"
     parts = {
-        s: CocoDataset(path, REAL / "images", s, rules, flip=True) for s in ("train", "val", "test")
+        s: CocoDataset(path, PHOTOS / "images", s, rules, flip=True)
+        for s in ("train", "val", "test")
     }
-    ids = sorted(int(p.stem) for p in (REAL / "images").iterdir())
+    ids = sorted(int(p.stem) for p in (PHOTOS / "images").iterdir())
     together = [i for part in parts.values() for i in part.image_ids]
     assert len(together) == len(set(together))
     assert set(parts["test"].image_ids) <= set(ids[-30:])

@@ -1,5 +1,7 @@
+import multiprocessing
 import pickle
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,36 @@ def test_several_at_once_make_it_once(
         thread.join()
     assert len(found) == 5
     assert len(made) == 1
+
+
+def _open_and_read(folder: str, path: str) -> tuple[int, float]:
+    store = ImageStore(find_images(Path(folder)), short_side=20)
+    cache = open_cache(Path(path), store)
+    pixels = cache.read(1)
+    assert pixels is not None
+    return Path(path).stat().st_ino, float(pixels.image.float().mean())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_several_processes_share_one_file(tmp_path: Path, store: ImageStore, method: str) -> None:
+    path, wanted = tmp_path / "cache.bin", float(store.read(1).image.float().mean())
+    arguments = [(str(tmp_path / "photos"), str(path))] * 3
+    with multiprocessing.get_context(method).Pool(3) as pool:
+        found = pool.starmap(_open_and_read, arguments)
+    assert found == [(path.stat().st_ino, wanted)] * 3  # one file, made once
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_images_of_a_zip_are_cached_and_the_zip_is_watched(tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        Image.new("RGB", (30, 20), colour).save(tmp_path / "1.png")
+        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+            archive.write(tmp_path / "1.png", "1.png")
+            archive.comment = colour.encode()  # so that its size changes
+        store = ImageStore(find_images(tmp_path, tmp_path / "images.zip"))
+        pixels = open_cache(tmp_path / "cache.bin", store).read(1)
+        assert pixels is not None
+        assert pixels.image[:, 0, 0].tolist() == ([255, 0, 0] if colour == "red" else [0, 0, 255])
 
 
 def test_damaged_bytes_are_found(tmp_path: Path, store: ImageStore) -> None:

@@ -12,9 +12,9 @@ from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vg150 import VG150Dataset
 from autoenc_sg.vg150_writing import write_annotations
 from autoenc_sg.vocabulary import Vocabulary
+from tests.real_data import ANNOTATIONS, needs_annotations
 
 NAMES = Vocabulary.from_names(["cat", "mat"], ["on", "near", "left of", "right of"])
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "vg_annotations"
 SIZE = (32, 64)
 A, B, FAR = [0.0, 0, 16, 16], [8.0, 8, 32, 24], [48.0, 0, 64, 16]
 
@@ -196,14 +196,15 @@ def naive_train_graph(h5: dict[str, list], row: int) -> tuple[int, set[tuple[int
     return len(boxes), pairs
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no shared/data/vg_annotations beside the checkout")
+@needs_annotations
 def test_real_annotations_against_a_plain_loop() -> None:
     import h5py
 
-    with h5py.File(REAL / "VG-SGG.h5") as file:
+    with h5py.File(ANNOTATIONS / "VG-SGG.h5") as file:
         h5 = {name: file[name][()].tolist() for name in file}
-    ids = [entry["image_id"] for entry in json.loads((REAL / "image_data.json").read_text())]
-    dataset = VG150Dataset(REAL, "train", num_val=100, filter_overlap=True)
+    entries = json.loads((ANNOTATIONS / "image_data.json").read_text())
+    ids = [entry["image_id"] for entry in entries]
+    dataset = VG150Dataset(ANNOTATIONS, "train", num_val=100, filter_overlap=True)
     rows = [
         i for i, split in enumerate(h5["split"]) if split == 0 and h5["img_to_first_rel"][i] >= 0
     ]
@@ -221,9 +222,9 @@ def test_real_annotations_against_a_plain_loop() -> None:
         assert (graph.boxes <= torch.tensor([width, height, width, height])).all()
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no shared/data/vg_annotations beside the checkout")
+@needs_annotations
 def test_real_test_split_keeps_every_relation() -> None:
-    dataset = VG150Dataset(REAL, "test")
+    dataset = VG150Dataset(ANNOTATIONS, "test")
     assert len(dataset) == 1323
     kept = sum(len(dataset.graph(i).triples) for i in range(len(dataset)))
     counts = dataset._data.rel_ranges[dataset._data.split == 2]
