@@ -318,6 +318,8 @@ class JointPhase:
         pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
         true_graph_weight: of the pixel loss on pictures of the true graphs beside those of the
             predicted ones, which keeps the generator's grip on hard graphs (ours); 0: not computed.
+        layout_box_weight: of the box head's squared error on the true graphs, times
+            `true_graph_weight`: without, the head stays behind while the vectors it reads move on.
         detection_weight: of the detector's own losses on the same batch; 0: not computed.
         freeze_backbone: backbone and RPN stay as they are.
         true_regions: true boxes join the detections in training.
@@ -344,6 +346,7 @@ class JointPhase:
     pixel_weight: float = 1.0
     adversarial_weight: float = 0.01
     true_graph_weight: float = 0.0
+    layout_box_weight: float = 10.0
     detection_weight: float = 0.0
     freeze_backbone: bool = True
     true_regions: bool = True
@@ -355,7 +358,8 @@ class JointPhase:
         rates = ("lr", "generator_lr", "momentum", "weight_decay", "background_ratio")
         _at_least(0, self, "joint", "steps", "warmup", *rates)
         weights = ("predicate", "object", "box", "relatedness", "image_loss", "pixel")
-        names = (f"{w}_weight" for w in (*weights, "adversarial", "detection"))
+        others = ("adversarial", "true_graph", "layout_box", "detection")
+        names = (f"{w}_weight" for w in (*weights, *others))
         _at_least(0, self, "joint", *names)
         _check(self.clip > 0, "joint.clip", "> 0", self.clip)
 

@@ -180,14 +180,20 @@ class JointObjective(nn.Module):
         weight = self.config.image_loss_weight * self.config.pixel_weight
         losses["pixel"] = weight * pixel_loss(made.image, target)
         if self.config.true_graph_weight > 0:
-            losses["true_graph_pixel"] = weight * self._true_graph_loss(batch, target)
+            losses |= self._true_graph_losses(batch, target)
         return Outcome(losses, made.image, _seen_layout(made, generator), target)
 
-    def _true_graph_loss(self, batch: Batch, target: Tensor) -> Tensor:
-        """Pixel loss of the pictures of the true graphs, weighted."""
-        generator = self.model.generator
-        made = generator(self.model.relax(batch.graphs), generator.noise(len(batch)))
-        return self.config.true_graph_weight * pixel_loss(made.image, target)
+    def _true_graph_losses(self, batch: Batch, target: Tensor) -> dict[str, Tensor]:
+        """Pixel loss of the pictures of the true graphs, and the box head's error, weighted."""
+        config, generator = self.config, self.model.generator
+        graph = self.model.relax(batch.graphs)
+        made = generator(graph, generator.noise(len(batch)))
+        weight = config.image_loss_weight * config.true_graph_weight
+        losses = {"true_graph_pixel": weight * config.pixel_weight * pixel_loss(made.image, target)}
+        if config.layout_box_weight > 0:
+            error = box_loss(made.boxes, graph.boxes, made.image_boxes)
+            losses["layout_box"] = weight * config.layout_box_weight * error
+        return losses
 
     def _graph(self, batch: Batch) -> tuple[GraphPass, Tensor]:
         """The graph over found regions (and missed true ones), and their true rows or -1."""

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from autoenc_sg.datasets import open_dataset
-from autoenc_sg.generator import GeneratorNoise, pixel_loss
+from autoenc_sg.generator import GeneratorNoise, box_loss, pixel_loss
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.objectives import JointObjective, Parcel, target_images
 from autoenc_sg.phases import Phase
@@ -63,9 +63,23 @@ def test_pictures_of_true_graphs_are_scored_beside_those_of_predicted_ones(
     objective = JointObjective(model, model.config.joint).eval()
     with torch.no_grad():
         losses = objective(Parcel(batch)).losses
-        drawn = generator(model.relax(batch.graphs), noise).image
+        drawn = generator(model.relax(batch.graphs), noise)
     assert isinstance(noise, GeneratorNoise)
-    expected = 3 * 2 * 0.5 * pixel_loss(drawn, target_images(batch.images, size))
+    expected = 3 * 2 * 0.5 * pixel_loss(drawn.image, target_images(batch.images, size))
     assert_close(losses["true_graph_pixel"], expected)
+    true_boxes = batch.graphs.unit_boxes()
+    error = box_loss(drawn.boxes, true_boxes, drawn.image_boxes)
+    assert_close(losses["layout_box"], 3 * 0.5 * 10 * error)
     plain, batch = fresh(folder)
     assert "true_graph_pixel" not in JointObjective(plain, plain.config.joint)(Parcel(batch)).losses
+
+
+def test_the_box_head_is_trained_on_true_graphs(folder: Path) -> None:
+    for options, trained in (
+        (("--joint.true_graph_weight=1",), True),
+        (("--joint.true_graph_weight=1", "--joint.layout_box_weight=0"), False),
+    ):
+        model, batch = fresh(folder, *options)
+        losses = JointObjective(model, model.config.joint)(Parcel(batch)).losses
+        torch.stack(list(losses.values())).sum().backward()
+        assert all((p.grad is not None) == trained for p in model.generator.box_net.parameters())
