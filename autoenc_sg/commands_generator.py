@@ -52,10 +52,11 @@ def _add_common(command: argparse.ArgumentParser, out: Path) -> None:
 
 def add_weights_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """`import` and `export`: other programs' weights."""
-    reading = commands.add_parser("import", help="weights of another program as a checkpoint")
-    reading.add_argument("kind", choices=("sg2im",))
-    reading.add_argument("file", type=Path, help="its checkpoint, such as vg64.pt")
-    reading.add_argument("--out", type=Path, required=True, help="folder of our checkpoint.pt")
+    reading = commands.add_parser("import", help="weights of another program as ours")
+    kinds = ("sg2im", "motifs-detector", "graph-rcnn-detector")
+    reading.add_argument("kind", choices=kinds)
+    reading.add_argument("file", type=Path, help="its weights: vg64.pt, vg-faster-rcnn.tar, a .pth")
+    reading.add_argument("--out", type=Path, required=True, help="folder of our files")
     reading.set_defaults(run=_import)
 
     writing = commands.add_parser("export", help="a checkpoint as another program reads it")
@@ -117,8 +118,13 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from autoenc_sg.detector_import import import_detector
     from autoenc_sg.sg2im_weights import import_file
 
+    if options.kind != "sg2im":
+        for path in import_detector(options.kind, options.file, options.out):
+            print(path)
+        return 0
     path = options.out / "checkpoint.pt"
     for note in import_file(options.file, path):
         print(f"note: {note}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import StageHead
-from autoenc_sg.errors import InputError
+from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.structures import ImageSize
 
 
 class Backbone(nn.Module):
@@ -201,6 +202,20 @@ class SmallBody(nn.Module):
             top = finer + F.interpolate(top, size=finer.shape[-2:], mode="nearest")
         smoothed: Tensor = self.smooth(top)
         return smoothed
+
+
+def image_sizes(images: Sequence[Tensor], max_size: int) -> tuple[ImageSize, ...]:
+    """(height, width) of each image, none of them so narrow that resizing leaves nothing.
+
+    Raises:
+        InputError: a long side is more than `max_size` short sides.
+    """
+    sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
+    for height, width in sizes:
+        if max(height, width) > min(height, width) * max_size:
+            most = f"a long side of at most {max_size} short sides"
+            raise bad_input("image", most, f"{width} x {height} pixels")
+    return sizes
 
 
 def as_float(image: Tensor) -> Tensor:

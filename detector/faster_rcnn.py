@@ -17,14 +17,14 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config import DetectorConfig
-from autoenc_sg.detector.backbones import Backbone, as_float, build_parts
+from autoenc_sg.detector.backbones import Backbone, as_float, build_parts, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
+from autoenc_sg.detector.detectron2_backend import Detectron2Detector
 from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_head
 from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
 from autoenc_sg.detector.suppression import choose, clip_to_images
-from autoenc_sg.errors import bad_input
 from autoenc_sg.structures import ImageSize, Regions, SceneGraphBatch, box_scale, union_boxes
 
 LOSSES = {  # torchvision's names to ours
@@ -41,8 +41,10 @@ def build_detector(config: DetectorConfig, num_classes: int, download: bool = Tr
     `download` off leaves pretrained weights out: a checkpoint's are loaded next.
 
     Raises:
-        InputError: weights cannot be downloaded, or a size does not fit.
+        InputError: weights cannot be downloaded, a size does not fit, or detectron2 is not there.
     """
+    if config.backend == "detectron2":
+        return Detectron2Detector(config, num_classes)
     conventions = CONVENTIONS[config.conventions]
     published = config.pretrained or config.weights == "coco"  # batch norm is frozen
     parts = build_parts(config.backbone, config.channels, published, download, conventions)
@@ -90,18 +92,9 @@ class FasterRCNN(Detector):
 
     def encode(self, images: Sequence[Tensor]) -> FeatureMaps:
         """See `Detector.encode`."""
-        sizes = self._sizes(images)
+        sizes = image_sizes(images, self.config.max_size)
         batch, _ = self.transform([as_float(image) for image in images])
         return self._maps(batch, sizes)
-
-    def _sizes(self, images: Sequence[Tensor]) -> tuple[ImageSize, ...]:
-        """Their sizes; refuses an image so narrow that nothing of it is left after resizing."""
-        sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image in images)
-        for height, width in sizes:
-            if max(height, width) > min(height, width) * self.config.max_size:
-                most = f"a long side of at most {self.config.max_size} short sides"
-                raise bad_input("image", most, f"{width} x {height} pixels")
-        return sizes
 
     def _maps(self, batch: ImageList, sizes: tuple[ImageSize, ...]) -> FeatureMaps:
         maps = self.backbone(batch.tensors)
@@ -184,7 +177,7 @@ class FasterRCNN(Detector):
 
         A part in evaluation mode has none: a frozen RPN proposes, and the RoI head alone learns.
         """
-        self._sizes(images)
+        image_sizes(images, self.config.max_size)
         counts = torch.bincount(truth.image_index, minlength=len(truth)).tolist()
         targets = [
             {"boxes": boxes, "labels": labels}
