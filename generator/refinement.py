@@ -67,22 +67,20 @@ class RefinementModule(nn.Module):
             features: `[B, d_in, side / 2, side / 2]`, or None for zeros.
             side: of the result.
         """
-        first, *rest = self.net
-        assert isinstance(first, nn.Conv2d)
-        assert first.bias is not None
-        of_layout, of_noise, of_features = first.weight.split(self.parts, 1)
+        weight, bias, rest = _folded(self.net[: len(self.net) // 2], len(layout.vectors) * side**2)
+        of_layout, of_noise, of_features = weight.split(self.parts, 1)
         memory = _memory_format(side)
         out = layout_convolution(layout, of_layout, side).contiguous(memory_format=memory)
-        out += first.bias[:, None, None]
+        out += bias[:, None, None]
         if noise is not None:
             noise = noise.contiguous(memory_format=memory)
             out += F.conv2d(noise, of_noise, padding=1)
         if features is not None:
             features = features.contiguous(memory_format=memory)
             out += enlarged_convolution(features, of_features)
-        for layer in rest:
-            out = _convolve(out, layer) if isinstance(layer, nn.Conv2d) else layer(out)
-        return out
+        weight, bias, last = _folded(self.net[len(self.net) // 2 :], len(layout.vectors) * side**2)
+        result: Tensor = last(small_convolution(rest(out), weight, bias))
+        return result
 
 
 class RefinementNetwork(nn.Module):
@@ -160,9 +158,23 @@ def _memory_format(side: int) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _convolve(features: Tensor, conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    return small_convolution(features, conv.weight, conv.bias)
+def _folded(layers: nn.Sequential, pixels: int) -> tuple[Tensor, Tensor, nn.Sequential]:
+    """Kernel and bias of the first layer, a convolution, and the layers left to be done.
+
+    Batch normalization that keeps its statistics is part of the kernel, g (W x + b - m) + h with
+    g = gamma / sigma, where that is less work than over the pixels.
+    """
+    conv, norm = layers[0], layers[1]
+    assert isinstance(conv, nn.Conv2d)
+    weight, bias = conv.weight, conv.bias
+    assert bias is not None
+    if not isinstance(norm, nn.BatchNorm2d) or norm.training or weight[0].numel() > pixels:
+        return weight, bias, layers[1:]
+    mean, var = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert var is not None
+    scale = norm.weight / (var + norm.eps).sqrt()
+    return weight * scale[:, None, None, None], (bias - mean) * scale + norm.bias, layers[2:]
 
 
 def _he(conv: nn.Conv2d) -> nn.Conv2d:

@@ -80,10 +80,15 @@ def test_mask_size_must_be_a_power_of_two() -> None:
         MaskHead(8, 12)
 
 
+@pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("objects", [0, 1, 3, 9])
-def test_refinement_equals_the_plain_recursion(objects: int) -> None:
+def test_refinement_equals_the_plain_recursion(objects: int, train: bool) -> None:
     torch.manual_seed(0)
-    net = RefinementNetwork(9, 2, (8, 6), 32, "batch", "leakyrelu-0.2").eval()
+    net = RefinementNetwork(9, 2, (8, 6), 32, "batch", "leakyrelu-0.2").train(train)
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+                torch.nn.init.uniform_(values, 0.5, 2)
     layout, noise = some_layout(2, objects, 9, 32), torch.randn(2, 2, 32, 32)
     start = torch.randn(2, 1, 8, 8)
     features, plain = start, torch.cat([layout.maps(32), noise], 1)
