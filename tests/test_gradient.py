@@ -217,4 +217,4 @@ def test_a_few_steps_of_the_encoder_alone_lower_the_pixel_loss(folder: Path, bat
         optimizer.step()
         totals.append(float(now.detach()))
     assert totals[-1] < totals[0]
-    assert max(totals) < 1.01 * totals[0]
+    assert max(totals) < 1.1 * totals[0]
