@@ -11,8 +11,7 @@ from autoenc_sg.generator.convolutions import enlarged_convolution
 from autoenc_sg.layers import mlp
 
 DOUBLING = 4  # layers of the mask head that double the masks' side
-
-MASKS_AT_ONCE = 256  # made in turns, so that memory stays bounded
+MASKS_AT_ONCE = 256
 
 
 def box_head(dim: int, hidden: int, batch_norm: bool = False) -> nn.Sequential:
@@ -54,7 +53,12 @@ class MaskHead(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(dim, 1, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The masks of all objects."""
+        """The masks of all objects; outside of training in turns, so that memory stays bounded."""
+        if self.training or len(vectors) <= MASKS_AT_ONCE:
+            return self._masks(vectors)
+        return torch.cat([self._masks(part) for part in vectors.split(MASKS_AT_ONCE)])
+
+    def _masks(self, vectors: Tensor) -> Tensor:
         maps = vectors[:, :, None, None].contiguous(memory_format=torch.channels_last)
         *layers, last = self
         for i in range(0, len(layers), DOUBLING):
