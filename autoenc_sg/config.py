@@ -13,22 +13,18 @@ from typing import Literal
 from autoenc_sg.config_detector import ConventionsName as ConventionsName
 from autoenc_sg.config_detector import DetectorConfig as DetectorConfig
 from autoenc_sg.config_detector import DetectorPhase as DetectorPhase
-from autoenc_sg.errors import require as _check
+from autoenc_sg.config_phases import BoxKind as BoxKind
+from autoenc_sg.config_phases import GanKind as GanKind
+from autoenc_sg.config_phases import JointPhase as JointPhase
+from autoenc_sg.config_phases import PixelSpace as PixelSpace
+from autoenc_sg.config_phases import ReconstructionPhase as ReconstructionPhase
+from autoenc_sg.errors import require, require_at_least
 
 PhaseName = Literal["detector", "reconstruction", "joint"]
-GanKind = Literal["gan", "lsgan", "wgan"]
-BoxKind = Literal["squared", "l1"]
 FormatName = Literal[
     "scenes", "vg150", "coco", "coco_stuff", "sg2im_vg", "coco_vg150", "vrd", "psg"
 ]
-PixelSpace = Literal["rgb", "normalized"]
 PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
-
-
-def _at_least(least: float, config: object, section: str, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _check(value >= least, f"{section}.{name}", f">= {least}", value)
 
 
 @dataclass(frozen=True)
@@ -54,12 +50,12 @@ class ScenesConfig:
     wrong_labels: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.num_train >= 2, "num_train", ">= 2", self.num_train)
-        _check(self.num_test >= 1, "num_test", ">= 1", self.num_test)
-        _check(32 <= self.image_size <= 1024, "image_size", "32..1024", self.image_size)
+        require(self.num_train >= 2, "num_train", ">= 2", self.num_train)
+        require(self.num_test >= 1, "num_test", ">= 1", self.num_test)
+        require(32 <= self.image_size <= 1024, "image_size", "32..1024", self.image_size)
         for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
             value = getattr(self, name)
-            _check(0.0 <= value <= 1.0, name, "0..1", value)
+            require(0.0 <= value <= 1.0, name, "0..1", value)
 
 
 @dataclass(frozen=True)
@@ -112,10 +108,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for name in ("short_side", "mask_size", "max_objects"):
-            _check((getattr(self, name) or 0) >= 0, f"data.{name}", ">= 0", getattr(self, name))
-        _check(self.max_objects != 1, "data.max_objects", "0 or >= 2", self.max_objects)
-        _check(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
-        _at_least(0, self, "data", "workers", "num_test")
+            require((getattr(self, name) or 0) >= 0, f"data.{name}", ">= 0", getattr(self, name))
+        require(self.max_objects != 1, "data.max_objects", "0 or >= 2", self.max_objects)
+        require(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
+        require_at_least(0, self, "data", "workers", "num_test")
 
 
 @dataclass(frozen=True)
@@ -138,10 +134,10 @@ class RelpnConfig:
     positive_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "relpn", "dim", "top_k", "samples_per_image")
+        require_at_least(1, self, "relpn", "dim", "top_k", "samples_per_image")
         overlap = self.pair_nms
-        _check(overlap is None or 0 <= overlap <= 1, "relpn.pair_nms", "0..1 or null", overlap)
-        _check(
+        require(overlap is None or 0 <= overlap <= 1, "relpn.pair_nms", "0..1 or null", overlap)
+        require(
             0 < self.positive_fraction <= 1,
             "relpn.positive_fraction",
             "0..1",
@@ -164,9 +160,9 @@ class PredictorConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "predictor", "dim")
-        _at_least(0, self, "predictor", "steps")
-        _check(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
+        require_at_least(1, self, "predictor", "dim")
+        require_at_least(0, self, "predictor", "steps")
+        require(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -219,149 +215,31 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         sizes = (32, 64, 128, 256)
-        _check(self.image_size in sizes, "generator.image_size", f"one of {sizes}", self.image_size)
+        require(
+            self.image_size in sizes, "generator.image_size", f"one of {sizes}", self.image_size
+        )
         mask = self.mask_size
-        _check(
+        require(
             mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask
         )
         where = "generator"
-        _at_least(1, self, where, "embedding_dim", "gconv_dim", "gconv_hidden_dim", "object_size")
-        _at_least(0, self, where, "gconv_layers", "layout_noise_dim", "appearance_dim")
+        require_at_least(
+            1, self, where, "embedding_dim", "gconv_dim", "gconv_hidden_dim", "object_size"
+        )
+        require_at_least(0, self, where, "gconv_layers", "layout_noise_dim", "appearance_dim")
         dropout = self.appearance_dropout
-        _check(0 <= dropout <= 1, f"{where}.appearance_dropout", "0..1", dropout)
+        require(0 <= dropout <= 1, f"{where}.appearance_dropout", "0..1", dropout)
         for name in ("refinement_dims", "discriminator_dims", "object_discriminator_dims"):
             dims = getattr(self, name)
             good = len(dims) > 0 and min(dims) > 0
-            _check(good, f"{where}.{name}", "one or more, all > 0", dims)
+            require(good, f"{where}.{name}", "one or more, all > 0", dims)
         depth = len(self.refinement_dims)
-        _check(
+        require(
             1 <= depth < self.image_size.bit_length(),
             "generator.refinement_dims",
             f"1..{self.image_size.bit_length() - 1} modules for {self.image_size} px",
             self.refinement_dims,
         )
-
-
-@dataclass(frozen=True)
-class ReconstructionPhase:
-    """Phase 1: the generator on true graphs; generator step first, then the discriminators (Adam).
-
-    The six losses of sg2im are pixels, boxes, masks, image and object adversaries, and classes.
-    `configs/sg2im.yaml` holds sg2im's own weights and choices.
-
-    Attributes:
-        steps, batch_size, lr: as above, for all networks.
-        pixel_weight: weight of the L1 pixel loss (lambda of eq. 6).
-        pixel_space: `rgb`, or `normalized` as sg2im measures it, about 4.4 times larger.
-        box_weight: weight of the box head's error (sg2im: 10).
-        box_kind: `squared` as in sg2im's code, or `l1` as in its paper.
-        mask_weight: weight of the mask head's cross entropy, where graphs have masks.
-        gan: `gan`, `lsgan` or `wgan`, for both discriminators.
-        adversarial_weight: weight of the generator's GAN loss; 0: no image discriminator.
-        object_adversarial_weight: the same on objects (sg2im: 0.01); 0: no object discriminator.
-        auxiliary_weight: weight of the generated objects' classes, with an object discriminator.
-            0.1 as in sg2im's code; its guide says multiplied by 0.01, which is 0.001.
-        decay_at: as in `DetectorPhase`.
-        eval_mode_after: steps after which batch normalization keeps its statistics and the
-            generator gets a fresh optimizer (sg2im: 100,000); 0: never.
-        ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
-            ends with and what is validated; 0: none.
-        validate_every: steps between validations, which keep `best.pt`; 0: none.
-        validation_images: of the validation split, at most.
-    """
-
-    steps: int = 1_000_000
-    batch_size: int = 32
-    lr: float = 1e-4
-    pixel_weight: float = 1.0
-    pixel_space: PixelSpace = "rgb"
-    box_weight: float = 10.0
-    box_kind: BoxKind = "squared"
-    mask_weight: float = 0.0
-    gan: GanKind = "gan"
-    adversarial_weight: float = 0.01
-    object_adversarial_weight: float = 0.0
-    auxiliary_weight: float = 0.1
-    decay_at: tuple[float, ...] = ()
-    eval_mode_after: int = 0
-    ema_decay: float = 0.0
-    validate_every: int = 0
-    validation_images: int = 1024
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "reconstruction", "batch_size")
-        _at_least(0, self, "reconstruction", "steps", "lr")
-        weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
-        for name in (*(f"{w}_weight" for w in weights), "eval_mode_after", "validate_every"):
-            value = getattr(self, name)
-            _check(value >= 0, f"reconstruction.{name}", ">= 0", value)
-        _check(0 <= self.ema_decay < 1, "reconstruction.ema_decay", "0..1", self.ema_decay)
-        images = self.validation_images
-        _check(images > 0, "reconstruction.validation_images", "> 0", images)
-
-
-@dataclass(frozen=True)
-class JointPhase:
-    """Phase 2: detector heads, relation proposals, predictor and generator together.
-
-    SGD for the graph's side (section 4: 0.01, decay 0.1), Adam for the generator and discriminator.
-
-    Attributes:
-        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
-            `DetectorPhase`.
-        detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
-        generator_lr: Adam's, for generator and discriminator.
-        mode: how gradient crosses the graph, see `relaxation`.
-        predicate_weight, object_weight, box_weight: l_rel, l_obj, l_bb of eq. 7.
-        relatedness_weight: of the relation proposals' loss.
-        image_loss_weight: of all image losses; 0 is the graph-only baseline.
-        pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
-        true_graph_weight: of the pixel loss on pictures of the true graphs beside those of the
-            predicted ones, which keeps the generator's grip on hard graphs (ours); 0: not computed.
-        layout_box_weight: of the box head's squared error on the true graphs, times
-            `true_graph_weight`: without, the head stays behind while the vectors it reads move on.
-        detection_weight: of the detector's own losses on the same batch; 0: not computed.
-        freeze_backbone: backbone and RPN stay as they are.
-        true_regions: true boxes join the detections in training.
-        regions_per_image: regions per image at most in training.
-        background_ratio: unrelated pairs per related one in the predicate loss.
-    """
-
-    steps: int = 100_000
-    batch_size: int = 8
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: int = 500
-    decay_at: tuple[float, ...] = (0.7, 0.9)
-    clip: float = 5.0
-    detector_lr_factor: float = 1.0
-    generator_lr: float = 1e-4
-    mode: Literal["soft", "straight_through", "detached"] = "soft"
-    predicate_weight: float = 1.0
-    object_weight: float = 1.0
-    box_weight: float = 1.0
-    relatedness_weight: float = 1.0
-    image_loss_weight: float = 1.0
-    pixel_weight: float = 1.0
-    adversarial_weight: float = 0.01
-    true_graph_weight: float = 0.0
-    layout_box_weight: float = 10.0
-    detection_weight: float = 0.0
-    freeze_backbone: bool = True
-    true_regions: bool = True
-    regions_per_image: int = 64
-    background_ratio: float = 3.0
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "joint", "batch_size", "regions_per_image")
-        rates = ("lr", "generator_lr", "momentum", "weight_decay", "background_ratio")
-        _at_least(0, self, "joint", "steps", "warmup", *rates)
-        weights = ("predicate", "object", "box", "relatedness", "image_loss", "pixel")
-        others = ("adversarial", "true_graph", "layout_box", "detection")
-        names = (f"{w}_weight" for w in (*weights, *others))
-        _at_least(0, self, "joint", *names)
-        _check(self.clip > 0, "joint.clip", "> 0", self.clip)
 
 
 @dataclass(frozen=True)
@@ -395,9 +273,9 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         for name in ("log_every", "checkpoint_every", "sample_every"):
-            _check(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
-        _at_least(1, self, "runtime", "num_nodes")
-        _at_least(0, self, "runtime", "threads")
+            require(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
+        require_at_least(1, self, "runtime", "num_nodes")
+        require_at_least(0, self, "runtime", "threads")
 
 
 @dataclass(frozen=True)

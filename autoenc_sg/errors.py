@@ -21,5 +21,12 @@ def require(holds: bool, what: object, expected: str, got: object) -> None:
         raise bad_input(what, expected, repr(got))
 
 
+def require_at_least(least: float, config: object, section: str, *names: str) -> None:
+    """Raise `bad_input` unless these attributes of a configuration's section are >= `least`."""
+    for name in names:
+        value = getattr(config, name)
+        require(value >= least, f"{section}.{name}", f">= {least}", value)
+
+
 class TrainingDiverged(RuntimeError):
     """A loss is not finite; the message names the losses and the images of the batch."""
