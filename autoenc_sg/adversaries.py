@@ -84,7 +84,9 @@ class _Trained:
     name = ""
 
     def __init__(self, fabric: Fabric, network: nn.Module, stakes: Stakes, lr: float) -> None:
-        self.network, self.optimizer = fabric.setup(network, Adam(network.parameters(), lr))
+        self.network, self.optimizer = fabric.setup(
+            network, Adam(network.parameters(), lr, fused=True)
+        )
         self.plain = network
         self.fabric = fabric
         self.stakes = stakes

@@ -152,7 +152,7 @@ class Phase:
         config = self.config
         if self.name == "reconstruction":
             rate = config.reconstruction.lr
-            return {"generator": Adam(_drawing_side(model).parameters(), rate)}
+            return {"generator": Adam(_drawing_side(model).parameters(), rate, fused=True)}
         if self.name == "detector":
             settings: DetectorPhase | JointPhase = config.detector_training
             groups = [{"params": _trainable([model.detector])}]
@@ -164,7 +164,7 @@ class Phase:
         }
         if self.name == "joint" and config.joint.image_loss_weight > 0:
             rate = config.joint.generator_lr
-            optimizers["generator"] = Adam(_drawing_side(model).parameters(), rate)
+            optimizers["generator"] = Adam(_drawing_side(model).parameters(), rate, fused=True)
         return optimizers
 
     def _stakes(self) -> Stakes:
