@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,27 +186,52 @@ class _Objects:
         return len(self.labels)
 
 
+_FIELDS = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+_ID = ("a whole number", lambda v: isinstance(v, int))
+_TEXT = ("text", lambda v: isinstance(v, str))
+_SIDE = ("pixels", lambda v: isinstance(v, (int, float)) and 1 <= v < 1 << 24)
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("id", "image_id", "category_id"), _ID),
+    **dict.fromkeys(("file_name", "name"), _TEXT),
+    **dict.fromkeys(("height", "width"), _SIDE),
+    "bbox": ("x, y, width, height", lambda v: isinstance(v, list)),
+}
+
+
+def _is_field(entry: Any, name: str) -> bool:
+    return isinstance(entry, dict) and name in entry and _KINDS[name][1](entry[name])
+
+
+def _first_repeated(ids: Sequence[int]) -> str:
+    return f"{next(i for place, i in enumerate(ids) if i in ids[:place])} twice"
+
+
 def read_coco(path: Path) -> COCO:
     """A COCO instances file, checked.
 
     Raises:
-        InputError: the file is missing, or an entry has not the fields of COCO's format.
+        InputError: the file is missing, an entry has not the fields of COCO's format, or an image
+            or category comes twice.
     """
     data = read_json(path)
-    wanted = {
-        "images": ("id", "file_name", "height", "width"),
-        "annotations": ("id", "image_id", "category_id", "bbox"),
-        "categories": ("id", "name"),
-    }
     if not isinstance(data, dict):
         raise bad_input(path, "COCO's format, an object", type(data).__name__)
-    for key, fields in wanted.items():
+    for key, fields in _FIELDS.items():
         if not isinstance(data.get(key), list):
             raise bad_input(path, f"COCO's format with a list {key!r}", f"only {sorted(data)}")
         for place, entry in enumerate(data[key]):
-            missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
-            if missing:
-                raise bad_input(f"{path} {key!r} entry {place}", f"a field {missing[0]!r}", entry)
+            bad = [f for f in fields if not _is_field(entry, f)]
+            if bad:
+                expected = f"a field {bad[0]!r} ({_KINDS[bad[0]][0]})"
+                raise bad_input(f"{path} {key!r} entry {place}", expected, entry)
+    for key in ("images", "categories"):
+        ids = [entry["id"] for entry in data[key]]
+        if len(set(ids)) < len(ids):
+            raise bad_input(f"{path} {key!r}", "each id once", _first_repeated(ids))
     coco = COCO()
     coco.dataset = data
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress

@@ -22,7 +22,14 @@ from typing import Any, NamedTuple
 from autoenc_sg.coco import read_coco
 from autoenc_sg.errors import bad_input
 from autoenc_sg.image_store import ImageStore, Place
-from autoenc_sg.records import FORM_ERRORS, Record, RecordDataset, make_record, other_form
+from autoenc_sg.records import (
+    FORM_ERRORS,
+    Record,
+    RecordDataset,
+    make_record,
+    named_list,
+    other_form,
+)
 from autoenc_sg.samples import Split, read_json
 from autoenc_sg.vocabulary import BACKGROUND, Vocabulary
 
@@ -109,10 +116,8 @@ def _read_reltr(root: Path, split: Split, images: Path | None) -> _Content:
         except FORM_ERRORS as error:
             expected = "[subject, object, predicate] of its annotations"
             raise other_form(f"{path} {split} image {key}", expected, error) from None
-    names = data.get("rel_categories")
-    if not isinstance(names, list) or not names:
-        raise bad_input(path, "a list 'rel_categories'", type(names).__name__)
-    predicates = {i: str(name) for i, name in enumerate(names) if name not in _NO_PREDICATES}
+    names = named_list(data, "rel_categories", path)
+    predicates = {i: name for i, name in enumerate(names) if name not in _NO_PREDICATES}
     default = root / "VG_100K" if (root / "VG_100K").is_dir() else root
     return _Content(root / f"{split}.json", images or default, coco, relations, predicates)
 
@@ -120,6 +125,8 @@ def _read_reltr(root: Path, split: Split, images: Path | None) -> _Content:
 def _read_benchmark(path: Path, images: Path | None) -> _Content:
     coco = read_coco(path)
     relations: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    if len(coco.anns) < len(coco.dataset["annotations"]):
+        raise bad_input(f"{path} 'annotations'", "each id once", "an id twice")
     try:
         predicates = {
             int(c["id"]): str(c["name"])
@@ -153,6 +160,8 @@ def _records(content: _Content) -> Iterator[Record]:
         where = f"{content.path} image {image_id}"
         annotations = content.coco.imgToAnns[image_id]
         row_of = {a["id"]: row for row, a in enumerate(annotations)}
+        if len(row_of) < len(annotations):
+            raise bad_input(where, "each annotation id once", "an id twice")
         try:
             labels = [label_of[a["category_id"]] for a in annotations]
             boxes = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in annotations)]

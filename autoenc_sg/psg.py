@@ -58,7 +58,10 @@ def open_psg(
         for key in ("thing_classes", "stuff_classes", "predicate_classes")
     )
     vocabulary = Vocabulary.from_names([*things, *stuff], predicates)
-    held_out = {str(i) for i in data.get("test_image_ids") or ()}
+    test_ids = data.get("test_image_ids") or []
+    if not isinstance(test_ids, list):
+        raise bad_input(f"{annotations} 'test_image_ids'", "a list of ids", type(test_ids).__name__)
+    held_out = set(map(str, test_ids))
     records, places = [], {}
     for place, entry in enumerate(data["data"]):
         where = f"{annotations} entry {place}"

@@ -197,7 +197,7 @@ def other_form(where: str, expected: str, error: Exception) -> InputError:
     return bad_input(where, expected, f"{type(error).__name__} {error}")
 
 
-FORM_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+FORM_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
 def named_list(data: Mapping[str, Any], key: str, where: object) -> list[str]:

@@ -195,10 +195,10 @@ def read_image_data(path: Path) -> Tensor:
             (int(e.get("image_id", e.get("id"))), int(e["height"]), int(e["width"]))
             for e in entries
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         expected = "'image_id', 'height' and 'width' of each image"
         raise bad_input(path, expected, f"{type(error).__name__} {error}") from None
-    table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
     if len(rows) and int(table[:, 1:].min()) < 1:
         at = rows[int(table[:, 1:].min(1).values.argmin())]
         raise bad_input(f"{path} image {at[0]}", "a height and width >= 1", f"{at[1]} x {at[2]}")

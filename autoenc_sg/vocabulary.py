@@ -90,7 +90,7 @@ def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:
         )
     try:
         ids = [(int(index), str(name)) for name, index in dicts[key].items() if int(index) != 0]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise bad_input(f"VG dicts {key!r}", "whole numbers as ids", error) from error
     by_id = dict(ids)
     if sorted(index for index, _ in ids) != list(range(1, len(ids) + 1)):

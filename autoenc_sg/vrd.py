@@ -9,6 +9,7 @@ boxes of one category are one object.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from autoenc_sg.samples import Split, read_json
 from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
 
+_FARTHEST = 1 << 24  # pixels
 IMAGE_FOLDERS = ("sg_{split}_images", "{split}_images", "images", "")
 
 
@@ -97,13 +99,15 @@ def _records(
             raise other_form(where, expected, error) from None
         if rows:
             labels, boxes = [key[0] + 1 for key in rows], [key[1:] for key in rows]
-            size = _size(store, image_id) or _around(boxes)
+            size = _size(store, image_id) or _around(where, boxes)
             yield make_record(image_id, labels, boxes, triples, size, where)
 
 
 def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int) -> int:
     ymin, ymax, xmin, xmax = end["bbox"]
     category = end["category"]
+    if not all(isinstance(value, (int, float)) for value in (ymin, ymax, xmin, xmax)):
+        raise TypeError(f"bbox {end['bbox']}")
     if not 0 <= category < categories:
         raise ValueError(f"category {category} of {categories}")
     return rows.setdefault((category, xmin, ymin, xmax, ymax), len(rows))
@@ -117,6 +121,9 @@ def _size(store: ImageStore, image_id: int) -> ImageSize | None:
         return None
 
 
-def _around(boxes: list[tuple[Any, ...]]) -> ImageSize:
+def _around(where: str, boxes: list[tuple[float, ...]]) -> ImageSize:
     """The least size that holds the boxes: the files do not tell the images' sizes."""
-    return max(int(b[3]) for b in boxes), max(int(b[2]) for b in boxes)
+    width, height = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    if not 1 <= min(width, height) <= max(width, height) < _FARTHEST:
+        raise bad_input(where, "boxes in pixels of an image", f"one up to {width}, {height}")
+    return math.ceil(height), math.ceil(width)
