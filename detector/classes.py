@@ -67,7 +67,9 @@ def take_classes(
 
 
 def _rows(own: Tensor, theirs: Tensor, pairs: Pairs, size: int, background_last: bool) -> Tensor:
-    """`own` with their rows at the pairs, `size` rows a class."""
+    """`own` with their rows at the pairs, `size` rows a class; theirs where widths differ."""
+    if own.shape[1:] != theirs.shape[1:]:
+        return theirs
     mixed, given = (value.clone().unflatten(0, (-1, size)) for value in (own, theirs))
     ours, others = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
     if background_last:

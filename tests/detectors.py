@@ -17,6 +17,7 @@ WITHOUT = "detectron2 is not importable (docs/detectors.md says how it is instal
 needs_detectron2 = pytest.mark.skipif(not HAS_DETECTRON2, reason=WITHOUT)
 
 FPN = """
+VERSION: 2
 MODEL:
   META_ARCHITECTURE: GeneralizedRCNN
   BACKBONE: {NAME: build_resnet_fpn_backbone, FREEZE_AT: 0}
@@ -28,6 +29,7 @@ MODEL:
   ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, FC_DIM: 16, POOLER_RESOLUTION: 3}
 """
 C4 = """
+VERSION: 2
 MODEL:
   META_ARCHITECTURE: GeneralizedRCNN
   BACKBONE: {FREEZE_AT: 0}
