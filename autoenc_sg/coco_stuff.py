@@ -52,7 +52,7 @@ class CocoStuffRules:
     """Which images and objects; the defaults are sg2im's.
 
     Attributes:
-        num_val: validation images, of `val2017`.
+        num_val: validation images, of `val2017`; a third where there are not more than these.
         min_area: objects cover more than this fraction of their image.
         min_objects, max_objects: of an image; images with fewer or more are left out.
         include_other: objects of the class `other` too.
@@ -148,12 +148,13 @@ def open_coco_stuff(
     """
     part = "train2017" if split == "train" else "val2017"
     found, vocabulary, names = read_part(root / "annotations", part, rules)
+    if not found:
+        few = f"{rules.min_objects} to {rules.max_objects} objects"
+        raise bad_input(f"{root} {part}", f"images with {few} and stuff", "none")
     ids = list(found)
     if split != "train":
-        ids = ids[: rules.num_val] if split == "val" else ids[rules.num_val :]
-    if not ids:
-        got = f"none of the {len(found)} kept images of {part}"
-        raise bad_input(f"{root} {split}", f"some images (num_val is {rules.num_val})", got)
+        cut = rules.num_val if rules.num_val < len(ids) else len(ids) // 3
+        ids = ids[:cut] if split == "val" else ids[cut:]
     folder = _image_folder(root, images, part)
     places = {i: Place(str(folder / names[i])) for i in ids if (folder / names[i]).is_file()}
     source = CocoStuffSource({i: found[i] for i in ids}, vocabulary, rules.mask_size)

@@ -79,7 +79,8 @@ class DataConfig:
         max_objects: of a graph, with the `__image__` node; those with relations come first; 0: all
             (`sg2im_vg` only).
         num_val: validation images cut from the train split; 10 % where there are fewer than 10
-            times as many. Of `coco_stuff` the first images of `val2017` (sg2im: 1024).
+            times as many. Of `coco_stuff` the first of `val2017` (sg2im: 1024), a third
+            where there are not more.
         num_test: last image ids held out as the test split (`coco` only).
         filter_empty_relations: leave out images without relations, in every split (`vg150`,
             `coco_vg150`).

@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_splits_of_val2017(tmp_path: Path) -> None:
     assert parts["val"].image_ids == (200, 201, 202, 203)
     assert parts["test"].image_ids == tuple(range(204, 210))
     assert open_coco_stuff(tmp_path, "train").image_ids == tuple(range(100, 110))
+    assert open_coco_stuff(tmp_path, "val").image_ids == (200, 201, 202)  # 1024 are not there
+    assert open_coco_stuff(tmp_path, "test").image_ids == tuple(range(203, 210))
 
 
 def test_masks_and_relations_by_hand(tmp_path: Path) -> None:
@@ -156,6 +159,9 @@ def test_by_configuration(tmp_path: Path) -> None:
     masks = open_dataset(small, "test")[0].graph.masks
     assert masks is not None
     assert masks.shape == (3, 4, 4)
+    cached = open_dataset(replace(config, cache="c", short_side=24), "test")
+    for _ in range(2):
+        assert cached[1].image.shape == (3, 24, 30)
     without = open_dataset(DataConfig("coco_stuff", str(tmp_path), mask_size=0), "train")
     assert without[0].graph.masks is None
     assert_close(without.graph(0).triples, open_dataset(config, "train").graph(0).triples)
@@ -194,8 +200,8 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"instances_train2017\.json: expected a JSON file"):
         open_coco_stuff(tmp_path, "train")
     root = write_coco_stuff(tmp_path, photos=False)
-    with pytest.raises(InputError, match=r"num_val is 1024\), got none of the 10 kept"):
-        open_coco_stuff(root, "test")
+    with pytest.raises(InputError, match=r"val2017: expected images with 3 to 3 objects and stuff"):
+        open_coco_stuff(root, "test", rules=CocoStuffRules(min_area=0.5, max_objects=3))
     path = root / "annotations" / "stuff_train2017.json"
     good = json.loads(path.read_text())
     save(path, {**good, "categories": [*good["categories"], {"id": 3, "name": "road"}]})
