@@ -1,0 +1,246 @@
+r"""Are drawn objects recognizable? A small network that learnt real objects is asked.
+
+    accuracy = share of objects whose class the network finds in their crop
+
+    crop = RoIAlign of the object's box to S x S -> 4 x (conv 3x3, batch norm, ReLU, max pooling)
+           -> mean over pixels -> linear
+
+The network learns from crops of true pictures of the train split, resized as the generator's
+pictures are, so that both have the same resolution. Odena et al. (2017) and Ashual and Wolf (2019)
+measure generated objects so; networks and crops differ, so numbers of different networks do not
+compare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import roi_align
+
+from autoenc_sg.errors import bad_input, require
+from autoenc_sg.eval.images import check_images
+from autoenc_sg.structures import SceneGraphBatch
+
+CROP_SIZE = 32  # S, pixels
+AT_ONCE = 1024  # crops classified at a time
+
+
+@dataclass(frozen=True)
+class CropTraining:
+    """How the network learns (Adam, one-cycle learning rate, crops mirrored and shifted).
+
+    Attributes:
+        steps, batch_size: how long, and crops a step.
+        lr: the cycle's largest.
+        width: channels of the first convolution; the others have twice as many each.
+        shift: pixels that a crop is moved at most, each way.
+        seed: of initialization, order and augmentation.
+    """
+
+    steps: int = 300
+    batch_size: int = 256
+    lr: float = 4e-3
+    width: int = 24
+    shift: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "width"):
+            require(getattr(self, name) >= 1, f"crop training, {name}", ">= 1", getattr(self, name))
+        require(self.lr > 0, "crop training, lr", "> 0", self.lr)
+        require(0 <= self.shift < CROP_SIZE, "crop training, shift", "0..31", self.shift)
+
+
+class CropClassifier(nn.Module):
+    """The module docstring's network over crops.
+
+    Args:
+        num_classes: C, with the reserved 0, which is never answered.
+        width: channels of the first convolution.
+
+    Shapes: crops `[N, 3, S, S]`, float in [0, 1] -> logits `[N, C]`.
+    """
+
+    def __init__(self, num_classes: int, width: int = 24) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        d_in = 3
+        for d_out in (width, 2 * width, 4 * width, 4 * width):
+            conv = nn.Conv2d(d_in, d_out, 3, padding=1, bias=False)
+            layers += [conv, nn.BatchNorm2d(d_out), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            d_in = d_out
+        self.cnn = nn.Sequential(*layers)
+        self.classifier = nn.Linear(d_in, num_classes)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Logits; that of class 0 is minus infinity."""
+        logits: Tensor = self.classifier(self.cnn(crops * 2 - 1).mean((2, 3)))
+        return logits.index_fill(
+            1, torch.zeros(1, dtype=torch.int64, device=crops.device), -torch.inf
+        )
+
+    @torch.no_grad()
+    def labels(self, crops: Tensor) -> Tensor:
+        """The class of each crop: `[N]`, in evaluation mode, float or uint8."""
+        was_training = self.training
+        self.eval()
+        parts = [self(as_fraction(part)).argmax(1) for part in crops.split(AT_ONCE)]
+        self.train(was_training)
+        return torch.cat(parts)
+
+
+def object_crops(images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
+    """Crops `[N, 3, S, S]` of boxes, bilinear.
+
+    Args:
+        images: `[B, 3, H, W]`, float.
+        boxes: `[N, 4]` xyxy, fractions of the image; parts outside repeat the image's edge.
+        image_index: `[N]`.
+    """
+    height, width = images.shape[-2:]
+    scale = boxes.new_tensor([width, height, width, height])
+    rois = torch.cat([image_index[:, None].to(boxes), boxes * scale], 1)
+    crops: Tensor = roi_align(images, rois.to(images), CROP_SIZE, sampling_ratio=2, aligned=True)
+    return crops
+
+
+def as_fraction(crops: Tensor) -> Tensor:
+    """Crops in uint8 as float in [0, 1]; others as they are."""
+    return crops if crops.is_floating_point() else crops.float() / 255
+
+
+def as_bytes(crops: Tensor) -> Tensor:
+    """Crops in [0, 1] as uint8, a quarter of the memory."""
+    return (crops.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def fit_crop_classifier(
+    crops: Tensor, labels: Tensor, num_classes: int, options: CropTraining | None = None
+) -> CropClassifier:
+    """Train a network on real crops; the global random state is left alone.
+
+    Args:
+        crops: `[N, 3, S, S]`, float in [0, 1] or uint8, on the device to train on.
+        labels: `[N]`, 1..C-1.
+        num_classes: C, with the reserved 0.
+        options: how.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        InputError: there is no crop, or shapes or labels are otherwise.
+    """
+    options = options or CropTraining()
+    _check_crops(crops, labels, num_classes)
+    rng = torch.Generator().manual_seed(options.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        network = CropClassifier(num_classes, options.width).to(crops.device)
+        optimizer = torch.optim.Adam(network.parameters(), options.lr)
+        rate = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, options.lr, total_steps=max(options.steps, 2)
+        )
+        for _ in range(options.steps):
+            rows = torch.randint(len(crops), (options.batch_size,), generator=rng)
+            rows = rows.to(crops.device)
+            seen = _augmented(as_fraction(crops[rows]), options.shift, rng)
+            loss = F.cross_entropy(network(seen), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    return network.eval()
+
+
+class ObjectAccuracy(torchmetrics.Metric):
+    """Share of objects that a `CropClassifier` recognizes in pictures.
+
+    `compute()` gives `object accuracy` (of all objects) and `object accuracy, mean of classes` (of
+    the classes that occur); NaN before the first object. `per_class()` gives them by class.
+
+    Args:
+        classifier: trained on real crops.
+        num_classes: C, with the reserved 0.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    right: Tensor
+    count: Tensor
+
+    def __init__(self, classifier: CropClassifier, num_classes: int) -> None:
+        super().__init__()
+        self.classifier = classifier
+        for name in ("right", "count"):
+            zeros = torch.zeros(num_classes, dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+
+    def update(self, images: Tensor, graphs: SceneGraphBatch, boxes: Tensor | None = None) -> None:
+        """Count the objects of some pictures.
+
+        Args:
+            images: `[B, 3, H, W]`, float in [0, 1].
+            graphs: what was drawn.
+            boxes: `[N, 4]`, fractions of the image, where it was drawn; None: at the graphs' boxes.
+
+        Raises:
+            InputError: a shape or a value is otherwise.
+        """
+        check_images("images", images)
+        if len(images) != graphs.num_images:
+            raise bad_input("images", f"{graphs.num_images}, one a graph", len(images))
+        if len(graphs.labels) == 0:
+            return
+        boxes = graphs.unit_boxes() if boxes is None else boxes
+        index = graphs.image_index.to(images.device)
+        found = self.classifier.labels(object_crops(images, boxes.to(images.device), index))
+        self.add(found, graphs.labels)
+
+    def add(self, found: Tensor, labels: Tensor) -> None:
+        """Count answers `[N]` where `labels [N]` are true."""
+        labels = labels.to(self.count.device)
+        right = (found.to(labels) == labels).to(self.right)
+        self.right.index_add_(0, labels, right)
+        self.count.index_add_(0, labels, torch.ones_like(right))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Over all objects, and the mean over classes."""
+        occurring = self.count > 0
+        return {
+            "object accuracy": self.right.sum() / self.count.sum(),
+            "object accuracy, mean of classes": self.per_class()[occurring].mean(),
+        }
+
+    def per_class(self) -> Tensor:
+        """`[C]`, NaN where a class does not occur."""
+        return self.right / self.count
+
+
+def _augmented(crops: Tensor, shift: int, rng: torch.Generator) -> Tensor:
+    """Half of the crops mirrored, each moved by up to `shift` pixels (edges repeated)."""
+    n, _, size, _ = crops.shape
+    mirrored = (torch.rand(n, generator=rng) < 0.5).to(crops.device)
+    crops = torch.where(mirrored[:, None, None, None], crops.flip(3), crops)
+    moved = torch.randint(-shift, shift + 1, (2, n), generator=rng).to(crops.device)
+    along = torch.arange(size, device=crops.device)
+    rows, columns = ((along + m[:, None]).clamp(0, size - 1) for m in moved)
+    each = torch.arange(n, device=crops.device)[:, None, None]
+    picked = crops.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _check_crops(crops: Tensor, labels: Tensor, num_classes: int) -> None:
+    wanted = (3, CROP_SIZE, CROP_SIZE)
+    if crops.ndim != 4 or crops.shape[1:] != wanted or len(crops) == 0:
+        raise bad_input("crops", f"one or more of {list(wanted)}", list(crops.shape))
+    if labels.shape != (len(crops),):
+        raise bad_input("labels of crops", f"shape [{len(crops)}]", list(labels.shape))
+    least, most = int(labels.min()), int(labels.max())
+    if least < 1 or most >= num_classes:
+        raise bad_input("labels of crops", f"1..{num_classes - 1}", f"{least}..{most}")
