@@ -27,7 +27,7 @@ class Segmentation(NamedTuple):
         where: what messages call it.
     """
 
-    polygons: tuple[NDArray[np.float32], ...]
+    polygons: tuple[NDArray[np.float64], ...]
     runs: str | bytes | tuple[int, ...] | None
     size: tuple[int, ...]
     where: str
@@ -46,7 +46,7 @@ def read_segmentation(value: Any, where: str) -> Segmentation | None:
             runs = value["counts"]
             kept = runs if isinstance(runs, (str, bytes)) else tuple(int(run) for run in runs)
             return Segmentation((), kept, tuple(value["size"]), where)
-        polygons = tuple(np.array(part, dtype=np.float32) for part in value)
+        polygons = tuple(np.array(part, dtype=np.float64) for part in value)
     except (KeyError, TypeError, ValueError) as error:
         raise bad_input(where, "polygons or RLE", f"{type(error).__name__} {error}") from None
     if not all(part.ndim == 1 and len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
@@ -143,7 +143,7 @@ def _decoded(found: Segmentation, size: ImageSize) -> NDArray[np.uint8]:
     expected = f"polygons or RLE of {width} x {height} pixels"
     try:
         if found.polygons:
-            parts = [part.astype(float).tolist() for part in found.polygons]
+            parts = [part.tolist() for part in found.polygons]
             code = mask_codec.merge(mask_codec.frPyObjects(parts, height, width))
         elif found.size != size:
             raise bad_input(found.where, expected, f"RLE of (height, width) {found.size}")
