@@ -10,6 +10,7 @@ from autoenc_sg.commands_generator import usable_device
 
 if TYPE_CHECKING:
     from autoenc_sg.eval import RecallConventions, Task
+    from autoenc_sg.tables import Table
 
 TASK_NAMES: dict[str, Task] = {
     "predcls": "PredCls",
@@ -22,16 +23,7 @@ TASK_NAMES: dict[str, Task] = {
 
 def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """`evaluate` and `score`."""
-    evaluate = commands.add_parser("evaluate", help="score a checkpoint on the test split")
-    evaluate.add_argument("checkpoint", type=Path)
-    evaluate.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
-    evaluate.add_argument("--split", choices=("val", "test"), default="test")
-    evaluate.add_argument("--limit", type=int, help="images at most")
-    evaluate.add_argument("--batch-size", type=int, default=8)
-    evaluate.add_argument("--device", default="auto")
-    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
-    evaluate.set_defaults(run=_evaluate)
-
+    _add_evaluate(commands)
     score = commands.add_parser(
         "score",
         help="score a file of predictions against a file of true graphs",
@@ -39,14 +31,7 @@ def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     score.add_argument("--predictions", type=Path, required=True)
     score.add_argument("--truth", type=Path, required=True)
-    score.add_argument(
-        "--task",
-        nargs="+",
-        type=str.lower,
-        choices=TASK_NAMES,
-        default=["sggen", "phrdet"],
-        help="default: sggen phrdet; sgdet is sggen",
-    )
+    _add_tasks(score, ["sggen", "phrdet"], "default: sggen phrdet")
     score.add_argument("--json", type=Path, help="write the fractions to this file")
     score.add_argument("--training", type=Path, help="training graphs, for zR and head/body/tail")
     score.add_argument("--per-predicate", action="store_true", help="also in the JSON")
@@ -56,6 +41,46 @@ def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_formats(score)
     _add_conventions(score)
     score.set_defaults(run=_score)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[Any]) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a checkpoint on the test split",
+        epilog="Writes JSON, CSV and a plot beside the checkpoint, and to its TensorBoard log.",
+    )
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
+    evaluate.add_argument("--split", choices=("val", "test"), default="test")
+    evaluate.add_argument("--limit", type=int, help="images at most")
+    evaluate.add_argument("--batch-size", type=int, default=8)
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--processes", type=int, default=1, help="that share the images")
+    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
+    _add_tasks(evaluate, ["predcls", "sgcls", "sggen", "phrdet"], "default: all")
+    for name, what in (
+        ("round-trip", "parse the pictures again, and score those graphs against the drawn ones"),
+        ("object-accuracy", "train a classifier on real crops, and show it the drawn objects"),
+    ):
+        switch = argparse.BooleanOptionalAction
+        evaluate.add_argument(f"--{name}", action=switch, default=True, help=what)
+    evaluate.add_argument("--inception", type=Path, help="weights of Inception v3, for FID and IS")
+    evaluate.add_argument(
+        "--lpips", type=Path, help="weights of AlexNet, VGG-16 or SqueezeNet, for the diversity"
+    )
+    _add_conventions(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_tasks(command: argparse.ArgumentParser, default: list[str], text: str) -> None:
+    command.add_argument(
+        "--task",
+        nargs="+",
+        type=str.lower,
+        choices=TASK_NAMES,
+        default=default,
+        help=f"{text}; sgdet is sggen",
+    )
 
 
 def _add_formats(score: argparse.ArgumentParser) -> None:
@@ -92,29 +117,36 @@ def _add_conventions(score: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
+    from autoenc_sg.evaluation_report import report_tables, write_files
 
+    conventions = _conventions(options)
     settings = EvaluationOptions(
         options.split,
         options.limit,
         options.batch_size,
         options.data,
         usable_device(options.device),
+        _tasks(options.task),
+        conventions,
+        options.round_trip,
+        options.object_accuracy,
+        options.inception,
+        options.lpips,
+        options.processes,
     )
     results = evaluate_checkpoint(options.checkpoint, settings)
-    path = options.json or options.checkpoint.parent / "results.json"
-    results.write_json(path)
-    for table in results.tables():
-        Console().print(table.to_rich())
-    print(path)
+    folder = options.checkpoint.parent
+    data = options.data or "the checkpoint's data set"
+    where = f"{data} ({options.split})"
+    _print(report_tables(results, conventions.ks, where))
+    path = options.json or folder / "results.json"
+    for written in write_files(results, path, max(conventions.ks), folder / "logs"):
+        print(written)
     return 0
 
 
 def _score(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from autoenc_sg.progress import Reporter
     from autoenc_sg.scoring import ScoreOptions, score_files
 
@@ -131,13 +163,23 @@ def _score(options: argparse.Namespace) -> int:
         None if options.resized is None else tuple(options.resized),
     )
     scores = score_files(options.predictions, options.truth, how, Reporter([("score", 1.0)]))
-    Console().print(scores.table(conventions.ks).to_rich())
+    _print([scores.table(conventions.ks)])
     for note in scores.notes:
         print(f"note: {note}")
     if options.json is not None:
         scores.write_json(options.json)
         print(options.json)
     return 0
+
+
+def _print(tables: list[Table]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a file or a pipe has no width of its own
+    for table in tables:
+        console.print(table.to_rich())
 
 
 def _tasks(names: list[str]) -> tuple[Task, ...]:

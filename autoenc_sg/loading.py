@@ -80,9 +80,18 @@ def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Ite
     )
 
 
-def batches(dataset: GraphDataset, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-    """The first `limit` samples (or all) in order, unshuffled, unaugmented."""
+def batches(
+    dataset: GraphDataset,
+    batch_size: int,
+    limit: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Batch]:
+    """The first `limit` samples (or all) in order, unshuffled, unaugmented.
+
+    Of several processes each takes every `world`-th sample, from `rank` on.
+    """
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    for start in range(0, count, batch_size):
-        rows = range(start, min(start + batch_size, count))
-        yield collate_samples([dataset[i] for i in rows])
+    rows = range(rank, count, world)
+    for start in range(0, len(rows), batch_size):
+        yield collate_samples([dataset[i] for i in rows[start : start + batch_size]])

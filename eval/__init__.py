@@ -8,18 +8,29 @@ the way. `detection` is COCO's, `images` torchmetrics'. Metrics are `torchmetric
 
 from autoenc_sg.eval.conventions import Average, RecallConventions, Task
 from autoenc_sg.eval.detection import DetectionPrecision
+from autoenc_sg.eval.generative import (
+    Features,
+    GenerativeQuality,
+    InceptionNetwork,
+    LpipsDiversity,
+)
 from autoenc_sg.eval.images import ImageQuality, MeanImage
 from autoenc_sg.eval.matching import MISSED, Matches, match
 from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
+from autoenc_sg.eval.round_trip import in_pixels_of
 from autoenc_sg.eval.suite import RecallSuite, Value
 
 __all__ = [
     "MISSED",
     "Average",
     "DetectionPrecision",
+    "Features",
+    "GenerativeQuality",
     "ImageQuality",
+    "InceptionNetwork",
+    "LpipsDiversity",
     "Matches",
     "MeanImage",
     "PairRecall",
@@ -31,6 +42,7 @@ __all__ = [
     "Value",
     "frequency_groups",
     "give_truth",
+    "in_pixels_of",
     "match",
     "rank_triplets",
     "seen_triplets",

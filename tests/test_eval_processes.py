@@ -8,19 +8,29 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from autoenc_sg.eval import DetectionPrecision, ImageQuality, RecallConventions, TripletRecall
+from autoenc_sg.eval import (
+    DetectionPrecision,
+    Features,
+    GenerativeQuality,
+    ImageQuality,
+    PairRecall,
+    RecallConventions,
+    TripletRecall,
+)
 from tests.eval_graphs import P, random_batch
 from tests.test_eval_detection import random_images
 
-PROCESSES = 3
+PROCESSES = 4
 Results = list[dict[str, torch.Tensor]]
 
 
 def score(first: int, step: int) -> Results:
     """All metrics of every `step`-th image; of the detections only those of the first process."""
-    recall = TripletRecall(P, RecallConventions(averages=("macro", "micro")))
+    conventions = RecallConventions(averages=("macro", "micro"))
+    recall, pairs = TripletRecall(P, conventions), PairRecall(conventions)
     predictions, truths, _ = random_batch(3, images=20)
-    recall.update(predictions[first::step], truths[first::step])
+    for metric in (recall, pairs):
+        metric.update(predictions[first::step], truths[first::step])
     detection, unequal = DetectionPrecision(), DetectionPrecision()
     images = random_images(13)
     detection.update([d for d, _ in images[first::step]], [t for _, t in images[first::step]])
@@ -29,7 +39,11 @@ def score(first: int, step: int) -> Results:
     quality = ImageQuality()
     photos = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     quality.update(photos[first::step], photos.flip(0)[first::step])
-    return [recall.compute(), detection.compute(), unequal.compute(), quality.compute()]
+    generative = GenerativeQuality(3)
+    seen, real = photos.mean((2, 3)), photos.amax((2, 3))
+    generative.update(*(Features(x[first::step], x[first::step]) for x in (seen, real)))
+    metrics = (recall, pairs, detection, unequal, quality)
+    return [*(m.compute() for m in metrics), {"FID": generative.compute()["FID"]}]
 
 
 def process(rank: int, folder: str) -> None:

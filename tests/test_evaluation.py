@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from autoenc_sg.errors import InputError
 from autoenc_sg.evaluation import (
+    ALL_TASKS,
     EvaluationOptions,
     EvaluationResults,
     evaluate_checkpoint,
     mean_image,
     open_splits,
 )
+from autoenc_sg.evaluation_graphs import given_graphs
 from autoenc_sg.loading import batches
+from autoenc_sg.model import AutoEncoder
 from autoenc_sg.objectives import target_images
+from autoenc_sg.scoring import ScoreOptions, score_files
+from autoenc_sg.structures import Regions
+from tests.test_scoring import as_record, as_truth, lines
 from tests.tiny import tiny_config
 
 
@@ -25,7 +33,78 @@ def test_batch_size_does_not_change_the_scores(tiny_run: Path) -> None:
     one, four = (evaluate_checkpoint(path, EvaluationOptions(batch_size=b)) for b in (1, 4))
     assert one.images == four.images == 6
     for name, value in one.to_dict().items():
-        assert value == pytest.approx(four.to_dict()[name], abs=1e-4), name
+        assert value == pytest.approx(four.to_dict()[name], abs=1e-4, nan_ok=True), name
+
+
+def test_all_tasks_in_one_pass(tiny_run: Path) -> None:
+    path = tiny_run / "run" / "checkpoint.pt"
+    quick = evaluate_checkpoint(path, EvaluationOptions(batch_size=3))
+    full = evaluate_checkpoint(
+        path, EvaluationOptions(batch_size=4, tasks=ALL_TASKS, round_trip=True)
+    )
+    assert set(full.recall) == {"model", "frequency prior"}
+    for task in ALL_TASKS:
+        for name in ("R@20", "mR@50", "ngR@100", "ng-mR@20", "zR@50", "F1@50", "tail mR@100"):
+            assert f"{task} {name}" in full.recall["model"]
+        assert set(full.predicates["model"][task]) == set(full.training_counts)
+    for name, value in quick.to_dict().items():  # more tasks do not change the others
+        assert full.to_dict()[name] == pytest.approx(value, abs=1e-4, nan_ok=True), name
+    assert full.recall["model"]["PredCls pair R@100"] > 0.5
+    assert set(full.round_trip) == {"predicted graph", "true graph"}
+    assert 0 <= full.round_trip["true graph"]["R@50"] <= 1
+    assert full.step == 4
+
+
+def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
+    batch = next(batches(test, 3))
+    maps = model.detector.encode(list(batch.images))
+    seen: list[Regions] = []
+    model.relpn.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for with_labels in (False, True):
+        logits = given_graphs(model, maps, batch.graphs, with_labels)
+        torch.testing.assert_close(seen[-1].boxes, batch.graphs.boxes)
+        assert [len(p.labels) for p in logits.predictions()] == [
+            len(g) for g in batch.graphs.split()
+        ]
+    torch.testing.assert_close(
+        seen[-1].class_logits.softmax(1)[
+            torch.arange(len(batch.graphs.labels)), batch.graphs.labels
+        ],
+        torch.ones(len(batch.graphs.labels)),
+    )
+
+
+def test_recall_is_that_of_the_same_predictions_scored_from_files(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    path = tiny_run / "run" / "checkpoint.pt"
+    model = AutoEncoder.from_checkpoint(path)
+    _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
+    batch = next(batches(test, len(test)))
+    predictions = model.graph_logits(list(batch.images)).predictions()
+    truths = batch.graphs.split()
+    lines(tmp_path / "t.jsonl", *(as_truth(i, t) for i, t in enumerate(truths)))
+    lines(tmp_path / "p.jsonl", *(as_record(i, p) for i, p in enumerate(predictions)))
+    scores = score_files(tmp_path / "p.jsonl", tmp_path / "t.jsonl", ScoreOptions())
+    own = evaluate_checkpoint(path, EvaluationOptions(batch_size=len(test)))
+    for task, values in scores.tasks.items():
+        for name, value in values.items():
+            assert own.recall["model"][f"{task} {name}"] == pytest.approx(value, abs=1e-9), name
+
+
+@pytest.mark.slow
+def test_processes_share_the_images(tiny_run: Path) -> None:
+    path = tiny_run / "run" / "checkpoint.pt"
+    options = EvaluationOptions(batch_size=2, tasks=ALL_TASKS, round_trip=True)
+    one = evaluate_checkpoint(path, options).to_dict()
+    four = evaluate_checkpoint(path, replace(options, processes=4)).to_dict()
+    assert set(one) == set(four)
+    for name, value in one.items():
+        assert four[name] == pytest.approx(value, abs=1e-4, nan_ok=True), name
+    with pytest.raises(InputError, match="the folder of the data set, got no such folder"):
+        evaluate_checkpoint(path, replace(options, processes=2, data_root=tiny_run / "none"))
 
 
 def test_mean_image_is_the_mean(tiny_run: Path) -> None:
