@@ -75,12 +75,12 @@ class Score:
     """What boxes are worth on the test split.
 
     Attributes:
-        iou: mean over objects.
+        iou: mean over objects; None where boxes were exchanged.
         obeyed: share over all triples of a place.
         by_family: the same for some families.
     """
 
-    iou: float
+    iou: float | None
     obeyed: float
     by_family: dict[str, float]
 
@@ -107,8 +107,10 @@ class Measure:
             name: float(holds[self.family == list(FAMILIES).index(name)].mean())
             for name in MEASURED
         }
-        iou = float(paired_iou(boxes, self.boxes, plus_one=False).mean())
-        return Score(float("nan") if exchange else iou, float(holds.mean()), by_family)
+        iou = None
+        if not exchange:
+            iou = float(paired_iou(boxes, self.boxes, plus_one=False).mean())
+        return Score(iou, float(holds.mean()), by_family)
 
 
 def mean_boxes(train: SceneGraphBatch, labels: Tensor, num_classes: int) -> Tensor:
@@ -232,8 +234,10 @@ def report(rows: dict[str, list[Score]], counts: dict[str, int]) -> Table:
     """Means over the seeds."""
     cells = []
     for name, scores in rows.items():
-        values = [[s.iou, s.obeyed, *s.by_family.values()] for s in scores]
-        cells.append([name, *(statistics.fmean(column) for column in zip(*values))])
+        values = [[s.obeyed, *s.by_family.values()] for s in scores]
+        overlaps = [s.iou for s in scores if s.iou is not None]
+        iou = statistics.fmean(overlaps) if overlaps else None
+        cells.append([name, iou, *(statistics.fmean(column) for column in zip(*values))])
     columns = ["boxes", "mean IoU", f"obeyed ({sum(counts.values())})"]
     columns += [f"{name} ({counts[name]})" for name in MEASURED]
     spread = max(statistics.pstdev(s.obeyed for s in scores) for scores in rows.values())
