@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -99,7 +98,7 @@ class VG150Dataset:
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph in pixels of the size that image_data.json states; no image is read."""
         row = self._rows[index]
-        return self._one_per_pair(self._graph(row, self._data.image_size(row)), index, epoch)
+        return self._graph(row, self._data.image_size(row), self._choice(index, epoch))
 
     def annotated(self, index: int) -> SceneGraph:
         """`graph` with every relation of the files (after `filter_overlap`)."""
@@ -118,7 +117,7 @@ class VG150Dataset:
         row, image_id = self._rows[index], self.image_ids[index]
         image, full_size = self.store.read(image_id)
         self._check_size(row, full_size, image_id)
-        graph = self._one_per_pair(self._graph(row, full_size), index, epoch)
+        graph = self._graph(row, full_size, self._choice(index, epoch))
         found = Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
         if not self.flip:
             return found
@@ -127,7 +126,8 @@ class VG150Dataset:
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
 
-    def _graph(self, row: int, size: ImageSize) -> SceneGraph:
+    def _graph(self, row: int, size: ImageSize, choice: int | None = None) -> SceneGraph:
+        """With a `choice`, one predicate of each pair."""
         data = self._data
         first, end = data.box_ranges[row].tolist()
         rel_first, rel_end = data.rel_ranges[row].tolist()
@@ -136,6 +136,8 @@ class VG150Dataset:
         predicates = data.predicates[rel_first:rel_end][kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
         boxes, inside = clip_boxes(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
+        if choice is not None:
+            triples = one_per_pair(triples, choice)
         graph = SceneGraph(data.labels[first:end], boxes, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
@@ -150,11 +152,10 @@ class VG150Dataset:
         if same_aspect(size, stated[::-1]) or (scaled[:, 2:] > room).any():
             check_aspect(self.store.name(image_id), size, stated)
 
-    def _one_per_pair(self, graph: SceneGraph, index: int, epoch: int) -> SceneGraph:
+    def _choice(self, index: int, epoch: int) -> int | None:
         if self.split != "train":
-            return graph
-        seed = random_stream("predicates", self.seed, epoch, index).getrandbits(62)
-        return replace(graph, triples=one_per_pair(graph.triples, seed))
+            return None
+        return random_stream("predicates", self.seed, epoch, index).getrandbits(62)
 
 
 def split_rows(
