@@ -152,37 +152,41 @@ def object_rows(
     real: Tensor,
     drawn: dict[str, Drawn],
 ) -> list[dict[str, Any]]:
-    """One row per class, and for all objects, those of classes that show, and the others."""
-    classes = len(names)
-    groupings = [
-        (["all objects"], torch.zeros_like(batch.labels)),
-        (["other classes", "classes whose predicate shows"], showing[batch.labels].long()),
-        (list(names), batch.labels),
+    """A row for all objects, for those of classes that show and the others, and one per class."""
+    everything = torch.zeros_like(batch.labels)
+    rows = group_rows(["all"], everything, batch, real, drawn)
+    kinds = ["other classes", "predicate shows"]
+    rows += group_rows(kinds, showing[batch.labels].long(), batch, real, drawn)
+    by_class = group_rows(names, batch.labels, batch, real, drawn)
+    shows = dict(zip(names, showing.tolist()))
+    return rows + [row | {"shows": shows[row["objects of"]]} for row in by_class]
+
+
+def group_rows(
+    titles: Sequence[str],
+    group: Tensor,
+    batch: SceneGraphBatch,
+    real: Tensor,
+    drawn: dict[str, Drawn],
+) -> list[dict[str, Any]]:
+    """A row for each group that has objects; `group [N]` are places in `titles`."""
+    groups = len(titles)
+    counts, photos = torch.bincount(group, minlength=groups), means(real, group, groups)
+    rows: list[dict[str, Any]] = [
+        {"objects of": title, "count": int(counts[k]), "photos": float(photos[k])}
+        for k, title in enumerate(titles)
     ]
-    rows = []
-    for titles, group in groupings:
-        count = torch.bincount(group, minlength=len(titles))
-        for i, title in enumerate(titles):
-            if count[i] == 0:
-                continue
-            rows.append({"objects of": title, "count": int(count[i])})
-            if len(titles) == classes:
-                rows[-1]["shows"] = bool(showing[i])
-            rows[-1]["photos"] = float(means(real, group, len(titles))[i])
-        found = [row for row in rows if row["objects of"] in titles]
-        for boxes in ("true boxes", "predicted boxes"):
-            a, b = (drawn[f"{kind}, {boxes}"].objects for kind in ("true", "shuffled"))
-            spread = difference(a, b, group, len(titles), batch.image_index, len(batch))
-            by_title = dict(zip(titles, zip(means(a, group, len(titles)), spread)))
-            for row in found:
-                mean, (delta, low, high) = by_title[row["objects of"]]
-                row[boxes] = {
-                    "true graphs": float(mean),
-                    "shuffled": float(mean - delta),
-                    "difference": float(delta),
-                    "interval": [float(low), float(high)],
-                }
-    return rows
+    for boxes in ("true boxes", "predicted boxes"):
+        a, b = (drawn[f"{kind}, {boxes}"].objects for kind in ("true", "shuffled"))
+        spread = difference(a, b, group, groups, batch.image_index, len(batch))
+        for row, mean, (delta, low, high) in zip(rows, means(a, group, groups), spread):
+            row[boxes] = {
+                "true graphs": float(mean),
+                "shuffled": float(mean - delta),
+                "difference": float(delta),
+                "interval": [float(low), float(high)],
+            }
+    return [row for row in rows if row["count"] > 0]
 
 
 def object_table(rows: Sequence[dict[str, Any]], boxes: str, note: str) -> Table:
@@ -190,13 +194,10 @@ def object_table(rows: Sequence[dict[str, Any]], boxes: str, note: str) -> Table
     cells: list[list[Cell]] = []
     for row in rows:
         part = row[boxes]
-        low, high = part["interval"]
-        spread = f"{part['difference']:+.3f} ({low:+.3f}..{high:+.3f})"
         name = row["objects of"] + (" *" if row.get("shows") else "")
-        cells.append(
-            [name, row["count"], row["photos"], part["true graphs"], part["shuffled"], spread]
-        )
-    columns = ["objects of", "count", "photos", "true graphs", "shuffled", "difference (95 %)"]
+        scores = [row["photos"], part["true graphs"], part["shuffled"]]
+        cells.append([name, row["count"], *scores, part["difference"], *part["interval"]])
+    columns = ["objects of", "count", "photos", "true", "shuffled", "gain", "from", "to"]
     return Table(f"Object accuracy over {boxes}", columns, cells, note)
 
 
@@ -300,10 +301,10 @@ def main() -> None:
     report = run(options)
     note = (
         f"{report['images']} test graphs, {options.samples} pictures each; shuffling left "
-        f"{report['predicates unchanged']:.0%} of the predicates as they were; * classes of whose "
-        "objects half or more take part in a cue relation."
+        f"{report['predicates unchanged']:.0%} of the predicates as they were; gain of true over "
+        "shuffled with its 95 % interval; * half or more of the class take part in a cue relation."
     )
-    console = Console()
+    console = Console(soft_wrap=True)
     for boxes in ("true boxes", "predicted boxes"):
         console.print(object_table(report["objects"], boxes, note).to_rich())
     rows = report["predicates"]
