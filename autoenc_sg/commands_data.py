@@ -61,7 +61,7 @@ def _add_from_jsonl(parts: argparse._SubParsersAction[Any]) -> None:
 
 def _add_verify(parts: argparse._SubParsersAction[Any]) -> None:
     verify = parts.add_parser("verify", help="is everything there and right, and what to do")
-    _add_source(verify)
+    add_source(verify)
     verify.add_argument(
         "--quick", action="store_true", help="only look at the images' headers, do not decode them"
     )
@@ -71,14 +71,14 @@ def _add_verify(parts: argparse._SubParsersAction[Any]) -> None:
 
 def _add_stats(parts: argparse._SubParsersAction[Any]) -> None:
     stats = parts.add_parser("stats", help="a page of counts, plots and graphs drawn on photos")
-    _add_source(stats)
+    add_source(stats)
     stats.add_argument("--out", type=Path, default=Path("stats"), help="folder to write to")
     stats.add_argument("--samples", type=int, default=8, help="graphs to draw")
     stats.add_argument("--seed", type=int, default=0, help="of which ones")
     stats.set_defaults(run=_stats)
 
 
-def _add_source(command: argparse.ArgumentParser) -> None:
+def add_source(command: argparse.ArgumentParser) -> None:
     """Which data set."""
     command.add_argument("--root", type=Path, required=True, help="folder of the data set")
     command.add_argument("--format", default="auto", help="data.format of docs/data.md")
@@ -154,7 +154,8 @@ def _from_jsonl(options: argparse.Namespace) -> int:
     return 0
 
 
-def _source(options: argparse.Namespace) -> DataConfig:
+def data_source(options: argparse.Namespace) -> DataConfig:
+    """The data set that the options of `add_source` name."""
     from autoenc_sg.config import DataConfig, FormatName
     from autoenc_sg.datasets import find_format
 
@@ -174,7 +175,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     from autoenc_sg.verify import verify
 
-    outcome = verify(_source(options), not options.quick)
+    outcome = verify(data_source(options), not options.quick)
     console = Console()
     console.print(outcome.counts.to_rich())
     if outcome.findings:
@@ -192,7 +193,7 @@ def _stats(options: argparse.Namespace) -> int:
 
     from autoenc_sg.data_report import PAGE, write_data_report
 
-    report = write_data_report(_source(options), options.out, options.samples, options.seed)
+    report = write_data_report(data_source(options), options.out, options.samples, options.seed)
     for table in report.tables[:2]:
         Console().print(table.to_rich())
     print(options.out / PAGE)

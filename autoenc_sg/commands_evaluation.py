@@ -1,4 +1,4 @@
-"""The commands that score: `evaluate` a checkpoint, `score` anybody's predictions."""
+"""The commands that score: `evaluate` a checkpoint, `score` anybody's predictions, `truth`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoenc_sg.commands_data import add_source, data_source
 from autoenc_sg.commands_generator import usable_device
+from autoenc_sg.errors import bad_input
 
 if TYPE_CHECKING:
     from autoenc_sg.eval import RecallConventions, Task
@@ -22,7 +24,7 @@ TASK_NAMES: dict[str, Task] = {
 
 
 def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """`evaluate` and `score`."""
+    """`evaluate`, `score` and `truth`."""
     _add_evaluate(commands)
     score = commands.add_parser(
         "score",
@@ -41,6 +43,13 @@ def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_formats(score)
     _add_conventions(score)
     score.set_defaults(run=_score)
+
+    truth = commands.add_parser("truth", help="a data set's true graphs as a file for `score`")
+    add_source(truth)
+    truth.add_argument("--split", choices=("train", "val", "test"), default="test")
+    truth.add_argument("--out", type=Path, required=True, help="JSON Lines to write")
+    truth.add_argument("--long-side", type=int, help="boxes in pixels of this side (motifs: 1024)")
+    truth.set_defaults(run=_truth)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[Any]) -> None:
@@ -169,6 +178,18 @@ def _score(options: argparse.Namespace) -> int:
     if options.json is not None:
         scores.write_json(options.json)
         print(options.json)
+    return 0
+
+
+def _truth(options: argparse.Namespace) -> int:
+    from autoenc_sg.datasets import open_dataset
+    from autoenc_sg.prediction_files import write_truths
+
+    if options.long_side is not None and options.long_side < 1:
+        raise bad_input("--long-side", ">= 1", options.long_side)
+    dataset = open_dataset(data_source(options), options.split)
+    count = write_truths(options.out, dataset, options.long_side)
+    print(f"{count} true graphs -> {options.out}")
     return 0
 
 

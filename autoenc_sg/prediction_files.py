@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autoenc_sg.atomic import replacing
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.eval import Task
+from autoenc_sg.samples import GraphDataset
 from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 ImageId = int | str
@@ -86,6 +88,33 @@ def read_truths(path: Path) -> dict[ImageId, Truth]:
     if not truths:
         raise bad_input(path, "one true graph or more", "no line")
     return truths
+
+
+def write_truths(path: Path, dataset: GraphDataset, long_side: int | None = None) -> int:
+    """Write the true graphs of a data set, every relation; whole or not at all.
+
+    Args:
+        path: the file.
+        dataset: images are not read.
+        long_side: pixels of the images' longer side that the boxes are in (Motifs: 1024); None: as
+            the data set states the images.
+
+    Returns:
+        How many images.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for index, image_id in enumerate(dataset.image_ids):
+            graph = dataset.annotated(index)
+            if long_side is not None:
+                scale = long_side / max(graph.image_size)
+                height, width = (round(side * scale) for side in graph.image_size)
+                graph = replace(graph, boxes=graph.boxes * scale, image_size=(height, width))
+            values = {
+                name: getattr(graph, name).tolist() for name in ("boxes", "labels", "triples")
+            }
+            line = {"image_id": image_id, "image_size": list(graph.image_size)} | values
+            file.write(json.dumps(line) + "\n")
+    return len(dataset.image_ids)
 
 
 def repeated(record: Record, image_id: ImageId, first: str) -> InputError:

@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from autoenc_sg.__main__ import main
+from autoenc_sg.config import DataConfig
+from autoenc_sg.datasets import open_dataset
 from autoenc_sg.errors import InputError
 from autoenc_sg.eval import RecallConventions, RecallSuite, frequency_groups, seen_triplets
+from autoenc_sg.prediction_files import read_truths
 from autoenc_sg.scoring import ScoreOptions, score_files
 from autoenc_sg.structures import GraphPrediction, SceneGraph
 from tests.eval_graphs import TASKS, P, random_batch
@@ -253,3 +256,22 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "p.jsonl").unlink()
     assert run(tmp_path)[0] == 2
     assert "p.jsonl: expected a file of predictions" in capsys.readouterr().err
+
+
+def test_true_graphs_of_a_data_set(tiny_run: Path, tmp_path: Path) -> None:
+    root, out = str(tiny_run / "scenes"), tmp_path / "t.jsonl"
+    assert main(["truth", "--root", root, "--format", "vg150", "--out", str(out)]) == 0
+    truths = read_truths(out)
+    test = open_dataset(DataConfig("vg150", root), "test")
+    assert list(truths) == list(test.image_ids)
+    for i, truth in enumerate(truths.values()):
+        assert truth.sized
+        torch.testing.assert_close(truth.graph.boxes.float(), test.graph(i).boxes)
+        torch.testing.assert_close(truth.graph.triples, test.graph(i).triples)
+    large = ["--long-side", "1024", "--out", str(out)]
+    assert main(["truth", "--root", root, "--format", "vg150", *large]) == 0
+    graph = next(iter(read_truths(out).values())).graph
+    assert graph.image_size == (1024, 1024)
+    scaled = test.graph(0).boxes.double() * (1024 / 64)
+    torch.testing.assert_close(graph.boxes, scaled, rtol=1e-6, atol=1e-4)
+    assert main(["truth", "--root", root, "--long-side", "0", "--out", str(out)]) == 2
