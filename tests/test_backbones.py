@@ -112,6 +112,29 @@ def test_resnet_is_made_for_pretrained_weights_without_fetching_them() -> None:
     assert names == set(frozen.state_dict())
 
 
+def test_vgg_brings_its_two_layers_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def fetched(weights: str | None = None) -> nn.Module:
+        assert weights == "IMAGENET1K_V1"
+        vgg = nn.Module()
+        vgg.features = nn.Sequential(nn.Conv2d(3, 512, 16, 16), nn.MaxPool2d(2))
+        vgg.classifier = nn.Sequential(nn.Linear(512 * 49, 4096), nn.ReLU(), nn.Dropout())
+        vgg.classifier.append(nn.Linear(4096, 4096, bias=True))
+        made.append(vgg)
+        return vgg
+
+    monkeypatch.setattr(torchvision.models, "vgg16", fetched)
+    config = replace(config_of("vgg16"), pretrained=True)
+    wide = build_detector(replace(config, box_head_dim=4096, box_pooled_size=7), C)
+    assert wide.roi_heads.box_head.fc6 is made[0].classifier[0]
+    assert wide.roi_heads.box_head.fc7 is made[0].classifier[3]
+    assert wide.roi_heads.box_predictor.cls_score.weight.shape == (C, 4096)
+    assert wide.projection[0].weight.shape == (6, 4096)
+    narrow = build_detector(config, C)
+    assert narrow.roi_heads.box_head.fc6.weight.shape == (6, 512 * 4)
+
+
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
