@@ -1,7 +1,7 @@
 """Triplet recall at Visual Genome's size: time against two other ways, and memory.
 
     python benchmarks/recall.py time [--images 1000] [--loops 3] [--threads 2] [--json OUT]
-    python benchmarks/recall.py memory [--images 26446] [--threads 2] [--json OUT]
+    python benchmarks/recall.py memory [--images 26446] [--threads 2] [--json OUT] [--plot PNG]
 
 Every image has 64 boxes, 4,032 candidate pairs with 50 predicate scores each, and 12 true
 relations; images are made up on the way and thrown away. `time` scores SGGen and PhrDet, with graph
@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -264,6 +265,18 @@ def memory_curve(count: int) -> list[dict[str, float]]:
     return rows
 
 
+def plot_memory(rows: list[dict[str, float]], path: Path) -> None:
+    """The curve: resident MiB over images."""
+    figure = Figure(figsize=(6, 3), dpi=150)
+    axes = figure.subplots()
+    axes.plot([row["images"] for row in rows], [row["resident_mib"] for row in rows], marker="o")
+    axes.set(xlabel="images scored", ylabel="resident MiB", ylim=(0, None))
+    axes.set_title("64 boxes, 4,032 pairs, 50 predicates an image", fontsize=10)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def _status(field: str) -> float:
     path = Path("/proc/self/status")
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
@@ -289,6 +302,7 @@ def main() -> None:
     parser.add_argument("--loops", type=int, default=3, help="images for the nested loops")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="picture of the memory curve")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     machine = {"torch": torch.__version__, "numpy": np.__version__, "threads": options.threads}
@@ -297,7 +311,10 @@ def main() -> None:
         rows: list[dict[str, object]] = compare(options.images or 1000, options.loops)
         show(rows)
     else:
-        rows = [dict(row) for row in memory_curve(options.images or 26446)]
+        curve = memory_curve(options.images or 26446)
+        rows = [dict(row) for row in curve]
+        if options.plot:
+            plot_memory(curve, options.plot)
     if options.json:
         report = {"machine": machine, "rows": rows}
         options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
