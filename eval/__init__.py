@@ -2,11 +2,19 @@
 
 `ranking` orders the triplets of a prediction, `matching` finds each true triple in that order,
 `recall` and `pairs` count, `suite` does so for several tasks; `conventions` names every choice on
-the way. `detection` is COCO's, `images` torchmetrics'. Metrics are `torchmetrics.Metric`:
-`update(predictions, truths)`, `compute() -> dict`, added up across processes.
+the way. `detection` is COCO's, `images` torchmetrics'; `crop_classifier` says whether drawn objects
+are recognized. Metrics are `torchmetrics.Metric`: `update(predictions, truths)`,
+`compute() -> dict`, added up across processes.
 """
 
 from autoenc_sg.eval.conventions import Average, RecallConventions, Task
+from autoenc_sg.eval.crop_classifier import (
+    CropClassifier,
+    CropTraining,
+    ObjectAccuracy,
+    fit_crop_classifier,
+    object_crops,
+)
 from autoenc_sg.eval.detection import DetectionPrecision
 from autoenc_sg.eval.generative import (
     Features,
@@ -25,6 +33,8 @@ from autoenc_sg.eval.suite import RecallSuite, Value
 __all__ = [
     "MISSED",
     "Average",
+    "CropClassifier",
+    "CropTraining",
     "DetectionPrecision",
     "Features",
     "GenerativeQuality",
@@ -33,6 +43,7 @@ __all__ = [
     "LpipsDiversity",
     "Matches",
     "MeanImage",
+    "ObjectAccuracy",
     "PairRecall",
     "RankedTriplets",
     "RecallConventions",
@@ -40,10 +51,12 @@ __all__ = [
     "Task",
     "TripletRecall",
     "Value",
+    "fit_crop_classifier",
     "frequency_groups",
     "give_truth",
     "in_pixels_of",
     "match",
+    "object_crops",
     "rank_triplets",
     "seen_triplets",
 ]
