@@ -324,9 +324,7 @@ def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
     if len(widths) > 1:
         raise bad_input("appearance codes of a batch", "one width", sorted(widths))
     like, width = present[0], widths.pop()
-    return torch.cat(
-        [like.new_zeros(n, width) if p is None else p for p, n in zip(parts, counts)]
-    )
+    return torch.cat([like.new_zeros(n, width) if p is None else p for p, n in zip(parts, counts)])
 
 
 def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) -> None:
