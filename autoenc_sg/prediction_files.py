@@ -271,10 +271,11 @@ class Record:
             raise bad_input(self.name(key), "a list", _short(value))
         if len(value) == 0:
             return np.zeros(0 if width is None else (0, max(width, 0)))
+        array = _as_array(value)
+        if array is not None and _fits(array, value, width, kinds, 1):
+            return array
         row = _odd_row(value, width, kinds)
-        if row is not None:
-            raise bad_input(self.name(key, row), wanted, _short(value[row]))
-        return np.asarray(value)
+        raise bad_input(self.name(key, row), wanted, _short(value[row]))
 
     def _finite(self, key: str, width: int | None, wanted: str) -> npt.NDArray[np.float64]:
         array = self._array(key, width, "iuf", wanted).astype(np.float64)
@@ -322,31 +323,33 @@ def _object(entry: Entry) -> Mapping[str, Any]:
     return value
 
 
-def _odd_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int | None:
-    """The first row that is not as it should be; None if all are."""
+def _as_array(value: Any) -> Array | None:
+    """None for lists of different lengths."""
     try:
-        array = np.asarray(rows)
-        if array.dtype.kind in kinds and array.shape[1:] == _row_shape(rows, width):
-            return None
-    except (ValueError, OverflowError):  # rows of different lengths
-        pass
+        return np.asarray(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _fits(
+    array: Array, rows: Sequence[Any] | Array, width: int | None, kinds: str, skip: int
+) -> bool:
+    """Whether all but the first `skip` axes of an array are a row's, and its numbers of a kind."""
+    if width is None:
+        shape: tuple[int, ...] = ()
+    else:
+        first = len(rows[0]) if isinstance(rows[0], (list, np.ndarray)) else 0
+        shape = (first if width == _ANY else width,)
+    return array.dtype.kind in kinds and array.shape[skip:] == shape
+
+
+def _odd_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
+    """The first row that is not as it should be."""
     for i, row in enumerate(rows):
-        try:
-            array = np.asarray(row)
-        except (ValueError, OverflowError):
-            return i
-        if array.dtype.kind not in kinds or array.shape != _row_shape(rows, width):
+        array = _as_array(row)
+        if array is None or not _fits(array, rows, width, kinds, 0):
             return i
     return 0
-
-
-def _row_shape(rows: Sequence[Any] | Array, width: int | None) -> tuple[int, ...]:
-    if width is None:
-        return ()
-    if width != _ANY:
-        return (width,)
-    first = np.shape(rows[0])
-    return first if len(first) == 1 else (_ANY,)  # which no row has
 
 
 def _least_size(boxes: Tensor) -> tuple[int, int]:
