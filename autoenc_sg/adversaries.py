@@ -104,9 +104,9 @@ class _Trained:
         self.optimizer.load_state_dict(state[f"optimizer_{self.name}"])
 
     def _descend(self, loss: Tensor) -> Tensor:
-        self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()
+        self.optimizer.zero_grad()  # now, so that forward has the memory
         return loss.detach()
 
 

@@ -207,13 +207,12 @@ class Phase:
             getattr(wrapped, "optimizer", wrapped).state.clear()
 
     def _descend(self, losses: Mapping[str, Tensor]) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
         self.fabric.backward(torch.stack(list(losses.values())).sum())
         for name, optimizer in self.optimizers.items():
             if name == "graph":
                 self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
             optimizer.step()
+            optimizer.zero_grad()  # now, so that the next forward has the memory
 
 
 def phase_settings(config: RunConfig, name: PhaseName) -> Any:

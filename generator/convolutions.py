@@ -12,11 +12,12 @@ CPU (`benchmarks/generator.py`).
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from autoenc_sg.generator.layout import Layout
 
@@ -24,6 +25,9 @@ WORTHWHILE = 1 / 3  # of the plain way's products: above, the mask way's overhea
 LEAST_PIXELS = 256  # enlarged, of the batch: below, making other kernels costs more than it saves
 WIDE = 512  # channels of the features from which on differences are cheaper than strides
 CHANNELS_A_PIXEL = 8  # from here on a kernel is so large that reordering it is most of the work
+
+# Holds a function's arguments for backward, not what it makes of them up to its last product.
+_lean = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 def layout_convolution(layout: Layout, weight: Tensor, side: int) -> Tensor:
@@ -40,13 +44,21 @@ def layout_convolution(layout: Layout, weight: Tensor, side: int) -> Tensor:
         weight: `[O, C, 3, 3]`.
         side: the maps' side.
     """
-    batch, count, channels = layout.vectors.shape
+    _, count, channels = layout.vectors.shape
     pixels = side * side
     if not 0 < count * (channels + pixels) <= WORTHWHILE * channels * pixels:
         return F.conv2d(layout.maps(side), weight, padding=1)
+    out: Tensor = _lean(_over_masks, layout.vectors, layout.rows, layout.columns, weight, side)
+    return out
+
+
+def _over_masks(
+    vectors: Tensor, rows: Tensor, columns: Tensor, weight: Tensor, side: int
+) -> Tensor:
+    batch, count, _ = vectors.shape
     by_channel = weight.permute(1, 2, 3, 0).flatten(1)
-    kernels = (layout.vectors @ by_channel).reshape(batch, count * 9, len(weight))
-    shifted = F.unfold(layout.masks(side), 3, padding=1).to(kernels)
+    kernels = (vectors @ by_channel).reshape(batch, count * 9, len(weight))
+    shifted = F.unfold(Layout(vectors, rows, columns).masks(side), 3, padding=1).to(kernels)
     out: Tensor = torch.bmm(shifted.mT, kernels).reshape(batch, side, side, -1)
     return out.permute(0, 3, 1, 2)
 
@@ -60,7 +72,8 @@ def enlarged_convolution(features: Tensor, weight: Tensor, bias: Tensor | None =
     if 4 * batch * height * width < LEAST_PIXELS:
         return F.conv2d(F.interpolate(features, scale_factor=2.0), weight, bias, padding=1)
     if channels >= WIDE:
-        return _by_differences(features, weight, bias)
+        out: Tensor = _lean(_by_differences, features, weight, bias)
+        return out
     return _by_stride(features, weight, bias)
 
 
