@@ -10,6 +10,7 @@ import torch
 from autoenc_sg.errors import InputError
 from autoenc_sg.eval import (
     MISSED,
+    PairRecall,
     RecallConventions,
     TripletRecall,
     frequency_groups,
@@ -232,6 +233,19 @@ def test_batched_equals_one_by_one_and_merging_equals_one(task: str) -> None:
         (single if i < 30 else other).update([p], [t])
     single.merge_state(other)
     torch.testing.assert_close(states(single), states(whole))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("task", TASKS)
+def test_a_gpu_gives_the_same(task: str) -> None:
+    predictions, truths, _ = random_batch(9, images=40)
+    c = RecallConventions(task=task)
+    for here, there in ((TripletRecall(P, c), TripletRecall(P, c)), (PairRecall(c), PairRecall(c))):
+        here.update(predictions, truths)
+        there.to("cuda").update([p.to("cuda") for p in predictions], truths)
+        torch.testing.assert_close(
+            {k: v.cpu() for k, v in there.compute().items()}, here.compute(), equal_nan=True
+        )
 
 
 def test_renumbering_the_objects_changes_nothing() -> None:
