@@ -35,7 +35,8 @@ from autoenc_sg.structures import SceneGraph, SceneGraphBatch
 DRAWN = ("predicted graph", "true graph")
 REAL, MEAN = "real picture", "mean image"
 MEAN_IMAGE_SAMPLES = 5000
-_OTHER_NOISE = 1 << 40  # added to an image's seed for the second picture of its graph
+OTHER_NOISE = 1 << 31  # added to an image's seed for the second picture of its graph; on a CPU
+# generators look at the low 32 bits alone
 
 
 class PictureScores:
@@ -95,7 +96,7 @@ class PictureScores:
             if self.inception is not None and real is not None:
                 self.real_like[row].update(self.inception(drawn.to(model.device)), real)
             if self.varied:
-                others = model.render_batch(own, [seed + _OTHER_NOISE for seed in seeds])
+                others = model.render_batch(own, [seed + OTHER_NOISE for seed in seeds])
                 self.varied[row].update(drawn, others.cpu())
 
     def _parse_again(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import squeezenet1_1
 
 from autoenc_sg.errors import InputError
 from autoenc_sg.evaluation import (
@@ -92,6 +93,16 @@ def test_recall_is_that_of_the_same_predictions_scored_from_files(
     for task, values in scores.tasks.items():
         for name, value in values.items():
             assert own.recall["model"][f"{task} {name}"] == pytest.approx(value, abs=1e-9), name
+
+
+def test_pictures_of_one_graph_with_other_noise_differ(tiny_run: Path, tmp_path: Path) -> None:
+    path = tiny_run / "run" / "checkpoint.pt"
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "net.pth")
+    results = evaluate_checkpoint(path, EvaluationOptions(limit=2, lpips=tmp_path / "net.pth"))
+    assert results.networks == {"LPIPS diversity": "LPIPS of SqueezeNet 1.1, net.pth"}
+    assert results.pictures["true graph"]["LPIPS diversity"] > 0
+    with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of an Inception v3"):
+        evaluate_checkpoint(path, EvaluationOptions(limit=2, inception=path))
 
 
 @pytest.mark.slow
