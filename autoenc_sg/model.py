@@ -60,7 +60,7 @@ class AutoEncoder(nn.Module):
             where a checkpoint's are loaded next.
 
     Attributes:
-        appearance: from regions' features to appearance codes, or None without codes.
+        appearance: from regions' maps to appearance codes, or None without codes.
         has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
             raises.
     """
@@ -78,7 +78,8 @@ class AutoEncoder(nn.Module):
         )
         self.generator = Generator(config.generator, objects, predicates)
         codes = config.generator.appearance_dim
-        self.appearance = AppearanceEncoder(features, codes) if codes else None
+        channels = self.detector.map_channels
+        self.appearance = AppearanceEncoder(channels, codes) if codes else None
         self.has_encoder = True
 
     @classmethod
@@ -125,7 +126,8 @@ class AutoEncoder(nn.Module):
         subgraphs = self.detector.union_features(regions, pairs.pairs)
         graph = self.predictor(regions, pairs, subgraphs)
         if self.appearance is not None:
-            graph = replace(graph, appearance=self.appearance(regions.features))
+            codes = self.appearance(self.detector.region_maps(regions))
+            graph = replace(graph, appearance=codes)
         return GraphPass(regions, candidates, logits, graph)
 
     @torch.no_grad()
@@ -147,19 +149,19 @@ class AutoEncoder(nn.Module):
         return self.graph_pass(self.detector.describe(maps, boxes, image_index)).graph
 
     @torch.no_grad()
-    def region_features(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Tensor:
-        """The detector's features of the graphs' boxes `[N, D]`, as it is, in evaluation mode."""
+    def region_maps(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Tensor:
+        """What the detector, as it is, sees in the graphs' boxes: `[N, D_map, S, S]`."""
         with evaluation(self.detector):
             maps = self.detector.encode([image.to(self.device) for image in images])
             boxes, index = graphs.boxes.to(self.device), graphs.image_index.to(self.device)
-            return self.detector.describe(maps, boxes, index).features
+            return self.detector.region_maps(self.detector.describe(maps, boxes, index))
 
     @torch.no_grad()
     def with_appearance(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> SceneGraphBatch:
         """The graphs of these images with their objects' codes; unchanged by a model without."""
         if self.appearance is None:
             return graphs
-        codes = self.appearance(self.region_features(images, graphs))
+        codes = self.appearance(self.region_maps(images, graphs))
         return replace(graphs, appearance=codes.to(graphs.boxes.device))
 
     def parse(self, image: Photo) -> SceneGraph:

@@ -103,7 +103,7 @@ class ReconstructionObjective(nn.Module):
         super().__init__()
         self.generator = model.generator
         self.appearance = model.appearance
-        self.relax, self.region_features = model.relax, model.region_features
+        self.relax, self.region_maps = model.relax, model.region_maps
         self.config = config
 
     def forward(self, parcel: Parcel) -> Outcome:
@@ -111,7 +111,7 @@ class ReconstructionObjective(nn.Module):
         batch, generator = parcel.batch, self.generator
         graphs = batch.graphs
         if self.appearance is not None:
-            codes = self.appearance(self.region_features(batch.images, graphs))
+            codes = self.appearance(self.region_maps(batch.images, graphs))
             graphs = replace(graphs, appearance=codes)
         graph = self.relax(graphs)
         target = target_images(batch.images, generator.config.image_size)

@@ -8,7 +8,7 @@ weights and on the same batches, one without codes and one with. Then the test s
 are drawn, noise by image id:
 
 - `no codes`: the first, the paper's way;
-- `codes`: the second with each object's code, from the detector's feature of its true box;
+- `codes`: the second with each object's code, from what the detector sees in its true box;
 - `codes, left out`: the second from the graphs alone, as hand-made ones are drawn;
 - `codes, swapped`: the second with the codes dealt out anew among the objects of each class: what
   `codes` gains over this is looks, what this gains over `codes, left out` is class.

@@ -59,13 +59,15 @@ class Detector(nn.Module, ABC):
     Attributes:
         num_classes: C.
         feature_dim: D, width of object and subgraph features.
-        pooled_size: side of the subgraph maps.
+        pooled_size: S, side of the subgraph maps.
+        map_channels: D_map, width of the backbone's maps.
         graph_layers: beginnings of the names of weights that a detector of objects alone lacks.
     """
 
     num_classes: int
     feature_dim: int
     pooled_size: int
+    map_channels: int
     graph_layers: tuple[str, ...] = ("union_head.", "projection.")
 
     @abstractmethod
@@ -82,6 +84,10 @@ class Detector(nn.Module, ABC):
 
         `image_index [N]` ascends.
         """
+
+    @abstractmethod
+    def region_maps(self, regions: Regions) -> Tensor:
+        """The backbone's maps over each region's box, before any head: `[N, D_map, S, S]`."""
 
     @abstractmethod
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class Detectron2Detector(Detector):
         self.union_pool = d2.modeling.poolers.ROIPooler(
             config.pooled_size, [1 / shapes[n].stride for n in self.used], 0, "ROIAlignV2"
         )
-        self.union_head = union_head(shapes[self.used[0]].channels, config.feature_dim)
+        self.map_channels = shapes[self.used[0]].channels
+        self.union_head = union_head(self.map_channels, config.feature_dim)
         width = heads.box_predictor.cls_score.in_features
         self.projection = projection(width, config.feature_dim)
 
@@ -132,6 +133,13 @@ class Detectron2Detector(Detector):
             maps.maps,
             maps.network_sizes,
         )
+
+    def region_maps(self, regions: Regions) -> Tensor:
+        """See `Detector.region_maps`."""
+        sizes = (regions.network_sizes, regions.image_sizes)
+        own = self._boxes(*sizes, regions.boxes, regions.image_index)
+        maps: Tensor = self.union_pool(self._used(regions.feature_maps), own)
+        return maps
 
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
         """See `Detector.union_features`."""

@@ -78,6 +78,7 @@ class FasterRCNN(Detector):
         self.num_classes = num_classes
         self.feature_dim = config.feature_dim
         self.pooled_size = config.pooled_size
+        self.map_channels = backbone.out_channels
         conventions = CONVENTIONS[config.conventions]
         self.transform = GeneralizedRCNNTransform(
             config.min_size, config.max_size, list(conventions.mean), list(conventions.std)
@@ -118,6 +119,11 @@ class FasterRCNN(Detector):
             maps.maps,
             maps.network_sizes,
         )
+
+    def region_maps(self, regions: Regions) -> Tensor:
+        """See `Detector.region_maps`."""
+        maps, sizes = regions.feature_maps, (regions.network_sizes, regions.image_sizes)
+        return self._pool(self.union_pool, maps, *sizes, regions.boxes, regions.image_index)
 
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
         """See `Detector.union_features`."""

@@ -127,16 +127,20 @@ def test_whole_codes_are_dropped_by_object_and_by_image_in_training_alone() -> N
 
 def test_bottleneck_by_hand_and_its_gradient_ends_there() -> None:
     encoder = AppearanceEncoder(4, 2)
-    features = torch.randn(3, 4, requires_grad=True)
+    maps = torch.randn(3, 4, 6, 6, requires_grad=True)
+    cells = maps.detach().reshape(3, 4, 2, 3, 2, 3).mean((3, 5)).flatten(1)
+    features = (cells - cells.mean(1, keepdim=True)) / (
+        cells.var(1, unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
     first, _, second = encoder.net
     hidden = (features @ first.weight.T + first.bias).relu()  # type: ignore[operator, union-attr]
     expected = (hidden @ second.weight.T + second.bias).tanh()  # type: ignore[operator, union-attr]
-    codes = encoder(features)
+    codes = encoder(maps)
     assert_close(codes, expected)
     codes.sum().backward()
-    assert features.grad is None
+    assert maps.grad is None
     assert all(p.grad is not None for p in encoder.parameters())
-    assert encoder(features[:0]).shape == (0, 2)
+    assert encoder(maps[:0]).shape == (0, 2)
 
 
 # Generator ----------------------------------------------------------------------------------------
@@ -294,7 +298,8 @@ def test_codes_are_the_detector_s_and_leave_it_as_it_was(model: AutoEncoder, fol
     maps = model.detector.encode(batch.images)
     regions = model.detector.describe(maps, batch.graphs.boxes, batch.graphs.image_index)
     assert model.appearance is not None
-    assert_close(graphs.appearance, model.appearance(regions.features).detach())
+    seen = model.detector.region_maps(regions)
+    assert_close(graphs.appearance, model.appearance(seen).detach())
     single = photos(folder, 1)
     one = model.with_appearance(single.images, single.graphs)
     assert_close(one.appearance, graphs.split()[0].appearance, atol=1e-4, rtol=1e-4)
@@ -414,7 +419,7 @@ def test_reconstruction_trains_bottleneck_and_w_but_no_detector(folder: Path) ->
     steps(phase, photos(folder, 3, "train"), 3)
     moved = changed(before, model)
     assert "generator.appearance_net.weight" in moved
-    assert len(names(moved, "appearance.")) == 4
+    assert len(names(moved, "appearance.")) == 6
     assert not names(moved, "detector.")  # nor its running statistics
     trained = weights_of(model)
     phase.finish()  # the average of both
@@ -433,7 +438,7 @@ def test_joint_trains_the_bottleneck_and_keeps_what_is_frozen(folder: Path, mode
     before = weights_of(model)
     steps(phase, photos(folder, 3, "train"), 3)
     moved = changed(before, model)
-    assert len(names(moved, "appearance.")) == 4
+    assert len(names(moved, "appearance.")) == 6
     frozen = [names(moved, f"detector.{part}.") for part in ("backbone", "rpn")]
     assert frozen == [set(), set()]
 

@@ -228,3 +228,18 @@ def test_a_sliver_is_refused_in_one_line(detector: Detector) -> None:
     for call in (detector.encode, lambda images: detector.losses(images, truth_of(0))):
         with pytest.raises(InputError, match=expected):
             call([torch.zeros(3, 1, 97)])
+
+
+def test_region_maps_are_those_of_the_box_itself(detector: Detector) -> None:
+    maps = detector.encode(photos((64, 64), (40, 90)))
+    boxes = torch.tensor([[4.0, 8, 40, 60], [0, 0, 64, 64], [10, 5, 80, 39]])
+    regions = detector.describe(maps, boxes, torch.tensor([0, 0, 1]))
+    seen = detector.region_maps(regions)
+    side = detector.pooled_size
+    assert seen.shape == (3, detector.map_channels, side, side)
+    alone = detector.describe(maps, boxes[2:], torch.tensor([1]))
+    assert_close(detector.region_maps(alone), seen[2:])
+    pair = torch.tensor([[0, 0]])
+    assert_close(detector.union_head(seen[:1]), detector.union_features(regions, pair))  # type: ignore[operator]
+    none = detector.describe(maps, boxes[:0], torch.zeros(0, dtype=torch.int64))
+    assert detector.region_maps(none).shape == (0, detector.map_channels, side, side)
