@@ -1,6 +1,7 @@
 """The generator against a plain implementation of sg2im's own layout, side by side.
 
     python benchmarks/generator.py [--threads 2] [--repeats 15] [--gains] [--compile] [--json OUT]
+    python benchmarks/generator.py --threads 1 --cpu-time --gains     # on a busy machine
     python benchmarks/generator.py --device cuda --batch 32 --gains --compile
 
 Default sizes (128 channels, CRN 1024-512-256-128-64, 64 px), batch 8, 9 objects an image, the same
@@ -113,9 +114,10 @@ def switched(values: Mapping[str, object]) -> Iterator[None]:
 
 
 class Machine(NamedTuple):
-    """Where it runs: the device, and what waits for it."""
+    """Where it runs and by which clock; the clock stops when all that was asked for is done."""
 
     device: str
+    clock: Callable[[], float] = time.perf_counter
 
     def wait(self) -> None:
         """Until all that was asked for is done."""
@@ -129,10 +131,10 @@ class Machine(NamedTuple):
     def seconds(self, run: Callable[[], object]) -> float:
         """How long one run takes."""
         self.wait()
-        start = time.perf_counter()
+        start = self.clock()
         run()
         self.wait()
-        return time.perf_counter() - start
+        return self.clock() - start
 
     def matrix_rate(self, dtype: torch.dtype) -> float:
         """Operations a second of a product of large matrices, at best of five."""
@@ -239,7 +241,7 @@ def peak(name: str, work: str, options: argparse.Namespace) -> float:
 
 def compare(options: argparse.Namespace, nets: Networks, batch: Task) -> list[dict[str, object]]:
     """One row per work and way."""
-    on, rows = Machine(options.device), []
+    on, rows = machine(options), []
     rate = on.matrix_rate(torch.float32)
     for work in WORK:
         runs = {name: runner(way, ALL, work, nets, batch, on) for name, way in WAYS.items()}
@@ -271,17 +273,21 @@ def gains(options: argparse.Namespace, nets: Networks, batch: Task) -> list[dict
 
     Options on top (another precision, compilation) are compared with all stages together.
     """
-    on, chosen = Machine(options.device), stages(options.compile)
-    table: dict[str, dict[str, object]] = {name: {"stage": name} for name in ("sg2im", *chosen)}
+    on, chosen = machine(options), stages(options.compile)
+    rates = {half: on.matrix_rate(torch.bfloat16 if half else torch.float32) for half in (0, 1)}
+    steps = {"sg2im": (SG2IM, ALL), **{name: (OURS, step) for name, step in chosen.items()}}
+    table: dict[str, dict[str, object]] = {name: {"stage": name} for name in steps}
     for work in WORK:
-        runs = {"sg2im": runner(SG2IM, ALL, work, nets, batch, on)}
-        runs |= {name: runner(OURS, step, work, nets, batch, on) for name, step in chosen.items()}
+        runs = {name: runner(*step, work, nets, batch, on) for name, step in steps.items()}
+        counted = {k: products(run) for k, run in runs.items() if not steps[k][1].compiled}
         taken = taking_turns(runs, options.repeats, on)
         before = "sg2im"
         for name, values in taken.items():
-            table[name][f"{work}_ms"] = min(values)
-            table[name][f"{work}_times_faster"] = ratios(taken["sg2im"], values)[1]
-            table[name][f"{work}_gain"] = ratios(taken[before], values)[1]
+            each = counted.get(name, counted[LAST])
+            rate = each / min(values) * 1e3 / rates[steps[name][1].bfloat16]
+            first, gain = (ratios(taken[other], values)[1] for other in ("sg2im", before))
+            found = (min(values), first, gain, rate)
+            table[name] |= {f"{work}_{key}": value for key, value in zip(STAGE, found)}
             before = name if name not in OPTIONS else LAST
     return list(table.values())
 
@@ -301,33 +307,44 @@ COMPARED = {
     "times_faster_median": ".2f", "images_per_second": ".1f", "gflop": ".1f",
     "of_matrix_rate": ".0%", "peak_mib": ".0f", "peak_share": ".2f",
 }  # fmt: skip
+STAGE = {"ms": ".1f", "times_faster": ".2f", "gain": ".2f", "of_matrix_rate": ".0%"}
 GAINED = {
     "stage": "",
-    **{f"{work}_{key}": ".1f" if key == "ms" else ".2f"
-       for work in WORK for key in ("ms", "times_faster", "gain")},
-}  # fmt: skip
+    **{f"{work}_{key}": pattern for work in WORK for key, pattern in STAGE.items()},
+}
 
 
-def parsed() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def command_line(documentation: str) -> argparse.ArgumentParser:
+    """The options of this benchmark and of those that are built on it."""
+    parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--objects", type=int, default=9, help="an image, beside its own node")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
-    parser.add_argument("--gains", action="store_true", help="what each stage is worth")
-    parser.add_argument("--compile", action="store_true", help="with --gains: torch.compile too")
+    parser.add_argument("--cpu-time", action="store_true", help="for a busy machine: 1 thread's")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for, if it has a meaning."""
+    options = parser.parse_args()
+    if options.cpu_time and (options.threads > 1 or options.device != "cpu"):
+        parser.error("--cpu-time is one thread's: give --threads 1 and no other device")
+    return options
 
 
 def main() -> None:
     """Measure, print, and fail if the pictures or boxes differ by more than 1e-4."""
-    options = parsed()
+    parser = command_line(__doc__)
+    parser.add_argument("--gains", action="store_true", help="what each stage is worth")
+    parser.add_argument("--compile", action="store_true", help="with --gains: torch.compile too")
+    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+    options = parsed(parser)
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False  # else the pictures agree to three digits only
     if options.job:
         name, work = options.job
         print(peak_of_this_process(WAYS[name], work, options))
@@ -335,7 +352,7 @@ def main() -> None:
     nets = networks(options.size, device=options.device)
     batch = task(nets.generator, options.batch, options.objects)
     found = differences(nets, batch)
-    report: dict[str, object] = {"machine": machine(options), "differences": found}
+    report: dict[str, object] = {"conditions": conditions(options), "differences": found}
     report["ways"] = compare(options, nets, batch)
     shape = f"batch {options.batch}, {options.objects} objects, {options.size} px"
     show(f"Generator: {shape}, {options.device}", report["ways"], COMPARED)
@@ -349,14 +366,24 @@ def main() -> None:
         sys.exit(f"the ways differ by more than {TOLERANCE}")
 
 
-def machine(options: argparse.Namespace) -> dict[str, object]:
-    """What was measured on."""
+def machine(options: argparse.Namespace) -> Machine:
+    """As the command line says.
+
+    Processor time is that of the calling thread, so with `--threads 1` it is all the work's, and a
+    busy machine hardly changes it.
+    """
+    return Machine(options.device, time.thread_time if options.cpu_time else time.perf_counter)
+
+
+def conditions(options: argparse.Namespace) -> dict[str, object]:
+    """What was measured on, and how."""
     name = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
+    keys = ("threads", "repeats", "batch", "objects", "size", "cpu_time")
     return {
         "torch": torch.__version__,
         "device": f"{platform.system()} {name}",
-        "matrix_gflops": Machine(options.device).matrix_rate(torch.float32) / 1e9,
-        **{key: getattr(options, key) for key in ("threads", "repeats", "batch", "objects")},
+        "matrix_gflops": machine(options).matrix_rate(torch.float32) / 1e9,
+        **{key: getattr(options, key) for key in keys},
     }
 
 

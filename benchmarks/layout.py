@@ -40,7 +40,7 @@ Layout = Callable[[Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 
 def resampled(vectors: Tensor, boxes: Tensor, masks: Tensor, size: int) -> Tensor:
     """Every channel of every object warped to its box: `[N, D, size, size]`."""
-    pixel = torch.linspace(0, 1, size)
+    pixel = torch.linspace(0, 1, size, device=boxes.device)
     x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
     x = ((pixel - x0) / (x1 - x0))[:, None, :].expand(-1, size, -1)
     y = ((pixel - y0) / (y1 - y0))[:, :, None].expand(-1, -1, size)
