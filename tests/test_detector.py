@@ -484,6 +484,7 @@ def test_the_contract_is_complete() -> None:
         "encode",
         "detect",
         "describe",
+        "region_maps",
         "union_features",
         "losses",
         "frozen_modules",
