@@ -65,7 +65,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[Any]) -> None:
     evaluate.add_argument("--batch-size", type=int, default=8)
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--processes", type=int, default=1, help="that share the images")
-    evaluate.add_argument("--json", type=Path, help="default: results.json beside the checkpoint")
+    evaluate.add_argument("--json", type=Path, help="default: evaluation.json beside the checkpoint")
     _add_tasks(evaluate, ["predcls", "sgcls", "sggen", "phrdet"], "default: all")
     for name, what in (
         ("round-trip", "parse the pictures again, and score those graphs against the drawn ones"),
@@ -149,7 +149,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     data = options.data or "the checkpoint's data set"
     where = f"{data} ({options.split})"
     _print(report_tables(results, conventions.ks, where))
-    path = options.json or folder / "results.json"
+    path = options.json or folder / "evaluation.json"
     for written in write_files(results, path, max(conventions.ks), folder / "logs"):
         print(written)
     return 0

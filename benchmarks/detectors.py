@@ -5,8 +5,9 @@
     python benchmarks/detectors.py ap resnet18 | mobilenet_v3 | vgg16 [--scenes DIR] [--out DIR]
 
 `time` feeds one random 4:3 image to a detector with random weights and shows the shortest time of
-the repeats, for the maps alone and for maps, proposals and detections together. With random weights
-hardly a class reaches the threshold: the suppression of classes, a small part, is left out.
+the repeats, for the maps alone and for maps, proposals and detections together. Random weights of a
+deep network move boxes anywhere, so the proposals are anchors, unmoved: all 256 of them are pooled.
+Hardly a class reaches the threshold: the suppression of classes, a small part, is left out.
 
 `ap` trains the detector phase alone on 1,800 drawn scenes of 128 pixels, from random weights (no
 ImageNet weights come with this project), and scores the 300 test scenes. The recipes, one a
@@ -34,6 +35,7 @@ from autoenc_sg.config import DetectorConfig
 from autoenc_sg.config_files import load_config
 from autoenc_sg.datasets import open_dataset
 from autoenc_sg.detector import Detector, build_detector
+from autoenc_sg.detector.faster_rcnn import FasterRCNN
 from autoenc_sg.held_out import detector_precision
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.training import train
@@ -78,6 +80,19 @@ def timed_config(name: str, size: int, max_size: int) -> DetectorConfig:
 
 
 @torch.no_grad()
+def propose_anchors(detector: FasterRCNN) -> None:
+    """Let the best anchors be the proposals, as they are."""
+    for parameter in detector.rpn.head.bbox_pred.parameters():
+        parameter.zero_()
+
+
+@torch.no_grad()
+def count_proposals(detector: FasterRCNN, image: torch.Tensor) -> int:
+    """Regions that are pooled and classified."""
+    return len(detector._propose(detector.encode([image]))[0])
+
+
+@torch.no_grad()
 def times(detector: Detector, image: torch.Tensor, repeats: int) -> tuple[float, float]:
     """Shortest seconds of the maps, and of maps and detections."""
     encoding, whole = [], []
@@ -107,6 +122,8 @@ def run_times(options: argparse.Namespace) -> list[dict[str, object]]:
     for name in options.backbones:
         torch.manual_seed(0)
         detector = build_detector(timed_config(name, options.size, options.max_size), CLASSES)
+        assert isinstance(detector, FasterRCNN)
+        propose_anchors(detector)
         detector.to(options.device).eval()
         parameters = sum(p.numel() for p in detector.parameters()) / 1e6
         with torch.autocast(options.device, torch.bfloat16, enabled=lower):
@@ -115,6 +132,7 @@ def run_times(options: argparse.Namespace) -> list[dict[str, object]]:
             {
                 "backbone": name,
                 "parameters_millions": round(parameters, 1),
+                "proposals": count_proposals(detector, image),
                 "maps_ms": round(maps * 1000, 1),
                 "detections_ms": round(whole * 1000, 1),
             }

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
@@ -88,7 +89,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axis.set_ylabel(text)
     axes[1, 0].set_xlabel(f"objects an image, at {USUAL_SIZE} px")
     axes[1, 1].set_xlabel(f"side in pixels, {USUAL_OBJECTS} objects")
-    axes[0, 0].legend(fontsize="small")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -100,6 +102,8 @@ def _curves(axis: Axes, rows: Sequence[Row], over: str, unit: str) -> None:
             values = [row[f"{name}_{unit}"] for row in some]
             axis.loglog(at, values, dashes, color=colour, marker="o", label=f"{name}, {work}")
     axis.set_xticks(at, [str(value) for value in at])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.minorticks_off()
     axis.grid(alpha=0.3)
 
