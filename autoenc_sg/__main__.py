@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -102,7 +103,7 @@ def _add_scenes(commands: argparse._SubParsersAction[_Parser]) -> None:
     defaults = ScenesConfig()
     scenes = commands.add_parser("scenes", help="draw the embedded data set as VG150 files")
     scenes.add_argument("--out", type=Path, default=Path("runs/scenes"))
-    for name in ("num_train", "num_test", "image_size", "seed"):
+    for name in ("num_train", "num_test", "image_size", "seed", "tint"):
         scenes.add_argument(_flag(name), type=int, default=getattr(defaults, name))
     for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
         text = "fraction of the train split's annotation"
@@ -154,9 +155,7 @@ def _scenes(options: argparse.Namespace) -> int:
     from autoenc_sg.progress import Reporter
     from autoenc_sg.scene_files import write_scenes
 
-    names = ("num_train", "num_test", "image_size", "seed")
-    noise = ("drop_relations", "wrong_predicates", "wrong_labels")
-    config = ScenesConfig(*(getattr(options, name) for name in (*names, *noise)))
+    config = ScenesConfig(*(getattr(options, field.name) for field in fields(ScenesConfig)))
     reporter = Reporter([("scenes", 1.0)])
     with reporter.stage("scenes", config.num_train + config.num_test):
         write_scenes(options.out, config, lambda done, total: reporter.advance())

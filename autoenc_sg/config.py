@@ -39,6 +39,7 @@ class ScenesConfig:
         drop_relations: fraction of the train split's relations left out of the annotation.
         wrong_predicates: fraction of the train split's relations given another predicate.
         wrong_labels: fraction of the train split's objects given another class.
+        tint: how far an object's colours may lie from its class's, in levels of 255 a channel.
     """
 
     num_train: int = 2000
@@ -48,6 +49,7 @@ class ScenesConfig:
     drop_relations: float = 0.0
     wrong_predicates: float = 0.0
     wrong_labels: float = 0.0
+    tint: int = 10
 
     def __post_init__(self) -> None:
         require(self.num_train >= 2, "num_train", ">= 2", self.num_train)
@@ -56,6 +58,7 @@ class ScenesConfig:
         for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, name, "0..1", value)
+        require(0 <= self.tint <= 255, "tint", "0..255", self.tint)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from autoenc_sg.config import ScenesConfig
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.samples import random_stream, read_json
 from autoenc_sg.scene_drawing import draw_scene
-from autoenc_sg.scene_plan import VOCABULARY
+from autoenc_sg.scene_plan import TINT, VOCABULARY
 from autoenc_sg.scenes import sample_scene
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vg150_files import IMAGE_FOLDERS, TEST, TRAIN
@@ -67,6 +67,7 @@ def ensure_scenes(
     found, wanted = read_json(root / SETTINGS), _settings(config)
     if not isinstance(found, dict):
         raise bad_input(root / SETTINGS, "an object of settings", type(found).__name__)
+    found = {"tint": TINT, **found}  # scenes drawn before there was a choice do not say
     other = [key for key in wanted if found.get(key) != wanted[key]]
     if other:
         got = f"scenes drawn with {found.get(other[0])}; choose another root or remove the folder"
@@ -85,7 +86,7 @@ def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], No
     for position in range(total):
         train = position < config.num_train
         index = position if train else position - config.num_train
-        scene = sample_scene(config.seed, "train" if train else "test", index)
+        scene = sample_scene(config.seed, "train" if train else "test", index, config.tint)
         image, graph = draw_scene(scene, config.image_size)
         image.save(images / f"{position + 1}.jpg", quality=92, subsampling=0)
         graphs.append(add_noise(graph, config, index) if train else graph)

@@ -23,6 +23,7 @@ PREDICATES = (
 VOCABULARY = Vocabulary.from_names(OBJECTS, PREDICATES)
 BACKGROUNDS = frozenset({"sky", "night", "grass", "sand", "water", "mountain"})
 MIN_OBJECTS, MAX_OBJECTS = 5, 10
+TINT = 10  # how far an object's colours lie from its class's at most, of 255 a channel
 HAND = 2.3  # radius of a reaching hand
 RELATIONS = (4, 12)  # fewest and most in an image
 
@@ -75,9 +76,14 @@ class Scene:
 
 @dataclass
 class Plan:
-    """A world being made; things are referred to by their row."""
+    """A world being made; things are referred to by their row.
+
+    `tint` is the greatest number added to a colour; whatever it is, the rest of the world is the
+    same: the random numbers are those of `TINT`, scaled.
+    """
 
     rng: random.Random
+    tint: int = TINT
     things: list[Thing] = field(default_factory=list)
     depth: list[float] = field(default_factory=list)
     certain: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -87,12 +93,14 @@ class Plan:
 
     def add(self, thing: Thing, depth: float, standing: bool = False) -> int:
         """Add a thing; greater depth is drawn later. `standing`: it stands on the ground."""
-        tint = (self.rng.randint(-10, 10), self.rng.randint(-10, 10), self.rng.randint(-10, 10))
-        self.things.append(replace(thing, tint=tint))
+        self.things.append(replace(thing, tint=(self._tint(), self._tint(), self._tint())))
         self.depth.append(depth)
         if standing:
             self.standing.append(len(self.things) - 1)
         return len(self.things) - 1
+
+    def _tint(self) -> int:
+        return round(self.rng.randint(-TINT, TINT) * self.tint / TINT)
 
     def relate(self, subject: int, predicate: str, obj: int) -> None:
         """State a relation that is always annotated."""

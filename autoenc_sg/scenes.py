@@ -20,14 +20,24 @@ from itertools import pairwise
 
 from autoenc_sg.samples import random_stream
 from autoenc_sg.scene_groups import place_ground_things
-from autoenc_sg.scene_plan import HAND, MAX_OBJECTS, MIN_OBJECTS, SIDE, Box, Plan, Scene, Thing
+from autoenc_sg.scene_plan import (
+    HAND,
+    MAX_OBJECTS,
+    MIN_OBJECTS,
+    SIDE,
+    TINT,
+    Box,
+    Plan,
+    Scene,
+    Thing,
+)
 
 
-def sample_scene(seed: int, split: str, index: int) -> Scene:
+def sample_scene(seed: int, split: str, index: int, tint: int = TINT) -> Scene:
     """The world number `index` of a split: it follows from the arguments alone."""
-    plan = Plan(random_stream("scene", seed, split, index))
+    plan = Plan(random_stream("scene", seed, split, index), tint)
     while len(plan.things) < MIN_OBJECTS:
-        plan = Plan(plan.rng)
+        plan = Plan(plan.rng, tint)
         ground = _backgrounds(plan)
         _sky_things(plan)
         place_ground_things(plan, ground)

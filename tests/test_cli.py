@@ -129,6 +129,15 @@ def test_scenes_then_train_a_phase_then_resume(tmp_path: Path) -> None:
     assert (saved["phase"], saved["step"]) == ("joint", 4)
 
 
+def test_scenes_take_every_option(tmp_path: Path) -> None:
+    few = ["--num-train", "2", "--num-test", "1", "--image-size", "32", "--seed", "4"]
+    noise = ["--drop-relations", "0.1", "--wrong-predicates", "0.2", "--wrong-labels", "0.3"]
+    assert main(["scenes", "--out", str(tmp_path / "s"), *few, *noise, "--tint", "80"]) == 0
+    wanted = {"version": 1, "num_train": 2, "num_test": 1, "image_size": 32, "seed": 4}
+    wanted |= {"drop_relations": 0.1, "wrong_predicates": 0.2, "wrong_labels": 0.3, "tint": 80}
+    assert json.loads((tmp_path / "s" / "scenes.json").read_text()) == wanted
+
+
 def test_bad_input_is_one_line_and_status_2(
     checkpoint: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +162,7 @@ def test_bad_input_is_one_line_and_status_2(
         ("generate", checkpoint, str(graph), *out): "nearest: person",
         ("generate", checkpoint, photo, *out): "expected",
         ("scenes", "--num-test", "0", *out): "num_test: expected >= 1, got 0",
+        ("scenes", "--tint", "-1", *out): "tint: expected 0..255, got -1",
         ("nonsense",): "invalid choice",
         ("scenes", "--nonsense"): "--nonsense",
     }

@@ -138,6 +138,36 @@ def test_scenes_of_other_settings_are_refused(root: Path) -> None:
         open_dataset(DataConfig(root=str(root), scenes=replace(CONFIG, wrong_labels=0.1)), "train")
 
 
+def test_scenes_of_another_tint_are_other_pictures_of_the_same_graphs(
+    root: Path, tmp_path: Path
+) -> None:
+    strong = replace(CONFIG, tint=80)
+    with pytest.raises(InputError, match="expected tint 80, got scenes drawn with 10"):
+        ensure_scenes(root, strong)
+    ensure_scenes(tmp_path / "strong", strong)
+    one, other = VG150Dataset(root, "test"), VG150Dataset(tmp_path / "strong", "test")
+    for index in range(4):
+        for part in ("labels", "boxes", "triples"):
+            wanted, got = (getattr(data.graph(index), part) for data in (one, other))
+            assert_close(got, wanted, atol=0, rtol=0)
+        apart = (one[index].image.float() - other[index].image.float()).abs().mean((1, 2))
+        assert float(apart.max()) > 15
+    with pytest.raises(InputError, match=r"tint: expected 0\.\.255, got 256"):
+        replace(CONFIG, tint=256)
+
+
+def test_scenes_that_say_no_tint_have_the_usual_one(tmp_path: Path) -> None:
+    config = ScenesConfig(num_train=2, num_test=1, image_size=32)
+    ensure_scenes(tmp_path / "s", config)
+    file = tmp_path / "s" / "scenes.json"
+    settings = json.loads(file.read_text())
+    assert settings.pop("tint") == 10
+    file.write_text(json.dumps(settings))  # as it was written before there was a choice
+    ensure_scenes(tmp_path / "s", config)
+    with pytest.raises(InputError, match="expected tint 9, got scenes drawn with 10"):
+        ensure_scenes(tmp_path / "s", replace(config, tint=9))
+
+
 @pytest.mark.parametrize("text", ["[]", "{", ""])
 def test_damaged_settings_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "scenes.json").write_text(text)

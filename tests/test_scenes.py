@@ -48,6 +48,36 @@ def test_a_world_follows_from_seed_split_and_index_alone() -> None:
     assert one == other
 
 
+def test_tint_scales_the_colours_and_leaves_the_world_alone() -> None:
+    usual = sample_scene(0, "train", 0)
+    assert [t.tint for t in usual.things[:3]] == [(3, -5, 1), (3, 1, -4), (-1, -5, -10)]
+    assert usual == sample_scene(0, "train", 0, tint=10)
+    for tint in (0, 15, 80, 255):
+        strong = sample_scene(0, "train", 0, tint)
+        first = [round(value * tint / 10) for value in (3, -5, 1)]
+        assert list(strong.things[0].tint) == first
+        assert max(abs(value) for t in strong.things for value in t.tint) <= tint
+        plain = [replace(t, tint=(0, 0, 0)) for t in usual.things]
+        assert [replace(t, tint=(0, 0, 0)) for t in strong.things] == plain
+        assert (strong.relations, strong.ropes) == (usual.relations, usual.ropes)
+
+
+def test_tint_is_what_tells_things_of_a_class_apart() -> None:
+    """How far the mean colours of 40 scenes' houses lie apart, in their widest channel."""
+    apart = {}
+    for tint in (0, 10, 80):
+        colours = []
+        for scene in (sample_scene(0, "train", i, tint) for i in range(40)):
+            for house in (t for t in scene.things if t.name == "house"):
+                alone = Scene((replace(house, frame=(40, 40, 80, 84), facing=0),), (), ())
+                pixels = np.asarray(draw_scene(alone, 64)[0])
+                colours.append(pixels[masks(alone, 64)[0]].mean(0))
+        apart[tint] = np.ptp(colours, axis=0).max()
+    assert apart[0] == 0
+    assert 14 < apart[10] <= 20
+    assert 100 < apart[80] <= 160
+
+
 def test_numbers_of_objects_and_relations() -> None:
     for scene, graph in worlds():
         assert 5 <= len(scene.things) <= 10
