@@ -65,7 +65,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[Any]) -> None:
     evaluate.add_argument("--batch-size", type=int, default=8)
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--processes", type=int, default=1, help="that share the images")
-    evaluate.add_argument("--json", type=Path, help="default: evaluation.json beside the checkpoint")
+    evaluate.add_argument(
+        "--json", type=Path, help="default: evaluation.json beside the checkpoint"
+    )
     _add_tasks(evaluate, ["predcls", "sgcls", "sggen", "phrdet"], "default: all")
     for name, what in (
         ("round-trip", "parse the pictures again, and score those graphs against the drawn ones"),
