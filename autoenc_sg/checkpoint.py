@@ -6,6 +6,7 @@ Written to a temporary name and renamed; read without executing anything from th
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,8 @@ def read_torch_file(path: Path, standins: Sequence[tuple[Callable[..., Any], str
     if not path.is_file():
         raise bad_input(path, "a checkpoint file", "a folder" if path.is_dir() else "no such file")
     try:
-        with torch.serialization.safe_globals(list(standins)):
+        with torch.serialization.safe_globals(list(standins)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old and odd files, which are refused or read
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what pickle, zip and storage raise
         raise bad_input(path, "a checkpoint of tensors and plain values", _reason(error)) from error

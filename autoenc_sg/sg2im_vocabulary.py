@@ -33,7 +33,10 @@ def from_sg2im_vocab(vocab: Any, where: object) -> Vocabulary:
         if not isinstance(entries, (list, tuple)) or not entries or entries[0] != first:
             what = f"{where}, {kind}_idx_to_name"
             raise bad_input(what, f"a list that begins with {first}", repr(entries)[:40])
-        names.append((BACKGROUND, *_unique([str(entry) for entry in entries])[1:]))
+        wrong = [entry for entry in entries if not isinstance(entry, str) or not entry]
+        if wrong:
+            raise bad_input(f"{where}, {kind}_idx_to_name", "names", repr(wrong[0])[:40])
+        names.append((BACKGROUND, *_unique(entries)[1:]))
     return Vocabulary(*names)
 
 

@@ -18,8 +18,8 @@ Source: google/sg2im `scripts/train.py`, `scripts/strip_checkpoint.py`, `sg2im/m
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,28 +39,21 @@ from autoenc_sg.config import DetectorConfig, GeneratorConfig, RunConfig
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.generator import Generator, ObjectDiscriminator, PatchDiscriminator
 from autoenc_sg.model import DECODER
-from autoenc_sg.sg2im_vocabulary import from_sg2im_vocab, to_sg2im_vocab
+from autoenc_sg.sg2im_arguments import (
+    DEFAULTS,
+    KINDS,
+    discriminator_arguments,
+    discriminator_kwargs,
+    generator_config,
+    is_ours,
+    model_kwargs,
+)
+from autoenc_sg.sg2im_vocabulary import from_sg2im_vocab
 from autoenc_sg.vocabulary import Vocabulary
 
 UNUSED_HEAD = "rel_aux_net."
 OBJECT_PREFIX = "discriminator."
 COUNTER = ".num_batches_tracked"
-KINDS = {"discriminator": "d_img", "object_discriminator": "d_obj"}
-# What the constructor of sg2im's model takes where a file does not say.
-DEFAULTS: dict[str, Any] = {
-    "image_size": (64, 64),
-    "embedding_dim": 64,
-    "gconv_dim": 128,
-    "gconv_hidden_dim": 512,
-    "gconv_pooling": "avg",
-    "gconv_num_layers": 5,
-    "refinement_dims": (1024, 512, 256, 128, 64),
-    "normalization": "batch",
-    "activation": "leakyrelu-0.2",
-    "mask_size": None,
-    "mlp_normalization": "none",
-    "layout_noise_dim": 0,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,26 +75,25 @@ def import_sg2im(path: Path) -> Converted:
     """
     data = _read(path)
     kwargs = DEFAULTS | dict(data["model_kwargs"])
-    vocabulary = from_sg2im_vocab(kwargs.get("vocab", data.get("vocab")), f"{path}: vocab")
-    try:
-        config = _generator_config(kwargs, data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (TypeError, ValueError, KeyError) as error:
-        raise bad_input(f"{path}: model_kwargs", "those of sg2im", error) from error
-    state = _plain_names(data["model_state"], path)
+    state = _plain_state(data["model_state"], f"{path}: model_state")
+    with _named(path):
+        vocabulary = from_sg2im_vocab(kwargs.get("vocab", data.get("vocab")), "vocab")
+        config = generator_config(kwargs, data)
+        if config.gconv_layers > len(state):
+            raise bad_input("gconv_num_layers", "as many as have weights", config.gconv_layers)
+        with torch.device("meta"):
+            generator = Generator(config, vocabulary.num_objects, vocabulary.num_predicates)
     training: dict[str, Any] = {}
     head = {name: v for name, v in state.items() if name.startswith(UNUSED_HEAD)}
     if head:
         training["rel_aux_net"] = head
     weights = {name: v for name, v in state.items() if name not in head}
-    with torch.device("meta"):
-        generator = Generator(config, vocabulary.num_objects, vocabulary.num_predicates)
     weights = _with_counters(weights, generator.state_dict())
     check_weights(generator, weights, f"{path}: model_state")
     notes = []
     for name in KINDS:
-        found, note = _discriminator(name, data, config, vocabulary, path)
+        with _named(path):
+            found, note = _discriminator(name, data, config, vocabulary)
         training |= found
         notes += note
     model = {DECODER + name: value for name, value in weights.items()}
@@ -129,7 +121,7 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
     if config.appearance_dim:
         weights = {n: v for n, v in weights.items() if not n.startswith("appearance_net.")}
         notes.append("no appearance codes, which sg2im has not; without them pictures are the same")
-    kwargs = _model_kwargs(config, checkpoint.vocabulary)
+    kwargs = model_kwargs(config, checkpoint.vocabulary)
     head = checkpoint.training.get("rel_aux_net")
     state = weights | (head or _empty_head(config, checkpoint.vocabulary))
     data: dict[str, Any] = {"args": {}, "model_state": state, "model_kwargs": kwargs}
@@ -142,7 +134,7 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
         else:
             prefix = OBJECT_PREFIX if name == "object_discriminator" else ""
             data[f"{key}_state"] = {prefix + n: value for n, value in own.items()}
-            data[f"{key}_kwargs"] = _discriminator_kwargs(name, config, kwargs["vocab"])
+            data[f"{key}_kwargs"] = discriminator_kwargs(name, config, kwargs["vocab"])
     return Converted(data, tuple(notes))
 
 
@@ -202,11 +194,36 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _plain_names(state: Any, path: Path) -> dict[str, Tensor]:
-    """The state without the prefix of parallel training."""
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever a value of the file makes fail in here is bad input, and the file is named."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
+        raise bad_input(f"{path}: model_kwargs", "those of sg2im", error) from error
+
+
+def _plain_state(state: Any, where: str) -> dict[str, Tensor]:
+    """The state without the prefix of parallel training, its numbers as float32."""
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise bad_input(f"{path}: model_state", "tensors alone", "other values")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
+        raise bad_input(where, "tensors alone", "other values")
+    plain = {str(name).removeprefix("module."): value for name, value in state.items()}
+    if len(plain) < len(state):
+        raise bad_input(where, "each name once", "one with and without the prefix 'module.'")
+    for name, value in plain.items():
+        if name.endswith(COUNTER):
+            continue
+        what = f"{where}: {name}"
+        if not value.is_floating_point() or value.layout != torch.strided or value.is_meta:
+            raise bad_input(what, "floating-point numbers", f"{value.dtype}, {value.layout}")
+        if not value.isfinite().all():
+            raise bad_input(what, "finite numbers", "infinite ones or none (NaN)")
+        if name.endswith(".running_var") and (value < 0).any():
+            raise bad_input(what, "variances >= 0", f"{float(value.min()):g}")
+        plain[name] = value.detach().float()
+    return plain
 
 
 def _with_counters(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,60 +231,15 @@ def _with_counters(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dic
     return weights | {name: torch.zeros((), dtype=torch.int64) for name in missing}
 
 
-def _generator_config(kwargs: Mapping[str, Any], data: Mapping[str, Any]) -> GeneratorConfig:
-    height, width = kwargs["image_size"]
-    if height != width:
-        raise bad_input("image_size", "a square", (height, width))
-    image, objects = (data.get(f"{KINDS[name]}_kwargs") or {} for name in KINDS)
-    return GeneratorConfig(
-        image_size=int(height),
-        embedding_dim=int(kwargs["embedding_dim"]),
-        gconv_dim=int(kwargs["gconv_dim"]),
-        gconv_hidden_dim=int(kwargs["gconv_hidden_dim"]),
-        gconv_layers=int(kwargs["gconv_num_layers"]),
-        gconv_pooling=kwargs["gconv_pooling"],
-        mask_size=int(kwargs["mask_size"] or 0),
-        layout_noise_dim=int(kwargs["layout_noise_dim"]),
-        input_noise=False,
-        refinement_dims=tuple(int(dim) for dim in kwargs["refinement_dims"]),
-        normalization=kwargs["normalization"],
-        mlp_normalization=kwargs["mlp_normalization"],
-        activation=_activation(str(kwargs["activation"])),
-        discriminator_dims=_widths(image) or (64, 128, 256),
-        discriminator_condition="none",
-        discriminator_classifier=False,
-        object_discriminator_dims=_widths(objects) or (64, 128, 256),
-        object_size=int(objects.get("object_size", 32)),
-    )
-
-
-def _activation(name: str) -> str:
-    slope = re.fullmatch(r"leakyrelu-(\d*\.?\d+)", name.lower())
-    return f"leakyrelu-{float(slope[1]) if slope else 0.01:g}"
-
-
-def _widths(kwargs: Mapping[str, Any]) -> tuple[int, ...]:
-    """Widths of `C4-64-2,C4-128-2,…`; empty for another architecture."""
-    layers = str(kwargs.get("arch", "")).split(",")
-    found = [re.fullmatch(r"C4-(\d+)-2", layer) for layer in layers]
-    return tuple(int(match[1]) for match in found if match) if all(found) else ()
-
-
 def _discriminator(
-    name: str, data: Mapping[str, Any], config: GeneratorConfig, vocabulary: Vocabulary, path: Path
+    name: str, data: Mapping[str, Any], config: GeneratorConfig, vocabulary: Vocabulary
 ) -> tuple[dict[str, Any], list[str]]:
     """The discriminator as a phase keeps it, or why it is left out."""
     key = KINDS[name]
-    state, kwargs = data.get(f"{key}_state"), data.get(f"{key}_kwargs")
-    if state is None or kwargs is None:
+    state, kwargs = data.get(f"{key}_state"), discriminator_arguments(name, data)
+    if state is None:
         return {}, []
-    same = (
-        bool(_widths(kwargs))
-        and kwargs.get("padding", "same") == "valid"
-        and kwargs.get("normalization", "batch") == config.normalization
-        and _activation(str(kwargs.get("activation"))) == config.activation
-    )
-    if not same:
+    if not kwargs or not is_ours(kwargs, config):
         return {}, [f"{key} left out: an architecture that is not ours"]
     with torch.device("meta"):
         network = (
@@ -275,37 +247,15 @@ def _discriminator(
             if name == "discriminator"
             else ObjectDiscriminator(config, vocabulary.num_objects)
         )
-    plain = _plain_names(state, path)
+    plain = _plain_state(state, f"{key}_state")
     if name == "object_discriminator":
         plain = {n.removeprefix(OBJECT_PREFIX): value for n, value in plain.items()}
     plain = _with_counters(plain, network.state_dict())
-    check_weights(network, plain, f"{path}: {key}_state")
+    check_weights(network, plain, f"{key}_state")
     return {name: plain}, []
 
 
 # Writing ------------------------------------------------------------------------------------------
-
-
-def _model_kwargs(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    return {
-        "vocab": to_sg2im_vocab(vocabulary),
-        "image_size": (config.image_size, config.image_size),
-        "embedding_dim": config.embedding_dim,
-        "gconv_dim": config.gconv_dim,
-        "gconv_hidden_dim": config.gconv_hidden_dim,
-        "gconv_pooling": config.gconv_pooling,
-        "gconv_num_layers": config.gconv_layers,
-        "mlp_normalization": config.mlp_normalization,
-        "refinement_dims": tuple(config.refinement_dims),
-        "normalization": config.normalization,
-        "activation": _written_activation(config.activation),
-        "mask_size": config.mask_size or None,
-        "layout_noise_dim": config.layout_noise_dim,
-    }
-
-
-def _written_activation(name: str) -> str:
-    return "leakyrelu-0.0" if name == "relu" else name
 
 
 def _empty_head(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Tensor]:
@@ -322,20 +272,3 @@ def _empty_head(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Te
                 for name, value in torch.nn.BatchNorm1d(sizes[i + 1]).state_dict().items()
             }
     return state
-
-
-def _discriminator_kwargs(
-    name: str, config: GeneratorConfig, vocab: Mapping[str, Any]
-) -> dict[str, Any]:
-    dims = (
-        config.discriminator_dims if name == "discriminator" else config.object_discriminator_dims
-    )
-    kwargs: dict[str, Any] = {
-        "arch": ",".join(f"C4-{width}-2" for width in dims),
-        "normalization": config.normalization,
-        "activation": _written_activation(config.activation),
-        "padding": "valid",
-    }
-    if name == "discriminator":
-        return kwargs
-    return {"vocab": vocab, **kwargs, "object_size": config.object_size}

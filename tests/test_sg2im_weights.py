@@ -188,11 +188,13 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
         (stripped(model_state=without(state, "box_net.2.bias")), "1 missing"),
         (stripped(model_state={"a": 3}), "expected tensors alone"),
         (stripped(model_kwargs=SIZES), "object_idx_to_name: expected a list"),
-        (stripped(model_kwargs={**kwargs, "image_size": (64, 32)}), "expected a square"),
+        (stripped(model_kwargs={**kwargs, "image_size": (64, 32)}), "of a square, got"),
         (stripped(model_kwargs={**kwargs, "image_size": (48, 48)}), "generator.image_size"),
-        (stripped(model_kwargs={**kwargs, "gconv_dim": "x"}), "model_kwargs: expected"),
+        (stripped(model_kwargs={**kwargs, "gconv_dim": "x"}), "gconv_dim: expected a whole"),
         (stripped(model_kwargs={**kwargs, "gconv_num_layers": 4}), "missing"),
         (stripped(d_obj_state={"a": torch.zeros(1)}), "d_obj_state: expected weights"),
+        (stripped(d_img_state=5), "vg.pt: d_img_state: expected tensors alone"),
+        (stripped(d_img_kwargs=5), "vg.pt: d_img_kwargs: expected the arguments"),
     ]
     for content, message in cases:
         with pytest.raises(InputError, match=message) as caught:
@@ -205,6 +207,65 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
     config = RunConfig(generator=GeneratorConfig(activation="gelu"))
     with pytest.raises(InputError, match="activation: expected relu or leakyrelu, got gelu"):
         export_sg2im(Checkpoint(config, Vocabulary.from_names(["a"], ["b"]), {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("image_size", (64.5, 64.5), "image_size: expected a whole number, got 64.5"),
+        ("image_size", 64, "image_size: expected .height, width. of a square, got 64"),
+        ("gconv_num_layers", 10**7, "gconv_num_layers: expected as many as have weights"),
+        ("gconv_num_layers", None, "gconv_num_layers: expected a whole number, got None"),
+        ("gconv_pooling", "max", "gconv_pooling: expected avg or sum, got 'max'"),
+        ("mlp_normalization", "layer", "mlp_normalization: expected batch or none, got 'layer'"),
+        ("normalization", None, "normalization: expected batch or instance or none, got None"),
+        ("activation", "leakyrelu-", "activation: expected a name such as leakyrelu-0.2"),
+        ("activation", 5, "activation: expected a name such as leakyrelu-0.2, got 5"),
+        ("refinement_dims", "12,8", "refinement_dims: expected a list of widths, got 12,8"),
+        ("refinement_dims", (10**12, 8), "model_kwargs: expected those of sg2im"),
+        ("vocab", vocab(["__image__", "cat", "", "sky", "tree"]), "expected names, got ''"),
+    ],
+)
+def test_arguments_that_sg2im_could_not_have(
+    name: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    kwargs = {**stripped()["model_kwargs"], name: value}
+    with pytest.raises(InputError, match="vg.pt: .*" + message) as caught:
+        import_sg2im(saved(tmp_path, stripped(model_kwargs=kwargs)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("box_net.2.bias", torch.tensor([0.0, 1, float("nan"), 2]), "finite numbers"),
+        ("box_net.2.bias", torch.zeros(4, dtype=torch.int64), "floating-point numbers, got"),
+        ("box_net.2.bias", torch.zeros(4, dtype=torch.complex64), "floating-point numbers"),
+        ("box_net.2.bias", torch.zeros(4).to_sparse(), "floating-point numbers"),
+        ("box_net.2.bias", torch.zeros(4, device="meta"), "floating-point numbers"),
+        ("mask_net.1.running_var", torch.full((8,), -1.0), "variances >= 0, got -1"),
+        ("module.box_net.2.bias", torch.zeros(4), "each name once"),
+    ],
+)
+def test_weights_that_would_draw_nothing_sane(
+    name: str, value: torch.Tensor, message: str, tmp_path: Path
+) -> None:
+    state = {**model_state(), name: value}
+    with pytest.raises(InputError, match=f"model_state.*: expected {message}"):
+        import_sg2im(saved(tmp_path, stripped(model_state=state)))
+
+
+def test_half_precision_becomes_float32(tmp_path: Path) -> None:
+    state = {n: v.half() if v.is_floating_point() else v for n, v in model_state().items()}
+    model = import_sg2im(saved(tmp_path, stripped(model_state=state))).content.model
+    assert model["generator.box_net.2.bias"].dtype == torch.float32
+    assert torch.equal(model["generator.box_net.2.bias"], state["box_net.2.bias"].float())
+
+
+def test_a_discriminator_without_its_arguments_is_named(tmp_path: Path) -> None:
+    converted = import_sg2im(saved(tmp_path, stripped(d_img_kwargs=None)))
+    assert converted.notes == ("d_img left out: an architecture that is not ours",)
+    assert "discriminator" not in converted.content.training
 
 
 def test_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
