@@ -9,6 +9,7 @@ from autoenc_sg.errors import bad_input
 
 Task = Literal["PredCls", "SGCls", "SGGen", "PhrDet"]
 Average = Literal["macro", "micro"]
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class RecallConventions:
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
             raise bad_input("ks", "one or more different K >= 1", self.ks)
+        if max(self.ks) > _MOST:
+            raise bad_input("ks", f"K up to {_MOST}", max(self.ks))
         if not 0 < self.iou_threshold <= 1:
             raise bad_input("iou_threshold", "a number in (0, 1]", self.iou_threshold)
         if not self.averages or len(set(self.averages)) < len(self.averages):
@@ -78,8 +81,8 @@ class RecallConventions:
         _check_choice("absent_predicates", self.absent_predicates, ("zero", "skip"))
         for name in ("ng_per_image_limit", "ng_predicates_per_pair"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise bad_input(name, ">= 1 or None", value)
+            if value is not None and not 1 <= value <= _MOST:
+                raise bad_input(name, f"1..{_MOST} or None", value)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 _CHUNK = 32  # images ranked at a time: their padded scores fit the cache
 _LABEL_BITS = 21
+_LARGEST = torch.finfo(torch.float32).max  # products of three stay finite in double precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +85,8 @@ def rank_triplets(
         order: under graph constraint, sort by score or keep the order of the pairs.
 
     Raises:
-        InputError: a score that is not finite, a negative object score, a pair out of range, or
-            predictions with different numbers of predicates.
+        InputError: a score that is not finite or beyond float32, a negative object score, a pair
+            out of range, or predictions with different numbers of predicates.
     """
     if not predictions:
         raise bad_input("predictions", "one or more", 0)
@@ -133,14 +134,17 @@ def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) ->
     widths = {p.predicate_scores.shape[1] for p in predictions}
     if len(widths) > 1:
         raise bad_input("predicate scores", "one number of predicates", sorted(widths))
-    # A sum is finite only if all its terms are: one cheap pass over each matrix.
+    # A sum is finite only if all its terms are: one cheap pass over each matrix, and a second look
+    # at what that makes suspicious.
     totals = torch.stack([_total(p.predicate_scores) for p in predictions])
     totals += torch.stack([_total(p.scores) + _total(p.boxes) for p in predictions])
     totals += torch.stack([_total(_related(p)) for p in predictions])
-    sound = totals.isfinite() & torch.stack([_indices_sound(p) for p in predictions])
-    if not bool(sound.all()):
-        index = int((~sound).nonzero()[0])
-        raise _fault(predictions[index], f"prediction {first + index}")
+    sound = totals.abs() <= _LARGEST
+    sound &= torch.stack([_indices_sound(p) for p in predictions])
+    for index in (~sound).nonzero().flatten().tolist():
+        fault = _fault(predictions[index], f"prediction {first + index}")
+        if fault is not None:
+            raise fault
 
 
 def _related(prediction: GraphPrediction) -> Tensor:
@@ -158,21 +162,24 @@ def _indices_sound(prediction: GraphPrediction) -> Tensor:
     return inside & (prediction.scores >= 0).all() & (labels >> _LABEL_BITS == 0).all()
 
 
-def _fault(prediction: GraphPrediction, name: str) -> InputError:
-    """The error that says what is wrong with an unsound prediction."""
+def _fault(prediction: GraphPrediction, name: str) -> InputError | None:
+    """The error that says what is wrong with a prediction."""
     for part in ("predicate_scores", "scores", "boxes", "relatedness"):
         values = _related(prediction) if part == "relatedness" else getattr(prediction, part)
-        if not bool(values.isfinite().all()):
-            got = values[~values.isfinite()][0].item()
-            return bad_input(f"{name}: {part}", "finite numbers", got)
+        wrong = ~(values.abs() <= _LARGEST)  # also NaN
+        if bool(wrong.any()):
+            wanted = f"finite numbers of at most {_LARGEST:.2g}"
+            return bad_input(f"{name}: {part}", wanted, values[wrong][0].item())
     if bool((prediction.scores < 0).any()):
         return bad_input(f"{name}: scores", "numbers >= 0", prediction.scores.min().item())
     rows = len(prediction.labels)
     if bool(((prediction.pairs < 0) | (prediction.pairs >= rows)).any()):
         got = [int(prediction.pairs.min()), int(prediction.pairs.max())]
         return bad_input(f"{name}: pairs", f"object rows 0..{rows - 1}", got)
-    got = [int(prediction.labels.min()), int(prediction.labels.max())]
-    return bad_input(f"{name}: labels", f"0..{2**_LABEL_BITS - 1}", got)
+    if bool((prediction.labels >> _LABEL_BITS != 0).any()):
+        got = [int(prediction.labels.min()), int(prediction.labels.max())]
+        return bad_input(f"{name}: labels", f"0..{2**_LABEL_BITS - 1}", got)
+    return None
 
 
 class _Candidates(NamedTuple):
@@ -205,7 +212,7 @@ def _rank_chunk(
         first = torch.arange(min(depth, scores.shape[1]), device=scores.device)
         first = first.expand(len(scores), -1)
         constrained = _constrained(_candidates(predictions, scores, first), first)
-    return _pad(constrained, depth), _pad(_unconstrained(best, width, per_pair), width)
+    return constrained, _unconstrained(best, width, per_pair)
 
 
 def _candidates(
@@ -316,5 +323,8 @@ def _pad(triplets: Triplets, width: int) -> Triplets:
 
 
 def _join(parts: Sequence[Triplets]) -> Triplets:
-    first, second = (torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Triplets))
+    """Parts of different widths as one, as wide as the widest."""
+    width = max(part.codes.shape[1] for part in parts)
+    padded = [_pad(part, width) for part in parts]
+    first, second = (torch.cat([getattr(p, f.name) for p in padded]) for f in fields(Triplets))
     return Triplets(first, second)

@@ -299,6 +299,22 @@ def test_bad_predictions_are_refused(change: dict[str, list[object]], message: s
         TripletRecall(P).update([changed], [TRUTH])
 
 
+def test_scores_of_any_sane_size_are_ranked_and_others_named() -> None:
+    large = torch.tensor([[3e38, 3e38, 0.0], [0.0, 3e38, 3e38]])  # their sum is beyond float32
+    p = replace(prediction([[0, 1], [1, 2]], [[0.9, 0, 0]] * 2), predicate_scores=large)
+    assert (rank_triplets([p], 5).constrained.codes[0, :2] > 0).all()
+    beyond = replace(p, predicate_scores=-1e200 * torch.ones(2, 3, dtype=torch.float64))
+    with pytest.raises(InputError, match=r"prediction 1: predicate_scores: .* got -1e\+200"):
+        rank_triplets([p, beyond])
+
+
+def test_a_k_beyond_all_candidates_costs_nothing() -> None:
+    ks = (1, 2_000_000_000)
+    metric = TripletRecall(P, RecallConventions(ks, ng_per_image_limit=None))
+    metric.update([prediction([[0, 1], [1, 2]], [[0.9, 0, 0], [0, 0.3, 0]])], [TRUTH])
+    assert metric.compute()["ngR@2000000000"] == 1
+
+
 def test_bad_batches_and_truths_are_refused() -> None:
     p = prediction([[0, 1]], [[0.9, 0, 0]])
     with pytest.raises(InputError, match="predictions: expected one for each of 2 graphs, got 1"):
@@ -322,6 +338,7 @@ def test_bad_batches_and_truths_are_refused() -> None:
         {"ks": ()},
         {"ks": (0, 5)},
         {"ks": (5, 5)},
+        {"ks": (2**31,)},
         {"iou_threshold": 0.0},
         {"averages": ()},
         {"averages": ("mean",)},
