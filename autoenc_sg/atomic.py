@@ -23,7 +23,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         InputError: the operating system refuses to write there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.parent / f".{secrets.token_hex(6)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -52,6 +52,21 @@ def new_folder(path: Path) -> Iterator[Path]:
             folder.replace(path)
     except OSError as error:
         raise bad_input(path, "a path that can be written", error.strerror or error) from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse now what could not be written after a long run; nothing is made.
+
+    Raises:
+        InputError: `path` is a folder, or where it would lie is none that can be written to.
+    """
+    if path.is_dir():
+        raise bad_input(path, "a file to write", "a folder")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise bad_input(path, "a path that can be written", f"{place}, which is no folder")
+    if not os.access(place, os.W_OK):
+        raise bad_input(path, "a path that can be written", f"{place}: Permission denied")
 
 
 def _remove(path: Path) -> None:

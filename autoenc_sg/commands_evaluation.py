@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoenc_sg.atomic import check_place
 from autoenc_sg.commands_data import add_source, data_source
 from autoenc_sg.commands_generator import usable_device
 from autoenc_sg.errors import bad_input
@@ -36,7 +37,9 @@ def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_tasks(score, ["sggen", "phrdet"], "default: sggen phrdet")
     score.add_argument("--json", type=Path, help="write the fractions to this file")
     score.add_argument("--training", type=Path, help="training graphs, for zR and head/body/tail")
-    score.add_argument("--per-predicate", action="store_true", help="also in the JSON")
+    score.add_argument(
+        "--per-predicate", action="store_true", help="the recall of each, in the JSON"
+    )
     score.add_argument(
         "--skip-invalid", action="store_true", help="count invalid predictions and go on"
     )
@@ -132,6 +135,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from autoenc_sg.evaluation_report import report_tables, write_files
 
     conventions = _conventions(options)
+    path = options.json or options.checkpoint.parent / "evaluation.json"
+    check_place(path)
+    if path.suffix == ".csv":
+        raise bad_input("--json", "a name that does not end in .csv, which lies beside it", path)
     settings = EvaluationOptions(
         options.split,
         options.limit,
@@ -147,12 +154,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.processes,
     )
     results = evaluate_checkpoint(options.checkpoint, settings)
-    folder = options.checkpoint.parent
     data = options.data or "the checkpoint's data set"
     where = f"{data} ({options.split})"
     _print(report_tables(results, conventions.ks, where))
-    path = options.json or folder / "evaluation.json"
-    for written in write_files(results, path, max(conventions.ks), folder / "logs"):
+    logs = options.checkpoint.parent / "logs"
+    for written in write_files(results, path, max(conventions.ks), logs):
         print(written)
     return 0
 
@@ -162,6 +168,8 @@ def _score(options: argparse.Namespace) -> int:
     from autoenc_sg.scoring import ScoreOptions, score_files
 
     conventions = _conventions(options)
+    if options.json is not None:
+        check_place(options.json)
     how = ScoreOptions(
         _tasks(options.task),
         conventions,

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.atomic import replacing
+from autoenc_sg.eval import table_names
 from autoenc_sg.evaluation_results import ALL_TASKS, KS, EvaluationResults
 from autoenc_sg.graph_drawing import DPI, figure_image, sans
 from autoenc_sg.tables import Cell, Table
@@ -26,7 +27,6 @@ PUBLISHED: tuple[tuple[str, tuple[float | None, ...]], ...] = (
     ("FactorizableNet", (None, 26.03, 30.77, None, 18.32, 21.20)),
     ("Tan 2019", (24.1, 30.5, 33.1, 23.8, 28.2, 32.6)),
 )
-KINDS = ("R", "mR", "F1", "zR", "A", "pair R", "ngR", "ng-mR", "ng-F1", "ng-zR")
 MEASURES = ("L1", "PSNR", "SSIM", "FID", "IS", "LPIPS diversity", "object accuracy")
 _MODEL, _PRIOR, _INK = "#1f5fa8", "#d08a3c", "#333333"
 _ROW = 0.2  # inches of a predicate
@@ -67,8 +67,11 @@ def recall_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
     """Every recall of every task, the prior's beside it."""
     found = results.recall
     tasks = [t for t in ALL_TASKS if f"{t} R@{ks[0]}" in found["model"]]
-    names = [f"{kind}@{k}" for kind in KINDS for k in ks]
-    known = [n for n in names if any(_is_number(found["model"].get(f"{t} {n}")) for t in tasks)]
+    known = [
+        name
+        for name in table_names(ks)
+        if any(_is_number(found["model"].get(f"{task} {name}")) for task in tasks)
+    ]
     rows: list[list[Cell]] = [
         [name, *(found[row].get(f"{task} {name}") for task in tasks for row in found)]
         for name in known

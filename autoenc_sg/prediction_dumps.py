@@ -17,13 +17,14 @@ import importlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from autoenc_sg.errors import InputError, bad_input
-from autoenc_sg.prediction_files import Entry, ImageId, json_lines
+from autoenc_sg.prediction_files import Entry, ImageId, entries_of
 
 Format = Literal["auto", "jsonl", "sgb", "motifs"]
 
@@ -72,16 +73,24 @@ def open_predictions(
         data_info: `custom_data_info.json` of an `sgb` file. Ids are then the images' names without
             folder and ending, as numbers if they are; else the indices.
 
+    The file is opened once and read from its beginning to its end: it may be a pipe.
+
     Raises:
         InputError: the file cannot be read or is of another kind.
     """
-    if kind == "auto":
-        kind = _guess(path)
-    if kind == "motifs":
-        return _motifs_entries(path, image_ids, allow_pickle)
-    if kind == "sgb":
-        return _sgb_entries(path, data_info)
-    return json_lines(path)
+    try:
+        with path.open("rb") as file:
+            kind = _guess(file) if kind == "auto" else kind
+            if data_info is not None and kind != "sgb":
+                raise bad_input(path, "predictions of sgb beside --data-info", kind)
+            if kind == "motifs":
+                yield from _motifs_entries(file, path, image_ids, allow_pickle)
+            elif kind == "sgb":
+                yield from _sgb_entries(file, path, data_info)
+            else:
+                yield from entries_of(file, path)
+    except OSError as error:
+        raise bad_input(path, "a file of predictions", error.strerror or error) from error
 
 
 def resized_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int]:
@@ -96,82 +105,74 @@ def resized_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int
     return target, int(target * size[1] / size[0])
 
 
-def _guess(path: Path) -> Format:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64).lstrip()
-    except OSError as error:
-        raise bad_input(path, "a file of predictions", error.strerror or error) from error
+def _guess(file: BufferedReader) -> Format:
+    head = file.peek(64)[:64].lstrip()
     if head.startswith(_PICKLE_BEGINS):
         return "motifs"
     first_key = head[1:].lstrip()[1:].partition(b'"')[0]
     return "sgb" if head.startswith(b"{") and first_key.isdigit() else "jsonl"
 
 
-def _sgb_entries(path: Path, data_info: Path | None) -> Iterator[Entry]:
-    content = _json(path, dict, "an object of images by index")
+def _sgb_entries(file: BufferedReader, path: Path, data_info: Path | None) -> Iterator[Entry]:
+    content = _json(file.read(), path, "an object of images by index")
     names = None if data_info is None else _file_names(data_info)
     for index, values in content.items():
         place = f"{path} image {index!r}"
-        if not isinstance(values, dict):
-            raise bad_input(place, "an object", type(values).__name__)
-        image_id: ImageId = int(index) if index.isdigit() else index
+        image_id: ImageId = int(index) if index.isdecimal() else index
         if names is not None:
-            if not index.isdigit() or int(index) >= len(names):
-                raise bad_input(place, f"an index below {len(names)} ({data_info})", index)
-            image_id = names[int(index)]
+            if not isinstance(image_id, int) or image_id >= len(names):
+                wanted = f"an index below {len(names)} ({data_info})"
+                yield Entry(place, bad_input(place, wanted, index))
+                continue
+            image_id = names[image_id]
         yield _entry(place, values, image_id, _SGB)
 
 
 def _file_names(path: Path) -> list[ImageId]:
-    files = _json(path, dict, "an object").get("idx_to_files")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise bad_input(path, "a JSON file", error.strerror or error) from error
+    files = _json(content, path, "an object").get("idx_to_files")
     if not isinstance(files, list) or not all(isinstance(f, str) for f in files):
         raise bad_input(f"{path}: idx_to_files", "a list of file names", type(files).__name__)
     stems = [Path(name).stem for name in files]
-    return [int(stem) if stem.isdigit() else stem for stem in stems]
+    return [int(stem) if stem.isdecimal() else stem for stem in stems]
 
 
-def _json(path: Path, kind: type, wanted: str) -> Any:
+def _json(content: bytes, path: Path, wanted: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise bad_input(path, "a JSON file", error.strerror or error) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise bad_input(path, "a JSON file", error) from error
-    if not isinstance(content, kind):
-        raise bad_input(path, wanted, type(content).__name__)
-    return content
+    if not isinstance(value, dict):
+        raise bad_input(path, wanted, type(value).__name__)
+    return value
 
 
 def _motifs_entries(
-    path: Path, image_ids: Sequence[ImageId], allow_pickle: bool
+    file: BufferedReader, path: Path, image_ids: Sequence[ImageId], allow_pickle: bool
 ) -> Iterator[Entry]:
     if not allow_pickle:
         raise InputError(
             f"{path}: expected --allow-pickle for a pickle file, got none: reading a pickle can "
             "run what its author put there; allow it for files whose origin you trust"
         )
-    content = _unpickle(path)
+    content = _unpickle(file, path)
     if not isinstance(content, list):
         raise bad_input(path, "a list with an entry for each image", type(content).__name__)
     if len(content) != len(image_ids):
         wanted = f"{len(image_ids)} entries, one for each image of the truth in its order"
         raise bad_input(path, wanted, len(content))
     for number, (values, image_id) in enumerate(zip(content, image_ids)):
-        place = f"{path} entry {number}"
-        if not isinstance(values, dict):
-            raise bad_input(place, "a dict", type(values).__name__)
-        yield _entry(place, values, image_id, _MOTIFS)
+        yield _entry(f"{path} entry {number}", values, image_id, _MOTIFS)
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(file: BufferedReader, path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            return _ArraysOnly(file, encoding="latin1").load()
+        return _ArraysOnly(file, encoding="latin1").load()
     except InputError as error:
         raise bad_input(path, "a pickle of NumPy arrays alone", error) from error
-    except OSError as error:
-        raise bad_input(path, "a pickle file", error.strerror or error) from error
     except Exception as error:  # a damaged pickle raises whatever it makes its parts raise
         raise bad_input(path, "a pickle file", f"a damaged one ({error})") from error
 
@@ -189,9 +190,9 @@ class _ArraysOnly(pickle.Unpickler):
         return getattr(importlib.import_module(plain), name)
 
 
-def _entry(
-    place: str, values: Mapping[str, Any], image_id: ImageId, names: Mapping[str, str]
-) -> Entry:
+def _entry(place: str, values: Any, image_id: ImageId, names: Mapping[str, str]) -> Entry:
+    if not isinstance(values, dict):
+        return Entry(place, bad_input(place, "an object", type(values).__name__))
     content = {ours: values[theirs] for ours, theirs in names.items() if theirs in values}
     if "predicate_scores" in content:
         content["predicate_scores"] = _without_first(content["predicate_scores"])

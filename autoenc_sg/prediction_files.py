@@ -12,7 +12,7 @@ width]; a prediction the `relatedness` of its pairs. Other keys are not looked a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ ImageId = int | str
 Array = npt.NDArray[Any]
 _ANY = -1  # a matrix with any number of columns
 _MOST = 2**21  # ids stay below
+_INT64_MAX = np.iinfo(np.int64).max
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Entry:
 
     Attributes:
         place: where it stands, for messages.
-        content: a line of JSON, or what it would hold.
+        content: a line of JSON, or what it would hold, or what is wrong with it.
         names: what the file calls our keys, where that is something else.
     """
 
     place: str
-    content: bytes | Mapping[str, Any]
+    content: bytes | Mapping[str, Any] | InputError
     names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,11 +67,16 @@ def json_lines(path: Path) -> Iterator[Entry]:
     """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield Entry(f"{path} line {number}", line)
+            yield from entries_of(file, path)
     except OSError as error:
         raise bad_input(path, "a file of JSON Lines", error.strerror or error) from error
+
+
+def entries_of(lines: Iterable[bytes], path: Path) -> Iterator[Entry]:
+    """The lines of an open file, called `path` in messages; empty ones are passed over."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield Entry(f"{path} line {number}", line)
 
 
 def read_truths(path: Path) -> dict[ImageId, Truth]:
@@ -129,10 +136,11 @@ def training_triples(path: Path) -> tuple[Tensor, Tensor]:
         The different label triples `[S, 3]`, and how many triples have each predicate: `[P]`.
 
     Raises:
-        InputError: a line is otherwise.
+        InputError: a line is otherwise, or there is none.
     """
     seen: dict[tuple[int, int, int], None] = {}
     counts: dict[int, int] = {}
+    entry = None
     for entry in json_lines(path):
         record = Record(entry)
         labels = record.labels().tolist()
@@ -140,6 +148,8 @@ def training_triples(path: Path) -> tuple[Tensor, Tensor]:
             seen[labels[s], p, labels[o]] = None
             counts[p] = counts.get(p, 0) + 1
     total = torch.zeros(max(counts, default=0) + 1, dtype=torch.int64)
+    if entry is None:
+        raise bad_input(path, "one training graph or more", "no line")
     for predicate, count in counts.items():
         total[predicate] = count
     return torch.tensor(list(seen), dtype=torch.int64).reshape(-1, 3), total
@@ -155,6 +165,7 @@ class Record:
     def __init__(self, entry: Entry) -> None:
         self.place, self.names = entry.place, entry.names
         self.values = _object(entry)
+        self.may_hold_booleans = _may_hold_booleans(entry.content)
 
     def name(self, key: str, row: int | None = None) -> str:
         """What messages call a value."""
@@ -210,7 +221,7 @@ class Record:
     def labels(self) -> Tensor:
         """Labels `[N]` int64."""
         labels = self._whole("labels", None)
-        self._check("labels", (labels < 1) | (labels >= _MOST), labels, "an id >= 1")
+        self._check("labels", (labels < 1) | (labels >= _MOST), labels, f"an id in 1..{_MOST - 1}")
         return torch.from_numpy(labels)
 
     def triples(self, objects: int) -> Tensor:
@@ -220,7 +231,7 @@ class Record:
         outside = ((ends < 0) | (ends >= objects)).any(1)
         self._check("triples", outside, triples, f"object rows below {objects}")
         wrong = (predicates < 1) | (predicates >= _MOST)
-        self._check("triples", wrong, triples, "a predicate id >= 1")
+        self._check("triples", wrong, triples, f"a predicate id in 1..{_MOST - 1}")
         return torch.from_numpy(triples)
 
     def _pairs(self, objects: int) -> Tensor:
@@ -267,11 +278,11 @@ class Record:
     def _array(self, key: str, width: int | None, kinds: str, wanted: str) -> Array:
         """The value as an array `[N]` or `[N, width]` of some NumPy kinds."""
         value = self._value(key)
-        if not isinstance(value, (list, np.ndarray)):
+        if not _is_list(value):
             raise bad_input(self.name(key), "a list", _short(value))
         if len(value) == 0:
             return np.zeros(0 if width is None else (0, max(width, 0)))
-        array = _as_array(value)
+        array = _as_array(value, self.may_hold_booleans)
         if array is not None and _fits(array, value, width, kinds, 1):
             return array
         row = _odd_row(value, width, kinds)
@@ -279,12 +290,12 @@ class Record:
 
     def _finite(self, key: str, width: int | None, wanted: str) -> npt.NDArray[np.float64]:
         array = self._array(key, width, "iuf", wanted).astype(np.float64)
-        rows = np.isfinite(array).all(tuple(range(1, array.ndim)))
+        sound = np.abs(array) <= _LARGEST  # False for NaN
+        rows = sound.all(tuple(range(1, array.ndim)))
         if not rows.all():
             row = int(rows.argmin())
-            odd = array[row].ravel()
-            got = odd[~np.isfinite(odd)][0]
-            raise bad_input(self.name(key, row), "finite numbers", got)
+            got = array[row][~sound[row]].flat[0]
+            raise bad_input(self.name(key, row), f"finite numbers of at most {_LARGEST:.2g}", got)
         return array
 
     def _whole(self, key: str, width: int | None) -> npt.NDArray[np.int64]:
@@ -311,11 +322,13 @@ _NEEDED: Mapping[Task, frozenset[str]] = {
 
 
 def _object(entry: Entry) -> Mapping[str, Any]:
+    if isinstance(entry.content, InputError):
+        raise entry.content
     if not isinstance(entry.content, bytes):
         return entry.content
     try:
         value = json.loads(entry.content)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         text = entry.content.strip()[:40].decode("utf-8", "replace")
         raise bad_input(entry.place, "a JSON object", f"{text!r}... ({error})") from error
     if not isinstance(value, dict):
@@ -323,12 +336,29 @@ def _object(entry: Entry) -> Mapping[str, Any]:
     return value
 
 
-def _as_array(value: Any) -> Array | None:
-    """None for lists of different lengths."""
+def _may_hold_booleans(content: object) -> bool:
+    """False only if there are none; a quick look, for lines are long and booleans rare."""
+    return not isinstance(content, bytes) or b"true" in content or b"false" in content
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _as_array(value: Any, may_hold_booleans: bool) -> Array | None:
+    """None for lists of different lengths and for booleans, which NumPy takes for 0 and 1."""
+    if may_hold_booleans and _holds_booleans(value, 2):
+        return None
     try:
         return np.asarray(value)
     except (ValueError, OverflowError):
         return None
+
+
+def _holds_booleans(value: object, depth: int) -> bool:
+    if isinstance(value, list):
+        return depth > 0 and any(_holds_booleans(item, depth - 1) for item in value)
+    return isinstance(value, bool)
 
 
 def _fits(
@@ -338,15 +368,17 @@ def _fits(
     if width is None:
         shape: tuple[int, ...] = ()
     else:
-        first = len(rows[0]) if isinstance(rows[0], (list, np.ndarray)) else 0
+        first = len(rows[0]) if _is_list(rows[0]) else 0
         shape = (first if width == _ANY else width,)
+    if array.dtype.kind == "u" and "f" not in kinds and array.max(initial=0) > _INT64_MAX:
+        return False  # int64 would make it negative
     return array.dtype.kind in kinds and array.shape[skip:] == shape
 
 
 def _odd_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
     """The first row that is not as it should be."""
     for i, row in enumerate(rows):
-        array = _as_array(row)
+        array = _as_array(row, True)
         if array is None or not _fits(array, rows, width, kinds, 0):
             return i
     return 0

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from autoenc_sg.atomic import replacing
 from autoenc_sg.errors import InputError, bad_input
-from autoenc_sg.eval import RecallConventions, RecallSuite, Task, Value, frequency_groups
+from autoenc_sg.eval import (
+    RecallConventions,
+    RecallSuite,
+    Task,
+    Value,
+    frequency_groups,
+    table_names,
+)
 from autoenc_sg.prediction_dumps import Format, open_predictions, resized_size
 from autoenc_sg.prediction_files import (
     Entry,
@@ -88,9 +95,7 @@ class Scores:
 
     def table(self, ks: Sequence[int]) -> Table:
         """Recalls with graph constraint and without (ng), a column for each task."""
-        kinds = ("R", "mR", "F1", "zR", "A", "pair R", "ngR", "ng-mR", "ng-F1", "ng-zR")
-        names = [f"{kind}@{k}" for kind in kinds for k in ks]
-        known = [n for n in names if any(n in values for values in self.tasks.values())]
+        known = [n for n in table_names(ks) if any(n in values for values in self.tasks.values())]
         rows: list[list[Cell]] = [
             [name, *(_number(values.get(name)) for values in self.tasks.values())] for name in known
         ]
@@ -107,6 +112,8 @@ def score_files(
             is off.
     """
     truths = read_truths(truth)
+    if options.conventions.images_without_relations == "refuse":
+        _refuse_without_relations(truths)
     training = None if options.training is None else training_triples(options.training)
     tally = _Tally(truths, options, training)
     entries = open_predictions(
@@ -116,6 +123,13 @@ def score_files(
         return tally.score(entries)
     with reporter.stage("score", len(truths)):
         return tally.score(_watched(entries, reporter))
+
+
+def _refuse_without_relations(truths: Mapping[ImageId, Truth]) -> None:
+    for truth in truths.values():
+        if len(truth.graph.triples) == 0:
+            wanted = "one or more (images without relations: refuse)"
+            raise bad_input(f"{truth.place}: triples", wanted, 0)
 
 
 def _watched(entries: Iterable[Entry], reporter: Reporter) -> Iterator[Entry]:

@@ -28,7 +28,7 @@ from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
 from autoenc_sg.eval.round_trip import in_pixels_of
-from autoenc_sg.eval.suite import RecallSuite, Value
+from autoenc_sg.eval.suite import RecallSuite, Value, table_names
 
 __all__ = [
     "MISSED",
@@ -59,4 +59,5 @@ __all__ = [
     "object_crops",
     "rank_triplets",
     "seen_triplets",
+    "table_names",
 ]

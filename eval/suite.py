@@ -13,7 +13,17 @@ from autoenc_sg.eval.recall import TripletRecall
 from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 Value = float | list[float]
+KINDS = (
+    *("R", "mR", "F1", "zR", "A", "pair R", "head mR", "body mR", "tail mR"),
+    *("ngR", "ng-mR", "ng-F1", "ng-zR", "head ng-mR", "body ng-mR", "tail ng-mR"),
+)
 DETECTING: tuple[Task, ...] = ("SGGen", "PhrDet")  # these rank what is detected; one ranking serves
+
+
+def table_names(ks: Sequence[int]) -> list[str]:
+    """What may stand in a table, in its order: all but the lists for each predicate."""
+    averages = ("", "/macro", "/micro")
+    return [f"{kind}@{k}{average}" for average in averages for kind in KINDS for k in ks]
 
 
 class RecallSuite:

@@ -129,6 +129,28 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_entries_that_are_none_are_skipped_on_demand(tmp_path: Path) -> None:
+    _, truth, records = files(tmp_path)
+    entries: list[object] = [motifs(r) for r in records]
+    entries[4:6] = [None, motifs(records[5]) | {"pred_rel_inds": np.array(3)}]
+    dump, info = tmp_path / "p.pkl", tmp_path / "info.json"
+    dump.write_bytes(pickle.dumps(entries))
+    with pytest.raises(InputError, match="entry 4: expected an object, got NoneType"):
+        score_files(dump, truth, ScoreOptions(allow_pickle=True))
+    scores = score_files(dump, truth, ScoreOptions(allow_pickle=True, skip_invalid=True))
+    assert "2 invalid predictions were skipped; the first: " in scores.notes[-1]
+    dump = tmp_path / "custom_prediction.json"
+    dump.write_text(json.dumps({"0": sgb(records[0]), "1": [], "99": sgb(records[1]), "²": {}}))
+    info.write_text(json.dumps({"idx_to_files": ["0.jpg", "1.jpg"]}))
+    options = ScoreOptions(skip_invalid=True, data_info=info)
+    assert (
+        "3 invalid predictions were skipped; the first: "
+        in score_files(dump, truth, options).notes[-1]
+    )
+    with pytest.raises(InputError, match="expected predictions of sgb beside --data-info"):
+        score_files(tmp_path / "p.jsonl", truth, options)
+
+
 def test_faults_bear_the_names_of_the_dump(tmp_path: Path) -> None:
     _, truth, records = files(tmp_path)
     image = sgb(max(records, key=lambda r: len(r["labels"])))

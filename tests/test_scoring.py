@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -147,17 +149,23 @@ BAD = [
     (change(pairs=[[0, 1], [1, 0.5]]), "pairs 1: expected 2 whole numbers, got [1, 0.5]"),
     (change(pairs=[[0, 1, 2]]), "pairs 0: expected 2 whole numbers, got [0, 1, 2]"),
     (change(pairs=[[0, 1]]), "predicate_scores: expected 1, one for each pair, got 2"),
-    (change(labels=[1, 0, 2]), "labels 1: expected an id >= 1, got 0"),
+    (change(labels=[1, 0, 2]), "labels 1: expected an id in 1..2097151, got 0"),
     (change(labels=[1, "2", 2]), 'labels 1: expected a whole number, got "2"'),
+    (change(labels=[1, True, 2]), "labels 1: expected a whole number, got true"),
+    (change(labels=[1, 2**63, 2]), "labels 1: expected a whole number, got 9223372036854775808"),
     (change(labels=[1, 2]), "labels: expected 3, one for each box, got 2"),
     (change(labels=None), "labels: expected this key, got none; keys: image_id, boxes, scores"),
-    (change(scores=[1, float("nan"), 1]), "scores 1: expected finite numbers, got nan"),
+    (change(scores=[1, float("nan"), 1]), "scores 1: expected finite numbers of at most"),
+    (change(scores=[1, 1e200, 1]), "at most 3.4e+38, got 1e+200"),
+    (change(scores=[1, 0.5, False]), "scores 2: expected a number, got false"),
     (change(scores=[1, -0.5, 1]), "scores 1: expected a number >= 0, got -0.5"),
     (change(scores=[1, None, 1]), "scores 1: expected a number, got null"),
     (change(scores=0.5), "scores: expected a list, got 0.5"),
     (change(scores=[1]), "scores: expected 3, one for each box, got 1"),
     (change(predicate_scores=[[0.1, 0, 0], [0, float("inf"), 0]]),
-     "predicate_scores 1: expected finite numbers, got inf"),
+     "predicate_scores 1: expected finite numbers of at most 3.4e+38, got inf"),
+    (change(predicate_scores=[[0.1, 0, 0], [0, True, 0]]),
+     "predicate_scores 1: expected numbers, as many as in the first row, got [0, true, 0]"),
     (change(predicate_scores=[[0.1, 0, 0], [0, 0.1]]),
      "predicate_scores 1: expected numbers, as many as in the first row, got [0, 0.1]"),
     (change(predicate_scores=[[], []]), "predicate_scores 0: expected a score of each predicate"),
@@ -172,6 +180,7 @@ BAD = [
     (change(image_id=None), "image_id: expected this key, got none"),
     (change(relatedness=[1]), "relatedness: expected 2, one for each pair, got 1"),
     ('{"image_id": 7, "boxes": [[', "expected a JSON object, got"),
+    ('{"image_id": ' + "1" * 5000 + "}", "expected a JSON object, got"),
     ("[1, 2]", "expected a JSON object, got [1, 2]"),
 ]  # fmt: skip
 
@@ -217,7 +226,10 @@ def test_duplicates_and_other_widths(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("change_", "message"),
     [
         ({"triples": [[0, 1, 3]]}, "triples 0: expected object rows below 3, got [0, 1, 3]"),
-        ({"triples": [[0, 0, 1]]}, "triples 0: expected a predicate id >= 1, got [0, 0, 1]"),
+        (
+            {"triples": [[0, 0, 1]]},
+            "triples 0: expected a predicate id in 1..2097151, got [0, 0, 1]",
+        ),
         ({"labels": [1, 2]}, "labels: expected 3, one for each box, got 2"),
         ({"boxes": [[5, 0, 0, 9]] * 3}, "boxes 0: expected (x1, y1, x2, y2), x1 <= x2"),
         ({"image_id": 7}, "image_id: expected each image once, got 7 as on"),
@@ -256,6 +268,66 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "p.jsonl").unlink()
     assert run(tmp_path)[0] == 2
     assert "p.jsonl: expected a file of predictions" in capsys.readouterr().err
+
+
+def test_training_graphs_must_be_there_and_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "t.jsonl", TRUTH)
+    lines(tmp_path / "p.jsonl", PREDICTION)
+    training = lines(tmp_path / "training.jsonl")
+    assert run(tmp_path, "--training", str(training))[0] == 2
+    assert "training.jsonl: expected one training graph or more" in capsys.readouterr().err
+    lines(training, TRUTH | {"triples": [[0, 9, 1]]})
+    assert run(tmp_path, "--training", str(training))[0] == 2
+    assert "training triples: expected predicates up to 3, got 9" in capsys.readouterr().err
+
+
+def test_a_truth_without_relations_is_refused_by_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "t.jsonl", TRUTH, TRUTH | {"image_id": 8, "triples": []})
+    lines(tmp_path / "p.jsonl", PREDICTION)
+    assert run(tmp_path, "--images-without-relations", "refuse")[0] == 2
+    assert "t.jsonl line 2: triples: expected one or more" in capsys.readouterr().err
+
+
+def test_the_table_has_all_that_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "t.jsonl", TRUTH)
+    lines(tmp_path / "p.jsonl", PREDICTION)
+    more = ("--training", str(tmp_path / "t.jsonl"), "--averages", "macro", "micro")
+    _, got = run(tmp_path, "--task", "predcls", "--ks", "5", "--per-predicate", *more)
+    shown = {line.split("  ")[1] for line in capsys.readouterr().out.splitlines() if "@" in line}
+    assert shown == {name for name in got["PredCls"] if "per predicate" not in name}
+
+
+def test_files_may_be_pipes(tmp_path: Path) -> None:
+    lines(tmp_path / "t.jsonl", TRUTH)
+    lines(tmp_path / "p.jsonl", PREDICTION)
+    wanted = run(tmp_path)
+    pipes = [tmp_path / "p.pipe", tmp_path / "t.pipe"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+        content = pipe.with_suffix(".jsonl").read_bytes()
+        threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True).start()
+    scores = score_files(*pipes, ScoreOptions())
+    assert scores.notes == []
+    assert {task: dict(values) for task, values in scores.tasks.items()} == wanted[1]
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "t.jsonl", TRUTH)
+    files = ["--predictions", str(tmp_path / "p.jsonl"), "--truth", str(tmp_path / "t.jsonl")]
+    for place, message in (
+        (tmp_path, "expected a file to write, got a folder"),
+        (tmp_path / "t.jsonl" / "scores.json", "t.jsonl, which is no folder"),
+    ):
+        assert main(["score", *files, "--json", str(place)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_true_graphs_of_a_data_set(tiny_run: Path, tmp_path: Path) -> None:
