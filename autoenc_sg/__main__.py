@@ -126,13 +126,15 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from lightning.fabric.utilities import rank_zero_only
+
     from autoenc_sg.config_files import load_config
     from autoenc_sg.training import find_start, train
 
     config = load_config(options.config, options.overrides)
     phases = PHASES if options.phase is None else (options.phase,)
     start = find_start(config, options.phase, options.resume, options.init)
-    print(train(config, phases, start))
+    rank_zero_only(print)(train(config, phases, start))
     return 0
 
 

@@ -72,7 +72,8 @@ def detector_precision(
     model: AutoEncoder, dataset: GraphDataset, settings: DetectorPhase
 ) -> dict[str, float]:
     """COCO's AP, AP50, AP75 and AR of the detector on the first `validation_images`."""
-    detector, metric = model.detector, DetectionPrecision()
+    # In training the first process alone is here: it must not wait for the others' images.
+    detector, metric = model.detector, DetectionPrecision(sync_on_compute=False)
     with evaluation(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
             images = [image.to(model.device) for image in batch.images]

@@ -228,7 +228,8 @@ def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None
     """Raise `TrainingDiverged` if a loss is not finite, naming it and the batch's images."""
     if all(bool(torch.isfinite(loss)) for loss in losses.values()):
         return
-    bad = ", ".join(f"{k} = {float(v)}" for k, v in losses.items() if not torch.isfinite(v))
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    bad = ", ".join(f"{k} = {v}" for k, v in values.items() if not math.isfinite(v))
     raise TrainingDiverged(f"training stopped: {bad}; images of the batch: {list(image_ids)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+from rich.console import Console
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -21,7 +24,7 @@ from autoenc_sg.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from autoenc_sg.config import PHASES, PhaseName, RunConfig
+from autoenc_sg.config import PHASES, PhaseName, RunConfig, RuntimeConfig
 from autoenc_sg.config_files import dump_config
 from autoenc_sg.datasets import open_dataset
 from autoenc_sg.detector_weights import load_detector_weights
@@ -109,7 +112,8 @@ def train(
     log = RunLog(Path(config.out), fabric.is_global_zero, start)
     log.write_config(config)
     pending = [phase for phase in phases if not start.skips(phase)]
-    reporter = reporter or Reporter(training_plan(config, pending, start))
+    console = Console(file=sys.stderr, quiet=not fabric.is_global_zero)  # one bar, not one each
+    reporter = reporter or Reporter(training_plan(config, pending, start), console)
     try:
         for phase in pending:
             run_phase(phase, fabric, model, config, dataset, start, log, reporter)
@@ -120,19 +124,31 @@ def train(
 
 
 def make_fabric(config: RunConfig) -> Fabric:
-    """Fabric as configured, launched."""
+    """Fabric as configured, launched.
+
+    Where it would run DistributedDataParallel, that is told of our networks: a phase leaves some
+    parameters without a gradient, and a discriminator runs twice before its backward, which
+    buffers copied from process to process in between would spoil. The first one's are saved.
+    """
     runtime = config.runtime
     if runtime.threads > 0:
         torch.set_num_threads(runtime.threads)
-    fabric = Fabric(
+    fabric = _fabric(runtime, runtime.strategy)
+    if isinstance(fabric.strategy, DDPStrategy) and runtime.strategy in ("auto", "ddp"):
+        told = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        fabric = _fabric(runtime, told)
+    fabric.launch()
+    return fabric
+
+
+def _fabric(runtime: RuntimeConfig, strategy: str | DDPStrategy) -> Fabric:
+    return Fabric(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
         num_nodes=runtime.num_nodes,
-        strategy=runtime.strategy,
+        strategy=strategy,
         precision=runtime.precision,
     )
-    fabric.launch()
-    return fabric
 
 
 def training_plan(

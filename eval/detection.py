@@ -32,6 +32,7 @@ class DetectionPrecision(torchmetrics.Metric):
 
     Args:
         max_detections: best detections of an image that count, per class (COCO: 100).
+        sync_on_compute: add up all processes; off where one process alone computes.
     """
 
     full_state_update = False
@@ -43,8 +44,8 @@ class DetectionPrecision(torchmetrics.Metric):
     true: list[Tensor]
     true_counts: list[Tensor]
 
-    def __init__(self, max_detections: int = 100) -> None:
-        super().__init__()
+    def __init__(self, max_detections: int = 100, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         if max_detections < 1:
             raise bad_input("max_detections", ">= 1", max_detections)
         self.max_detections = max_detections
