@@ -263,6 +263,7 @@ class RuntimeConfig:
         threads: CPU threads of PyTorch; 0: its own choice.
         log_every, checkpoint_every, sample_every: steps between TensorBoard scalars, checkpoints
             and sample pictures.
+        compile: `torch.compile` of the refinement network in training; wants a C++ compiler.
     """
 
     accelerator: str = "auto"
@@ -274,6 +275,7 @@ class RuntimeConfig:
     log_every: int = 20
     checkpoint_every: int = 1000
     sample_every: int = 1000
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("log_every", "checkpoint_every", "sample_every"):

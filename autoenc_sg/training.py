@@ -109,6 +109,8 @@ def train(
     fabric.barrier()
     dataset = open_dataset(config.data, "train", config.seed)
     model = build_model(config, dataset, start).to(fabric.device)
+    if config.runtime.compile:
+        model.generator.refinement_net.compile()
     log = RunLog(Path(config.out), fabric.is_global_zero, start)
     log.write_config(config)
     pending = [phase for phase in phases if not start.skips(phase)]

@@ -1,0 +1,31 @@
+"""Training with a compiled refinement network: the same losses, and a checkpoint like any other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoenc_sg.checkpoint import read_checkpoint
+from autoenc_sg.training import read_history, train
+from tests.tiny import tiny_config
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
+def test_compiled_training_gives_the_same_losses(tiny_run: Path, tmp_path: Path) -> None:
+    scenes = ["--data.root", str(tiny_run / "scenes"), "--reconstruction.lr", "0.0001"]
+    weights, losses = [], []
+    for compiled in ("false", "true"):
+        folder = tmp_path / compiled
+        folder.mkdir()
+        config = tiny_config(folder, *scenes, "--runtime.compile", compiled)
+        checkpoint = read_checkpoint(train(config, ("reconstruction",)))
+        weights.append(checkpoint.model)
+        losses.append([row["losses"] for row in read_history(folder / "run")])
+    assert weights[0].keys() == weights[1].keys()
+    for plain, compiled_losses in zip(*losses):
+        for name, value in plain.items():
+            torch.testing.assert_close(compiled_losses[name], value, rtol=1e-3, atol=1e-4)
