@@ -1,11 +1,15 @@
 """What appearance codes are worth: the reconstruction phase with and without them.
 
-    python benchmarks/appearance.py runs/demo/checkpoint.pt [--data FOLDER] [--steps N] [--dim 16]
-        [--dropout 0.2] [--limit N] [--threads 2] [--keep FOLDER] [--json OUT]
+    python benchmarks/appearance.py runs/demo/checkpoint.pt [--data FOLDER | --tint 80] [--steps N]
+        [--dim 16] [--dropout 0.2] [--limit N] [--threads 2] [--keep FOLDER] [--json OUT]
+        [--figure OUT.png]
 
 Takes the detector of a checkpoint and trains two new generators on its data, from the same first
-weights and on the same batches, one without codes and one with. Then the test split's true graphs
-are drawn, noise by image id:
+weights and on the same batches, one without codes and one with. `--tint` draws the checkpoint's
+scenes anew, the same worlds in other colours: with 10, as the demo has it, things of a class hardly
+differ, with 80 they do. The detector stays that of the checkpoint; it is used for codes alone.
+
+Then the test split's true graphs are drawn, noise by image id:
 
 - `no codes`: the first, the paper's way;
 - `codes`: the second with each object's code, from what the detector sees in its true box;
@@ -15,7 +19,7 @@ are drawn, noise by image id:
 
 L1 and SSIM are of whole pictures; `object L1` is the mean over objects of the difference of their
 32 x 32 crops; object accuracy is the share of objects that a network trained on the train split's
-real crops recognizes (`photos`: in the true pictures).
+real crops recognizes (`photos`: in the true pictures). The figure has the first test pictures.
 """
 
 from __future__ import annotations
@@ -32,14 +36,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageDraw
 from rich.console import Console
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
 from autoenc_sg.checkpoint import read_checkpoint
-from autoenc_sg.config import RunConfig
+from autoenc_sg.config import DataConfig, RunConfig
 from autoenc_sg.datasets import open_dataset
+from autoenc_sg.errors import bad_input
 from autoenc_sg.eval import ImageQuality
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
@@ -47,6 +55,7 @@ from autoenc_sg.eval.crop_classifier import (
     ObjectAccuracy,
     object_crops,
 )
+from autoenc_sg.images import text_font
 from autoenc_sg.loading import batches
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.object_crops import crop_classifier_of
@@ -57,6 +66,8 @@ from autoenc_sg.tables import Table
 from autoenc_sg.training import train
 
 BATCH = 16
+SHOWN = 8  # pictures of the figure's rows
+Drawn = tuple[AutoEncoder | None, Sequence[Sequence[SceneGraph]]]  # by whom, and which graphs
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,32 +115,61 @@ def swapped(graphs: Sequence[Sequence[SceneGraph]], seed: int = 0) -> list[list[
     return [[replace(graph, appearance=next(dealt)) for graph in part] for part in graphs]
 
 
-def score(
-    model: AutoEncoder | None, graphs: Sequence[Sequence[SceneGraph]], test: Test
-) -> dict[str, float]:
-    """Scores of the pictures of graphs; without a model, of the photos themselves."""
+def pictures(drawn: Drawn, test: Test, part: int) -> Tensor:
+    """A batch's pictures, `[B, 3, S, S]`; without a model, the photos themselves."""
+    model, graphs = drawn
+    if model is None:
+        return test.targets[part]
+    return model.render_batch(graphs[part], list(test.batches[part].image_ids)).cpu()
+
+
+def score(drawn: Drawn, test: Test) -> dict[str, float]:
+    """Scores of the pictures of graphs."""
     quality, accuracy = ImageQuality(), ObjectAccuracy(test.classifier, test.classes)
     differences = []
-    for part, batch, target in zip(graphs, test.batches, test.targets):
-        images = target
-        if model is not None:
-            images = model.render_batch(part, list(batch.image_ids)).cpu()
+    for part, (batch, target) in enumerate(zip(test.batches, test.targets)):
+        images = pictures(drawn, test, part)
         quality.update(images, target)
         accuracy.update(images, batch.graphs)
         places = (batch.graphs.unit_boxes(), batch.graphs.image_index)
-        both = [object_crops(pictures, *places) for pictures in (images, target)]
+        both = [object_crops(whole, *places) for whole in (images, target)]
         differences.append((both[0] - both[1]).abs().mean((1, 2, 3)))
     scores = {name: float(value) for name, value in quality.compute().items()}
     scores["object L1"] = float(torch.cat(differences).mean())
     return scores | {name: float(value) for name, value in accuracy.compute().items()}
 
 
+def figure(rows: dict[str, Drawn], test: Test, scale: int = 2) -> Image.Image:
+    """The first pictures, a row of them for each way to draw, with its name."""
+    strips = [make_grid(pictures(d, test, 0)[:SHOWN], SHOWN, pad_value=1) for d in rows.values()]
+    grid = to_pil_image(
+        torch.cat(strips, 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    )
+    font = text_font(9 * scale)
+    margin = round(max(font.getlength(name) for name in rows)) + 8 * scale
+    sheet = Image.new("RGB", (margin + grid.width, grid.height), "white")
+    sheet.paste(grid, (margin, 0))
+    pen, height = ImageDraw.Draw(sheet), grid.height / len(rows)
+    for i, name in enumerate(rows):
+        at = (margin - 4 * scale, (i + 0.5) * height)
+        pen.text(at, name, font=font, fill="black", anchor="rm")
+    return sheet
+
+
+def data_of(data: DataConfig, options: argparse.Namespace, folder: Path) -> DataConfig:
+    """The checkpoint's data, where it lies now or in other colours."""
+    if options.tint is not None:
+        if data.format != "scenes":
+            raise bad_input("--tint", "a checkpoint trained on scenes", data.format)
+        scenes = replace(data.scenes, tint=options.tint)
+        return replace(data, root=str(folder / "scenes"), scenes=scenes)
+    return data if options.data is None else replace(data, root=str(options.data))
+
+
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train, draw and score; the report as JSON holds it."""
     config = read_checkpoint(options.checkpoint).config
-    data = config.data
-    if options.data is not None:
-        data = replace(data, root=str(options.data))
+    data = data_of(config.data, options, folder)
     phase = config.reconstruction
     if options.steps is not None:
         phase = replace(phase, steps=options.steps)
@@ -154,22 +194,25 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     bare = [part.graphs.split() for part in parts]
     looks = with_codes(coded, test)
-    rows = {
-        "no codes": score(plain, bare, test),
-        "codes": score(coded, looks, test),
-        "codes, left out": score(coded, bare, test),
-        "codes, swapped": score(coded, swapped(looks), test),
-        "photos": score(None, bare, test),
+    rows: dict[str, Drawn] = {
+        "photos": (None, bare),
+        "no codes": (plain, bare),
+        "codes": (coded, looks),
+        "codes, left out": (coded, bare),
+        "codes, swapped": (coded, swapped(looks)),
     }
+    if options.figure is not None:
+        figure(rows, test).save(options.figure, optimize=True)
     return {
         "checkpoint": str(options.checkpoint),
         "images": sum(len(part) for part in parts),
         "steps": phase.steps,
         "batch size": phase.batch_size,
+        "tint": data.scenes.tint if data.format == "scenes" else None,
         "dim": options.dim,
         "dropout": options.dropout,
         "seconds": {"no codes": plain_seconds, "codes": coded_seconds},
-        "rows": rows,
+        "rows": {name: score(drawn, test) for name, drawn in rows.items()},
     }
 
 
@@ -177,7 +220,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
+    where.add_argument("--tint", type=int, help="draw the scenes anew with this tint, 0 to 255")
     parser.add_argument("--steps", type=int, help="default: the checkpoint's reconstruction phase")
     parser.add_argument("--dim", type=int, default=16, help="numbers of a code")
     parser.add_argument("--dropout", type=float, default=0.2)
@@ -185,6 +230,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="new folder for the two runs")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--figure", type=Path, help="PNG of the first test pictures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as temporary:
