@@ -68,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="run the training phases of a configuration",
-        epilog="Any value of the configuration can be overridden: --joint.steps 1000",
+        epilog="Any value of the configuration can be overridden: --joint.steps 1000; "
+        "--print-config and docs/configuration.md show them all",
     )
     train.add_argument("config", help="a YAML file, or a packaged name such as `scenes`")
     train.add_argument("--phase", choices=PHASES, help="only this one")
@@ -76,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="continue the run in the output folder"
     )
     train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="take weights from here")
+    train.add_argument(
+        "--print-config", action="store_true", help="show the whole configuration, run nothing"
+    )
     train.set_defaults(run=_train)
 
     add_evaluation_commands(commands)
@@ -128,10 +132,13 @@ def _demo(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from lightning.fabric.utilities import rank_zero_only
 
-    from autoenc_sg.config_files import load_config
+    from autoenc_sg.config_files import dump_config, load_config
     from autoenc_sg.training import find_start, train
 
     config = load_config(options.config, options.overrides)
+    if options.print_config:
+        print(dump_config(config), end="")
+        return 0
     phases = PHASES if options.phase is None else (options.phase,)
     start = find_start(config, options.phase, options.resume, options.init)
     rank_zero_only(print)(train(config, phases, start))

@@ -176,7 +176,9 @@ class GeneratorConfig:
     Attributes:
         image_size: side of the square output in pixels, a power of two from 32 to 256.
         embedding_dim: width of the object and predicate embeddings.
-        gconv_dim, gconv_hidden_dim, gconv_layers, gconv_pooling: the graph convolution.
+        gconv_dim, gconv_hidden_dim: widths of the graph convolution's vectors and hidden layers.
+        gconv_layers: rounds of graph convolution; 0: a linear layer instead.
+        gconv_pooling: of the messages that reach an object.
         mask_size: side of the soft masks (a power of two); 0: no mask head, boxes are filled.
         layout_noise_dim: channels of noise concatenated to the layout (sg2im: 32).
         input_noise: noise instead of zeros as the first refinement module's input (the paper).
@@ -248,7 +250,12 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """What `parse` keeps: objects and relations whose score reaches the threshold."""
+    """What `parse` keeps.
+
+    Attributes:
+        object_threshold: least class score of an object.
+        edge_threshold: least relatedness x (1 - p(no relation)) of a relation.
+    """
 
     object_threshold: float = 0.3
     edge_threshold: float = 0.3
@@ -259,10 +266,15 @@ class RuntimeConfig:
     """Where and how a run runs.
 
     Attributes:
-        accelerator, devices, num_nodes, strategy, precision: Lightning Fabric's.
+        accelerator: Lightning Fabric's: `auto`, `cpu`, `gpu`.
+        devices: Lightning Fabric's: how many processes, a list of devices, or `auto`.
+        num_nodes: Lightning Fabric's: machines.
+        strategy: Lightning Fabric's; `auto` is DistributedDataParallel where there are several.
+        precision: Lightning Fabric's.
         threads: CPU threads of PyTorch; 0: its own choice.
-        log_every, checkpoint_every, sample_every: steps between TensorBoard scalars, checkpoints
-            and sample pictures.
+        log_every: steps between TensorBoard's scalars.
+        checkpoint_every: steps between checkpoints; a phase's end is one, too.
+        sample_every: steps between TensorBoard's sample pictures.
         compile: `torch.compile` of the refinement network in training; wants a C++ compiler.
     """
 

@@ -105,7 +105,8 @@ class DetectorPhase:
     """Phase 0: Faster R-CNN on the data set's boxes (SGD with warm-up, decayed by 0.1).
 
     Attributes:
-        steps, batch_size: how long, and images a step.
+        steps: how long.
+        batch_size: images a step, over all processes.
         lr, momentum, weight_decay: of SGD.
         warmup: steps of linear warm-up.
         decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.

@@ -134,8 +134,14 @@ def _dotted_names(kind: type, prefix: str = "") -> list[str]:
 
 
 def _unknown(where: str, name: str, known: Sequence[str]) -> InputError:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or known
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or _top(known)
     return bad_input(f"{where}: {name}", f"a known key such as {', '.join(near)}", "an unknown one")
+
+
+def _top(known: Sequence[str]) -> list[str]:
+    """Names of the section that the known ones are in, without its sections' own."""
+    least = min(name.count(".") for name in known)
+    return [name for name in known if name.count(".") == least]
 
 
 def _type_name(hint: Any) -> str:

@@ -20,7 +20,8 @@ class ReconstructionPhase:
     `configs/sg2im.yaml` holds sg2im's own weights and choices.
 
     Attributes:
-        steps, batch_size, lr: as above, for all networks.
+        steps, batch_size: as in `DetectorPhase`.
+        lr: of Adam, for all networks.
         pixel_weight: weight of the L1 pixel loss (lambda of eq. 6).
         pixel_space: `rgb`, or `normalized` as sg2im measures it, about 4.4 times larger.
         box_weight: weight of the box head's error (sg2im: 10).
@@ -36,7 +37,8 @@ class ReconstructionPhase:
             generator gets a fresh optimizer (sg2im: 100,000); 0: never.
         ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
             ends with and what is validated; 0: none.
-        validate_every: steps between validations, which keep `best.pt`; 0: none.
+        validate_every: steps between validations, which keep `best.pt`, and one at the end; 0:
+            none.
         validation_images: of the validation split, at most.
     """
 
@@ -81,8 +83,10 @@ class JointPhase:
             `DetectorPhase`.
         detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
         generator_lr: Adam's, for generator and discriminator.
-        mode: how gradient crosses the graph, see `relaxation`.
-        predicate_weight, object_weight, box_weight: l_rel, l_obj, l_bb of eq. 7.
+        mode: how gradient crosses the graph to the generator, see `relaxation`.
+        predicate_weight: l_rel of eq. 7, of the predicates' cross entropy.
+        object_weight: l_obj of eq. 7, of the classes' cross entropy.
+        box_weight: l_bb of eq. 7, of the boxes' smooth L1.
         relatedness_weight: of the relation proposals' loss.
         image_loss_weight: of all image losses; 0 is the graph-only baseline.
         pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
