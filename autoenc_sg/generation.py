@@ -29,6 +29,7 @@ MASK_COLUMNS = 8
 MASK_OBJECTS = 400  # pictures of masks a graph
 GROWTH_OBJECTS = 64  # steps of a growing graph
 MAX_SEED = 2**62
+MAX_SAMPLES = 10_000  # a row of the grid
 METADATA = "scene graph"  # the key of a PNG's text
 
 Source = Literal["given", "predicted"]
@@ -59,8 +60,8 @@ class GenerateOptions:
     grow: bool = False
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise bad_input("samples", ">= 1", self.samples)
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise bad_input("samples", f"1..{MAX_SAMPLES}", self.samples)
         check_noise(self.seed, self.temperature)
         if self.size is not None and not 1 <= self.size <= 8192:
             raise bad_input("size", "1..8192 pixels", self.size)

@@ -204,11 +204,16 @@ class AutoEncoder(nn.Module):
             seeds: one of the noise for each graph.
             predict_boxes: draw the generator's boxes instead of the graphs'.
             temperature: factor of the noise.
+
+        Raises:
+            InputError: an id lies outside the vocabulary, or what comes out is not finite.
         """
         with evaluation(self):
             noise = self.generator.seeded_noise(seeds).scaled(temperature)
             relaxed = self.relax(SceneGraphBatch.collate(graphs))
             made: Generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
+        if not bool(made.image.isfinite().all()):
+            raise bad_input("picture", "finite numbers", "none: weights or noise are too large")
         return made
 
     def render_batch(

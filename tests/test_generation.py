@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from autoenc_sg.__main__ import main
+from autoenc_sg.checkpoint import read_checkpoint, write_checkpoint
 from autoenc_sg.errors import InputError
 from autoenc_sg.generation import GenerateOptions, _prepared, draw_all
 from autoenc_sg.graph_json import graph_from_json, read_graphs
@@ -170,6 +171,22 @@ def test_refused_graphs_write_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_picture_is_finite_or_refused(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "g.json"
+    file.write_text(json.dumps(BOXED))
+    broken = read_checkpoint(Path(checkpoint))
+    broken.model["generator.refinement_net.output_conv.2.bias"].fill_(float("nan"))
+    write_checkpoint(tmp_path / "c.pt", broken)
+    call = ["generate", str(tmp_path / "c.pt"), str(file), "--out", str(tmp_path / "out")]
+    assert main(call) == 2
+    assert "picture: expected finite numbers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*call, "--device", "meta"]) == 2
+    assert "--device: expected one PyTorch can use, got 'meta'" in capsys.readouterr().err
+
+
 def test_masks_without_a_mask_head(model: AutoEncoder) -> None:
     def prepare(graph: Any, masks: Any) -> Any:
         parsed = graph_from_json(graph, model.vocabulary)
@@ -215,7 +232,8 @@ def test_bad_graphs_are_one_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "samples: expected >= 1, got 0"),
+        ({"samples": 0}, "samples: expected 1..10000, got 0"),
+        ({"samples": 10**9}, "samples: expected 1..10000"),
         ({"temperature": -1.0}, "temperature: expected a number >= 0"),
         ({"temperature": float("nan")}, "temperature"),
         ({"seed": -1}, "seed: expected 0.."),
