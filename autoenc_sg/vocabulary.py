@@ -111,5 +111,11 @@ def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
 
 
 def nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Up to three of `names`, but the reserved first, that are spelt most like `name`."""
-    return difflib.get_close_matches(str(name), names[1:], n=3, cutoff=0.5)
+    """Up to three of `names`, but the reserved first, that are spelt most like `name`.
+
+    One where none is much like it; upper case counts for nothing.
+    """
+    spelt, known = str(name).strip().lower(), {other.lower(): other for other in names[1:]}
+    near = difflib.get_close_matches(spelt, known, n=3, cutoff=0.5)
+    near = near or difflib.get_close_matches(spelt, known, n=1, cutoff=0.0)
+    return [known[other] for other in near]

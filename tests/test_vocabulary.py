@@ -82,7 +82,10 @@ def test_unknown_names_come_with_the_nearest() -> None:
     assert "nearest: cat, cap" in str(error.value)
     with pytest.raises(InputError, match="predicate 'xyz': expected one of 2 known names") as far:
         VOCABULARY.predicate_id("xyz")
-    assert "nearest" not in str(far.value)
+    assert str(far.value).count("nearest: ") == 1  # one is always named
+    for written in ("CAT", " Cat "):
+        with pytest.raises(InputError, match="nearest: cat"):
+            VOCABULARY.object_id(written)
     with pytest.raises(InputError):
         VOCABULARY.object_id(BACKGROUND)  # never a user's class
 
