@@ -45,7 +45,7 @@ def open_held_out(phase: Phase) -> GraphDataset | None:
 def is_due(phase: Phase, done: int, size: int) -> bool:
     """Whether it is validated after `done` steps over a train split of `size` images."""
     if phase.name != "detector":
-        return done % int(phase.settings.validate_every) == 0
+        return done % int(phase.settings.validate_every) == 0 or done == phase.steps
     images = size * int(phase.settings.validate_epochs)
     passed, before = (step * phase.batch_size // images for step in (done, done - 1))
     return passed > before or done == phase.steps

@@ -15,6 +15,7 @@ from autoenc_sg.config import ReconstructionPhase
 from autoenc_sg.config_files import load_config
 from autoenc_sg.datasets import open_dataset
 from autoenc_sg.errors import InputError
+from autoenc_sg.held_out import is_due
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.phases import Phase
 from autoenc_sg.samples import Batch, Sample, collate_samples
@@ -188,6 +189,11 @@ def test_best_checkpoint_is_kept_and_validation_is_without_trace(
     best = read_checkpoint(tmp_path / "best.pt")
     assert best.step == 1
     same(before, dict(best.model))
+
+
+def test_the_last_step_is_validated_too(folder: Path) -> None:
+    phase, _ = phase_of(folder, "--reconstruction.steps=5", "--reconstruction.validate_every=2")
+    assert [done for done in range(1, 6) if is_due(phase, done, 100)] == [2, 4, 5]
 
 
 def test_validation_is_a_mean_over_images(folder: Path) -> None:
