@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from autoenc_sg.errors import bad_input, require
+from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
 from autoenc_sg.structures import SceneGraphBatch
 
@@ -180,6 +181,7 @@ class ObjectAccuracy(torchmetrics.Metric):
         for name in ("right", "count"):
             zeros = torch.zeros(num_classes, dtype=torch.float64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, images: Tensor, graphs: SceneGraphBatch, boxes: Tensor | None = None) -> None:
         """Count the objects of some pictures.
@@ -198,6 +200,7 @@ class ObjectAccuracy(torchmetrics.Metric):
         if len(graphs.labels) == 0:
             return
         boxes = graphs.unit_boxes() if boxes is None else boxes
+        images = images.to(self.device)
         index = graphs.image_index.to(images.device)
         found = self.classifier.labels(object_crops(images, boxes.to(images.device), index))
         self.add(found, graphs.labels)

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torchmetrics
@@ -27,6 +27,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
 
 _SIDE = 299
@@ -102,6 +103,7 @@ class GenerativeQuality(torchmetrics.Metric):
 
     def __init__(self, width: int = 2048) -> None:
         super().__init__()
+        self.width = width
         features = nn.Identity()
         features.num_features = width  # type: ignore[assignment]
         self.distance = FrechetInceptionDistance(features)
@@ -109,13 +111,35 @@ class GenerativeQuality(torchmetrics.Metric):
             warnings.simplefilter("ignore", UserWarning)  # that the logits are kept
             self.inception = InceptionScore(nn.Identity())
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, drawn: Features, real: Features) -> None:
         """Count what the network says of some pictures."""
-        self.distance.update(real.pooled.cpu(), real=True)
-        self.distance.update(drawn.pooled.cpu(), real=False)
-        self.inception.update(drawn.logits.cpu())
+        self.distance.update(real.pooled.to(self.device), real=True)
+        self.distance.update(drawn.pooled.to(self.device), real=False)
+        self.inception.update(drawn.logits.to(self.device))
         self.count += len(drawn.pooled)
+
+    # torchmetrics puts aside and adds up a metric's own states alone, not those of its parts.
+
+    def forward(self, drawn: Features, real: Features) -> dict[str, Tensor]:
+        """Count some pictures; returns their own numbers."""
+        self.update(drawn, real)
+        batch = GenerativeQuality(self.width).to(self.device)
+        batch.update(drawn, real)
+        return batch.compute()
+
+    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+        """Add what another such metric has counted.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if not isinstance(incoming_state, GenerativeQuality):
+            raise bad_input("merged", "a GenerativeQuality", type(incoming_state).__name__)
+        super().merge_state(incoming_state)
+        self.distance.merge_state(incoming_state.distance)
+        self.inception.merge_state(incoming_state.inception)
 
     def compute(self) -> dict[str, Tensor]:
         """FID, IS and the latter's standard deviation."""
@@ -164,6 +188,7 @@ class LpipsDiversity(torchmetrics.Metric):
         self.network = lpips.net
         for name in ("total", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        keep_apart(self)
 
     @torch.no_grad()
     def update(self, first: Tensor, second: Tensor) -> None:
@@ -172,7 +197,8 @@ class LpipsDiversity(torchmetrics.Metric):
             check_images("images", images)
         if len(first) == 0:
             return
-        distance = self.network(first.cpu(), second.cpu(), normalize=True)
+        pair = (images.to(self.device) for images in (first, second))
+        distance = self.network(*pair, normalize=True)
         self.total += distance.sum().to(self.total)
         self.count += len(first)
 

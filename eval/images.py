@@ -11,6 +11,7 @@ from torchmetrics.functional.image import (
 )
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.eval.collecting import keep_apart
 
 
 class ImageQuality(torchmetrics.Metric):
@@ -37,6 +38,7 @@ class ImageQuality(torchmetrics.Metric):
         self.max_psnr = max_psnr
         for name in ("images", "l1", "psnr", "ssim"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, images: Tensor, truths: Tensor) -> None:
         """Count some images.

@@ -10,6 +10,7 @@ import torchmetrics
 from torch import Tensor
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.matching import TrueTriples, find, match, true_triples
 from autoenc_sg.eval.ranking import Triplets, check_predictions, give_truth, rank_triplets
@@ -51,6 +52,7 @@ class PairRecall(torchmetrics.Metric):
         shapes = {"images": (), "recall": many, "found": many, "total": ()}
         for name, shape in (shapes | {"accurate": many, "triples": ()}).items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, predictions: Sequence[GraphPrediction], truths: Sequence[SceneGraph]) -> None:
         """Count some images.

@@ -9,6 +9,7 @@ import torchmetrics
 from torch import Tensor
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.conventions import Average, RecallConventions
 from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets, triplet_codes
@@ -118,6 +119,7 @@ class TripletRecall(torchmetrics.Metric):
             "unseen_total": (),
         }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(
         self, predictions: Sequence[GraphPrediction] | RankedTriplets, truths: Sequence[SceneGraph]
