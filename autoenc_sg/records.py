@@ -106,12 +106,7 @@ class RecordDataset:
         Raises:
             InputError: the image is missing or unreadable, or is not the stated one, scaled.
         """
-        image_id = self.image_ids[index]
-        image, full = self.store.read(image_id)
-        graph = self.graph(index, epoch)
-        check_aspect(self.store.name(image_id), full, graph.image_size)
-        size = (image.shape[1], image.shape[2])
-        found = Sample(image, resize_graph(graph, size), image_id)
+        found = stated_sample(self.store, self.image_ids[index], self.graph(index, epoch))
         if not self.flip:
             return found
         return flip_half(found, self._left_right, self.seed, epoch, index)
@@ -215,6 +210,17 @@ def named_list(data: Mapping[str, Any], key: str, where: object) -> list[str]:
 def same_aspect(a: ImageSize, b: ImageSize) -> bool:
     """Whether one is the other scaled, to a pixel of rounding in either."""
     return abs(a[0] * b[1] - a[1] * b[0]) <= 2 * max(*a, *b)
+
+
+def stated_sample(store: ImageStore, image_id: int, graph: SceneGraph) -> Sample:
+    """The image with its graph, scaled where the image is smaller or larger than stated.
+
+    Raises:
+        InputError: the image is missing or unreadable, or is not the stated one, scaled.
+    """
+    image, full = store.read(image_id)
+    check_aspect(store.name(image_id), full, graph.image_size)
+    return Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
 
 
 def check_aspect(name: str, size: ImageSize, stated: ImageSize) -> None:

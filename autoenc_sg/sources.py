@@ -8,8 +8,8 @@ import torch
 
 from autoenc_sg.augment import flip_half, left_right_swap
 from autoenc_sg.image_store import ImageStore, available
-from autoenc_sg.records import check_aspect
-from autoenc_sg.samples import Sample, Split, random_stream, resize_graph
+from autoenc_sg.records import stated_sample
+from autoenc_sg.samples import Sample, Split, random_stream
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -95,12 +95,7 @@ class SourceDataset:
         Raises:
             InputError: the image is missing or unreadable, or is not the stated one, scaled.
         """
-        image_id = self.image_ids[index]
-        image, full = self.store.read(image_id)
-        graph = self.graph(index, epoch)
-        check_aspect(self.store.name(image_id), full, graph.image_size)
-        size = (image.shape[1], image.shape[2])
-        found = Sample(image, resize_graph(graph, size), image_id)
+        found = stated_sample(self.store, self.image_ids[index], self.graph(index, epoch))
         if not self.flip:
             return found
         return flip_half(found, self._left_right, self.seed, epoch, index)
