@@ -90,8 +90,8 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     from autoenc_sg.checkpoint import check_vocabulary, read_checkpoint
-    from autoenc_sg.datasets import open_dataset
-    from autoenc_sg.model import AutoEncoder
+    from autoenc_sg.datasets import find_format, open_dataset
+    from autoenc_sg.model import AutoEncoder, is_decoder
     from autoenc_sg.progress import Reporter
     from autoenc_sg.sampling import SampleOptions, write_samples
 
@@ -110,6 +110,8 @@ def _sample(options: argparse.Namespace) -> int:
         if not options.data.is_dir():
             raise bad_input(options.data, "the folder of the data set", "no such folder")
         data = replace(data, root=str(options.data))
+        if is_decoder(checkpoint.model):  # imported: it was trained elsewhere
+            data = replace(data, format=find_format(options.data))
     dataset = open_dataset(data, options.split, checkpoint.config.seed)
     check_vocabulary(checkpoint, dataset.vocabulary, options.checkpoint)
     model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))

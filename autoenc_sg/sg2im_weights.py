@@ -35,9 +35,10 @@ from autoenc_sg.checkpoint import (
     read_torch_file,
     write_checkpoint,
 )
-from autoenc_sg.config import DetectorConfig, GeneratorConfig, RunConfig
+from autoenc_sg.config import DataConfig, DetectorConfig, GeneratorConfig, RunConfig
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.generator import Generator, ObjectDiscriminator, PatchDiscriminator
+from autoenc_sg.geometric_relations import GEOMETRIC_PREDICATES
 from autoenc_sg.model import DECODER
 from autoenc_sg.sg2im_arguments import (
     DEFAULTS,
@@ -97,7 +98,8 @@ def import_sg2im(path: Path) -> Converted:
         training |= found
         notes += note
     model = {DECODER + name: value for name, value in weights.items()}
-    run = RunConfig(generator=config, detector=DetectorConfig(backbone="small", channels=32))
+    detector = DetectorConfig(backbone="small", channels=32)
+    run = RunConfig(data=_own_data(vocabulary), generator=config, detector=detector)
     return Converted(Checkpoint(run, vocabulary, model, training=training), tuple(notes))
 
 
@@ -224,6 +226,13 @@ def _plain_state(state: Any, where: str) -> dict[str, Tensor]:
             raise bad_input(what, "variances >= 0", f"{float(value.min()):g}")
         plain[name] = value.detach().float()
     return plain
+
+
+def _own_data(vocabulary: Vocabulary) -> DataConfig:
+    """The data with such predicates; where it lies is for the user to say."""
+    if vocabulary.predicates[1:] == GEOMETRIC_PREDICATES:
+        return DataConfig(format="coco_stuff", root="data/coco", num_val=1024)
+    return DataConfig(format="sg2im_vg", root="data/vg")
 
 
 def _with_counters(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from autoenc_sg.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from autoenc_sg.config import GeneratorConfig, RunConfig
 from autoenc_sg.errors import InputError
 from autoenc_sg.generator import Generator
+from autoenc_sg.geometric_relations import GEOMETRIC_PREDICATES
 from autoenc_sg.graph_json import graph_from_json
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.sg2im_weights import export_file, export_sg2im, import_sg2im
@@ -290,3 +291,28 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "out" / "graph.png").is_file()
     assert main(["import", "sg2im", str(graph), "--out", str(tmp_path / "no")]) == 2
     assert not (tmp_path / "no").exists()
+
+
+def test_an_imported_decoder_samples_the_data_it_is_given(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, ours = tmp_path / "theirs.pt", tmp_path / "ours"
+    export_file(tiny_run / "run" / "checkpoint.pt", theirs)
+    assert main(["import", "sg2im", str(theirs), "--out", str(ours)]) == 0
+    call = ["sample", str(ours / "checkpoint.pt"), "--limit", "2", "--out", str(tmp_path / "s")]
+    assert main([*call, "--data", str(tiny_run / "scenes")]) == 0  # files of VG150
+    assert len((tmp_path / "s" / "index.jsonl").read_text().splitlines()) == 2
+    capsys.readouterr()
+    assert main(call) == 2  # nothing is drawn in place of data that is not there
+    assert "vocab.json: expected a JSON file, got no such file" in capsys.readouterr().err
+
+
+def test_data_of_an_imported_checkpoint(tmp_path: Path) -> None:
+    assert import_sg2im(saved(tmp_path, stripped())).content.config.data.format == "sg2im_vg"
+    predicates = ["__in_image__", *GEOMETRIC_PREDICATES]
+    names = {"pred_idx_to_name": predicates}
+    state = model_state()
+    state["pred_embeddings.weight"] = torch.zeros(7, 6)
+    kwargs = {**stripped()["model_kwargs"], "vocab": {**vocab(), **names}}
+    file = saved(tmp_path, {"model_kwargs": kwargs, "model_state": state})
+    assert import_sg2im(file).content.config.data.format == "coco_stuff"
