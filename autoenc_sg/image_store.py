@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import lzma
 import os
 import re
 import zipfile
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.h5_files import H5_ERRORS, missing_names, read_arrays
 from autoenc_sg.pixels import (
     Pixels,
     decode_pixels,
@@ -30,6 +32,22 @@ from autoenc_sg.structures import ImageSize
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("VG_100K", "VG_100K_2", "images", "")
+_TABLES = {  # of an h5 of images
+    "images": np.uint8,
+    "image_ids": np.integer,
+    "image_heights": np.integer,
+    "image_widths": np.integer,
+}
+_ZIP_ERRORS = (  # what zipfile raises where an archive is damaged, encrypted, or of a newer kind
+    LookupError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 _IMAGE_NAME = re.compile(r"(?:^|[/\\])(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
@@ -148,15 +166,23 @@ class ImageStore:
         return self._open[key]
 
     def _unzipped(self, place: Place) -> bytes:
+        container = self._container(str(place.container))
         try:
-            data: bytes = self._container(str(place.container)).read(place.member)
-        except (KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            data: bytes = container.read(place.member)
+        except _ZIP_ERRORS as error:
             raise bad_input(place, "a readable image file", error) from None
         return data
 
     def _h5_size(self, place: Place) -> ImageSize:
         file, row = self._container(str(place.container)), int(place.member)
-        return int(file["image_heights"][row]), int(file["image_widths"][row])
+        room = file["images"].shape[2:]
+        try:
+            size = int(file["image_heights"][row]), int(file["image_widths"][row])
+        except H5_ERRORS as error:
+            raise bad_input(place, "a readable image", error) from None
+        if not all(1 <= side <= most for side, most in zip(size, room)):
+            raise bad_input(place, f"an image within {room[1]} x {room[0]} pixels", size[::-1])
+        return size
 
     def _from_h5(self, place: Place) -> Pixels:
         height, width = self._h5_size(place)
@@ -164,7 +190,7 @@ class ImageStore:
             planes = self._container(str(place.container))["images"][
                 int(place.member), :, :height, :width
             ]
-        except (OSError, RuntimeError, ValueError) as error:
+        except H5_ERRORS as error:
             raise bad_input(place, "a readable image", error) from None
         image = torch.from_numpy(np.ascontiguousarray(planes[::-1]))  # stored BGR
         size = shrunk_size((height, width), self.short_side)
@@ -224,9 +250,9 @@ def _listed(part: Path) -> Iterator[tuple[int, Place]]:
             members = [(entry.name, entry.path) for entry in entries]
         yield from _numbered((name, Place(path)) for name, path in sorted(members))
     elif part.suffix == ".h5":
-        with _opened(part) as file:
-            ids = np.asarray(file["image_ids"][()]).tolist()
-        yield from ((int(i), Place(str(row), str(part))) for row, i in enumerate(ids))
+        _opened(part).close()  # its form is checked
+        ids = read_arrays(part, ["image_ids"], "an h5 of images")["image_ids"]
+        yield from ((i, Place(str(row), str(part))) for row, i in enumerate(ids.tolist()))
     else:
         with _opened(part) as archive:
             names = archive.namelist()
@@ -241,14 +267,30 @@ def _numbered(members: Iterable[tuple[str, Place]]) -> Iterator[tuple[int, Place
 
 
 def _opened(path: Path) -> Any:
+    """A zip, or an h5 whose tables have the right form."""
     try:
         if path.suffix != ".h5":
             return zipfile.ZipFile(path)
         file = h5py.File(path, "r")
-    except (OSError, zipfile.BadZipFile) as error:
+        missing = missing_names(file, list(_TABLES))
+        there = sorted(map(str, file))
+    except (zipfile.BadZipFile, *H5_ERRORS) as error:
         raise bad_input(path, "a whole h5 or zip of images", error) from None
-    wanted = ("images", "image_ids", "image_heights", "image_widths")
-    missing = [name for name in wanted if name not in file]
     if missing:
-        raise bad_input(path, f"a data set {missing[0]!r}", f"only {sorted(file)}")
+        raise bad_input(path, f"a data set {missing[0]!r}", f"only {there}")
+    _check_tables(path, file)
     return file
+
+
+def _check_tables(path: Path, file: h5py.File) -> None:
+    """See that an h5 of images has `images [N, 3, H, W]`, and a number of each in the others."""
+    shape = file["images"].shape
+    for name, kind in _TABLES.items():
+        own = file[name]
+        if name == "images":
+            good, wanted = len(shape) == 4 and shape[1] == 3, "[images, 3, height, width]"
+        else:
+            good, wanted = own.shape == shape[:1], str(list(shape[:1]))
+        if not good or not np.issubdtype(own.dtype, kind):
+            expected, got = f"{kind.__name__} of shape {wanted}", f"{own.dtype} {list(own.shape)}"
+            raise bad_input(f"{path} {name!r}", expected, got)

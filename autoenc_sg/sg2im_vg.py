@@ -21,12 +21,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
 from autoenc_sg.errors import bad_input
+from autoenc_sg.h5_files import read_arrays
 from autoenc_sg.image_store import ImageStore, Place, find_images
 from autoenc_sg.samples import Split, read_json
 from autoenc_sg.sg2im_vocabulary import from_sg2im_vocab
@@ -224,19 +224,14 @@ def read_sg2im_h5(path: Path, vocabulary: Vocabulary) -> Sg2imAnnotations:
 
 
 def _read_tables(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    if not path.is_file():
-        raise bad_input(path, "annotations as sg2im preprocesses them", "no such file")
     wanted = (*_PER_IMAGE, *_OBJECTS, "object_boxes", *_RELATIONS)
+    arrays = read_arrays(path, (*wanted, "image_paths"), "annotations as sg2im preprocesses them")
+    stored = arrays.pop("image_paths")
     try:
-        with h5py.File(path, "r") as file:
-            missing = [n for n in (*wanted, "image_paths") if n not in file]
-            if missing:
-                raise bad_input(path, f"a data set {missing[0]!r}", f"only {sorted(file)}")
-            arrays = {name: np.asarray(file[name][()]) for name in wanted}
-            paths = tuple(_text(item) for item in np.asarray(file["image_paths"][()]).tolist())
-    except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise bad_input(path, "a complete HDF5 file", error) from None
-    count = len(arrays["image_ids"])
+        paths = tuple(_text(item) for item in stored.reshape(-1).tolist())
+    except UnicodeDecodeError as error:
+        raise bad_input(f"{path} 'image_paths'", "UTF-8", error) from None
+    count = arrays["image_ids"].size
     for name, array in arrays.items():
         dims = 1 if name in _PER_IMAGE else 3 if name == "object_boxes" else 2
         good = array.ndim == dims and len(array) == count and np.issubdtype(array.dtype, np.integer)

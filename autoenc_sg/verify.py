@@ -10,6 +10,7 @@ import h5py
 from autoenc_sg.config import DataConfig
 from autoenc_sg.errors import InputError
 from autoenc_sg.findings import Finding, Verification, found, worst_first
+from autoenc_sg.h5_files import H5_ERRORS
 from autoenc_sg.image_store import ImageStore, find_images
 from autoenc_sg.progress import Reporter
 from autoenc_sg.tables import Cell, Table
@@ -75,7 +76,7 @@ def _rows_of(path: Path) -> Table:
     rows: list[list[Cell]] = []
     try:
         with h5py.File(path, "r") as file:
-            rows = [[name, len(file[name])] for name in sorted(file)]
-    except (OSError, RuntimeError, TypeError):
+            rows = [[str(name), len(file[name])] for name in sorted(file, key=str)]
+    except H5_ERRORS:
         pass
     return Table(f"Rows of {path.name}", ["data set", "rows"], rows)

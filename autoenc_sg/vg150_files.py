@@ -18,12 +18,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
 from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.h5_files import read_arrays
 from autoenc_sg.samples import read_json
 from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
@@ -142,19 +142,11 @@ def read_tables(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing or damaged, or a data set is missing or of another shape.
     """
-    if not path.is_file():
-        raise bad_input(path, "the annotations of VG150", "no such file")
-    wanted = (*_COLUMNS, *_RANGES, "split")
-    try:
-        with h5py.File(path, "r") as file:
-            missing = [n for n in wanted if not isinstance(file.get(n), h5py.Dataset)]
-            if missing:
-                raise bad_input(path, f"a data set {missing[0]!r}", f"only {sorted(file)}")
-            arrays = {name: np.asarray(file[name][()]) for name in wanted}
-    except (OSError, RuntimeError) as error:
-        raise bad_input(path, "a complete HDF5 file", error) from None
+    wanted = (*_COLUMNS, "split", *_RANGES)
+    arrays = read_arrays(path, wanted, "the annotations of VG150")
+    rows = {name: array.shape[0] if array.ndim else 1 for name, array in arrays.items()}
     for name, array in arrays.items():
-        shape = (len(array), _COLUMNS[name]) if name in _COLUMNS else (len(arrays["split"]),)
+        shape = (rows[name], _COLUMNS[name]) if name in _COLUMNS else (rows["split"],)
         if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
             got = f"{array.dtype} {list(array.shape)}"
             raise bad_input(f"{path} {name!r}", f"integers of shape {list(shape)}", got)

@@ -2,6 +2,7 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -184,6 +185,47 @@ def test_damaged_containers_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(InputError, match=f"{name}: expected a whole h5 or zip"):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("images", np.zeros((2, 10, 10), np.uint8), r"'images': expected uint8 of shape \[images"),
+        ("images", np.zeros((2, 3, 9, 9)), r"'images': expected uint8 .* got float64 \[2, 3, 9"),
+        ("image_ids", np.array(3), r"'image_ids': expected integer of shape \[2\], got int64 \[\]"),
+        ("image_ids", np.array([b"3", b"5"]), r"'image_ids': expected integer .* got \|S1 \[2\]"),
+        ("image_widths", np.array([7]), r"'image_widths': expected integer of shape \[2\]"),
+    ],
+)
+def test_tables_of_another_form(root: Path, name: str, value: Any, message: str) -> None:
+    with h5py.File(root / "imdb_1024.h5", "r+") as file:
+        del file[name]
+        file[name] = value
+    with pytest.raises(InputError, match=message):
+        find_images(root)
+
+
+@pytest.mark.parametrize("height", [0, -1, 11])
+def test_no_image_is_larger_than_its_container(root: Path, height: int) -> None:
+    with h5py.File(root / "imdb_1024.h5", "r+") as file:
+        file["image_heights"][1] = height
+    store = ImageStore(find_images(root))
+    for read in (store.size, store.read):
+        with pytest.raises(InputError, match=rf"h5:1: expected .* 10 x 10 pixels, .*\(7, {height}"):
+            read(5)
+
+
+@pytest.mark.parametrize(
+    ("byte", "value", "message"), [(6, 1, "encrypted"), (8, 99, "compression method")]
+)
+def test_zips_that_cannot_be_unpacked(root: Path, byte: int, value: int, message: str) -> None:
+    path = root / "images ü.zip"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x03\x04") + byte] = value  # flags, or method, of the first member
+    data[data.index(b"PK\x01\x02") + byte + 2] = value
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"4.jpg: expected a readable image file, .*{message}"):
+        ImageStore(find_images(root)).read(4)
 
 
 def test_damage_inside_of_containers(root: Path) -> None:

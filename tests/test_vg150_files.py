@@ -1,4 +1,5 @@
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from autoenc_sg.config import DataConfig
 from autoenc_sg.errors import InputError
 from autoenc_sg.structures import SceneGraph
+from autoenc_sg.verify import verify
 from autoenc_sg.vg150_files import boxes_outside, clip_boxes, decode_boxes, read_annotations
 from autoenc_sg.vg150_writing import encode_boxes, write_annotations
 from autoenc_sg.vocabulary import Vocabulary
@@ -183,6 +186,9 @@ def test_boxes_outside_of_their_images_are_told_of(
             r"'img_to_first_rel': .* shape \[4\], got int32 \[2\]",
         ),
         ("split", put(1, 1), r"'split': expected 0 \(train\) or 2 \(test\), got \[0, 1, 2\]"),
+        ("labels", lambda data: 3, r"'labels': expected integers .* \[1, 1\], got int64 \[\]"),
+        ("split", lambda data: "no", r"'split': expected integers of shape \[1\], got .* \[\]"),
+        ("split", lambda data: h5py.Empty("i4"), r"'split': expected integers .* got object \[\]"),
         (
             "predicates",
             lambda data: None,
@@ -204,6 +210,24 @@ def test_truncated_h5(root: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match=r"VG-SGG\.h5: expected a complete HDF5 file, got"):
         read_annotations(root)
+
+
+def test_changed_bytes_give_other_numbers_or_one_line(root: Path) -> None:
+    path = root / "VG-SGG.h5"
+    whole, random_bytes = path.read_bytes(), random.Random(0)
+    messages = []
+    for _ in range(100):
+        data = bytearray(whole)
+        for _ in range(3):  # the first bytes hold what the file is made of
+            data[random_bytes.randrange(4000)] = random_bytes.randrange(256)
+        path.write_bytes(data)
+        try:
+            read_annotations(root)
+        except InputError as error:
+            messages.append(str(error))
+        verify(DataConfig("vg150", str(root)))
+    assert len(messages) > 10
+    assert all("VG-SGG.h5" in message for message in messages)
 
 
 @pytest.mark.parametrize("name", ["VG-SGG.h5", "VG-SGG-dicts.json", "image_data.json"])
