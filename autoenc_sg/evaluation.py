@@ -25,7 +25,7 @@ from autoenc_sg.evaluation_results import (
     EvaluationResults,
 )
 from autoenc_sg.loading import batches
-from autoenc_sg.model import AutoEncoder
+from autoenc_sg.model import AutoEncoder, is_decoder
 from autoenc_sg.processes import in_processes, rank_and_world
 from autoenc_sg.progress import Reporter
 from autoenc_sg.samples import GraphDataset
@@ -47,9 +47,11 @@ def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRes
     """Load a checkpoint and evaluate it on its own data set, in `options.processes` processes.
 
     Raises:
-        InputError: not a checkpoint, or its vocabulary is not the data set's.
+        InputError: not a checkpoint, one without an encoder, or of another vocabulary than the data.
     """
     checkpoint = read_checkpoint(path)
+    if is_decoder(checkpoint.model):
+        raise bad_input(path, "a model with an encoder", "a decoder alone")
     data = _data(checkpoint.config.data, options)
     _, test = open_splits(data, options.split, checkpoint.config.seed)  # drawn before they share it
     check_vocabulary(checkpoint, test.vocabulary, path)
@@ -102,8 +104,8 @@ def evaluate_model(
     count = _count(test, options)
     rank, world = rank_and_world()
     with reporter.stage("statistics"):
+        pictures = PictureScores(model, train, options)  # first: it may refuse a file of weights
         graphs = GraphScores(model.vocabulary, train, options)
-        pictures = PictureScores(model, train, options)
     with reporter.stage("evaluate", len(range(rank, count, world))):
         for batch in batches(test, options.batch_size, options.limit, rank, world):
             truths = batch.graphs.split()

@@ -305,6 +305,9 @@ def test_an_imported_decoder_samples_the_data_it_is_given(
     capsys.readouterr()
     assert main(call) == 2  # nothing is drawn in place of data that is not there
     assert "vocab.json: expected a JSON file, got no such file" in capsys.readouterr().err
+    assert main(["evaluate", str(ours / "checkpoint.pt")]) == 2
+    expected = "checkpoint.pt: expected a model with an encoder, got a decoder alone"
+    assert expected in capsys.readouterr().err
 
 
 def test_data_of_an_imported_checkpoint(tmp_path: Path) -> None:
