@@ -47,7 +47,7 @@ def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRes
     """Load a checkpoint and evaluate it on its own data set, in `options.processes` processes.
 
     Raises:
-        InputError: not a checkpoint, one without an encoder, or of another vocabulary than the data.
+        InputError: not a checkpoint, one without an encoder, or of another vocabulary.
     """
     checkpoint = read_checkpoint(path)
     if is_decoder(checkpoint.model):
