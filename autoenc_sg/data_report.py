@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+import torch
 
 from autoenc_sg.atomic import replacing
 from autoenc_sg.config import DataConfig
@@ -25,10 +25,11 @@ from autoenc_sg.graph_statistics import (
 )
 from autoenc_sg.images import save_image, side_by_side
 from autoenc_sg.progress import Reporter
+from autoenc_sg.records import check_aspect
 from autoenc_sg.report import Figure, Report, write_report
 from autoenc_sg.samples import Split, random_stream, resize_graph
 from autoenc_sg.statistics_figures import long_tail, sizes
-from autoenc_sg.structures import SceneGraph
+from autoenc_sg.structures import ImageSize, SceneGraph
 
 PAGE, NUMBERS, PLOT = "index.html", "statistics.json", "long_tail.png"
 STAGES = (("count graphs", 3.0), ("draw samples", 1.0))
@@ -119,16 +120,20 @@ def _samples(datasets: dict[Split, StoredDataset], count: int, seed: int) -> Ite
 
 
 def _figure(dataset: StoredDataset, graph: SceneGraph, image_id: int, title: str) -> Figure:
-    vocabulary = dataset.vocabulary
-    height, width = graph.image_size
     caption = f"{len(graph)} objects, {len(graph.triples)} relations"
     try:
-        pixels = dataset.store.read(image_id).image
-        graph = resize_graph(graph, (pixels.shape[1], pixels.shape[2]))
-        boxes = draw_boxes(pixels, graph, vocabulary, side=_SIDE)
+        photo, full_size = dataset.store.read(image_id)
+        check_aspect(dataset.store.name(image_id), full_size, graph.image_size)
     except InputError as error:
         caption += f"; no photo ({error})"
-        blank = Image.new("RGB", (width, height), "white")
-        boxes = draw_boxes(blank, graph, vocabulary, side=_SIDE)
-    drawing = draw_graph(graph, vocabulary)
+        photo = torch.full((3, *_blank_size(graph.image_size)), 255, dtype=torch.uint8)
+    graph = resize_graph(graph, (photo.shape[1], photo.shape[2]))
+    boxes = draw_boxes(photo, graph, dataset.vocabulary, side=_SIDE)
+    drawing = draw_graph(graph, dataset.vocabulary)
     return Figure(title, side_by_side([boxes, drawing]), caption)
+
+
+def _blank_size(size: ImageSize) -> ImageSize:
+    """Of a white sheet in the place of a photo: its shape, with a long side of `_SIDE`."""
+    height, width = (max(1, round(side * _SIDE / max(size))) for side in size)
+    return height, width

@@ -110,6 +110,16 @@ def test_annotations_without_photos_and_the_command(
     assert page.count("no photo (") == 2  # caption and alternative text
     assert page.count("data:image/png") == 5
     assert Image.open(out / "long_tail.png").format == "PNG"
+    sizes_file = root / "image_data.json"
+    stated = json.loads(sizes_file.read_text())
+    stated[1] = {**stated[1], "width": stated[1]["height"] << 20}  # too wide for a blank sheet
+    sizes_file.write_text(json.dumps(stated))
+    turned = Image.open(root / "VG_100K/100.jpg").transpose(Image.Transpose.ROTATE_90)
+    turned.save(root / "VG_100K/100.jpg")
+    write_data_report(DataConfig("vg150", str(root)), out)
+    page = (out / "index.html").read_text()
+    assert page.count("no photo (") == 6  # boxes are not drawn where they are not
+    assert "(is it turned?)" in page
     empty = DataConfig("vg150", str(make(tmp_path / "empty", [ALONE], [0])))
     with pytest.raises(InputError, match="expected a data set of one or more images, got none"):
         write_data_report(empty, tmp_path / "none")
