@@ -50,6 +50,15 @@ class PictureScores:
 
     def __init__(self, model: AutoEncoder, train: GraphDataset, options: EvaluationOptions) -> None:
         self.size = model.config.generator.image_size
+        self.inception: InceptionNetwork | None = None
+        self.real_like: dict[str, GenerativeQuality] = {}
+        if options.inception is not None:
+            weights = read_weights(options.inception)
+            self.inception = InceptionNetwork(weights, options.inception.name).to(model.device)
+            self.real_like = {row: GenerativeQuality() for row in DRAWN}
+        self.varied: dict[str, LpipsDiversity] = {}
+        if options.lpips is not None:
+            self.varied = {row: _diversity(options.lpips) for row in DRAWN}
         classes = model.vocabulary.num_objects
         self.mean_image = mean_image(train, self.size)
         self.near = {row: ImageQuality() for row in (*DRAWN, MEAN)}
@@ -63,15 +72,6 @@ class PictureScores:
             self.round_trip = {
                 row: RecallSuite(predicates, ("SGGen",), options.conventions) for row in DRAWN
             }
-        self.inception: InceptionNetwork | None = None
-        self.real_like: dict[str, GenerativeQuality] = {}
-        if options.inception is not None:
-            weights = read_weights(options.inception)
-            self.inception = InceptionNetwork(weights, options.inception.name).to(model.device)
-            self.real_like = {row: GenerativeQuality() for row in DRAWN}
-        self.varied: dict[str, LpipsDiversity] = {}
-        if options.lpips is not None:
-            self.varied = {row: _diversity(options.lpips) for row in DRAWN}
 
     def update(
         self, model: AutoEncoder, batch: Batch, logits: GraphLogits, truths: Sequence[SceneGraph]

@@ -1,7 +1,7 @@
 """How like real pictures drawn ones are as a set, and how unlike one another: FID, IS, LPIPS.
 
     FID = |m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^{1/2})     means and covariances of features
-    IS  = exp(mean_x KL(p(y | x) || p(y)))                       mean over 10 random parts
+    IS  = exp(mean_x KL(p(y | x) || p(y)))                       mean over 10 random parts, seeded
     LPIPS diversity = mean LPIPS of two pictures of one graph that differ in the noise
 
 (Heusel et al. 2017, Salimans et al. 2016, Zhang et al. 2018; all by torchmetrics.) Numbers hold for
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torchmetrics
 import torchvision.models
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+from torchmetrics.utilities.data import dim_zero_cat
 
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.eval.collecting import keep_apart
@@ -109,7 +111,7 @@ class GenerativeQuality(torchmetrics.Metric):
         self.distance = FrechetInceptionDistance(features)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that the logits are kept
-            self.inception = InceptionScore(nn.Identity())
+            self.inception = _OrderedInceptionScore(nn.Identity())
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         keep_apart(self)
 
@@ -153,6 +155,30 @@ class GenerativeQuality(torchmetrics.Metric):
         super().reset()
         self.distance.reset()
         self.inception.reset()
+
+
+class _OrderedInceptionScore(InceptionScore):
+    """IS whose random parts are the same however the pictures come: in batches, of processes."""
+
+    features: list[Tensor]
+
+    def __init__(self, feature: nn.Module) -> None:
+        super().__init__(feature)
+        # Joined before they are gathered, for processes may have unequal numbers of batches.
+        self.add_state("features", [], dist_reduce_fx="cat")
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        given = self.features
+        rows = dim_zero_cat(given)
+        order = np.lexsort(rows.cpu().numpy().T)
+        self.features = [rows[torch.from_numpy(order).to(rows.device)]]
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                score: tuple[Tensor, Tensor] = super().compute()
+        finally:
+            self.features = given
+        return score
 
 
 class LpipsDiversity(torchmetrics.Metric):

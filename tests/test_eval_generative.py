@@ -43,6 +43,19 @@ def test_inception_score_of_one_class_is_1() -> None:
     assert metric.compute()["IS"].item() == pytest.approx(1.0)
 
 
+def test_inception_score_does_not_depend_on_order_or_chance() -> None:
+    logits = 9 * torch.rand(23, 5, generator=torch.Generator().manual_seed(0))
+    found = []
+    for rows in (logits, logits.flip(0)):
+        metric = GenerativeQuality(2)
+        metric.update(Features(torch.rand(23, 2), rows), Features(torch.rand(23, 2), rows))
+        before = torch.get_rng_state()
+        found += [metric.compute()["IS"], metric.compute()["IS std"]]
+        assert torch.equal(torch.get_rng_state(), before)
+    assert found[:2] == found[2:]
+    assert found[1] > 0
+
+
 def test_batches_add_up_and_reset_forgets() -> None:
     whole, parts = GenerativeQuality(2), GenerativeQuality(2)
     drawn, real = features([[1.0, 2], [3, 4], [5, 9]], SURE[:3]), features(SQUARE[:3], SURE[:3])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.models import squeezenet1_1
 
+from autoenc_sg.__main__ import main
 from autoenc_sg.errors import InputError
 from autoenc_sg.evaluation import (
     ALL_TASKS,
@@ -103,6 +104,24 @@ def test_pictures_of_one_graph_with_other_noise_differ(tiny_run: Path, tmp_path:
     assert results.pictures["true graph"]["LPIPS diversity"] > 0
     with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of an Inception v3"):
         evaluate_checkpoint(path, EvaluationOptions(limit=2, inception=path))
+
+
+def test_what_cannot_be_read_or_written_is_refused_before_any_work(
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tiny_run / "run" / "checkpoint.pt"
+    monkeypatch.setattr("autoenc_sg.evaluation_pictures.mean_image", None)
+    with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of torchvision's Alex"):
+        evaluate_checkpoint(path, EvaluationOptions(lpips=path))
+    for place, message in (
+        (tmp_path, "expected a file to write, got a folder"),
+        (tmp_path / "scores.csv", "--json: expected a name that does not end in .csv"),
+    ):
+        assert main(["evaluate", str(path), "--json", str(place)]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
