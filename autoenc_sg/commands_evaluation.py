@@ -135,8 +135,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from autoenc_sg.evaluation_report import report_tables, write_files
 
     conventions = _conventions(options)
-    path = options.json or options.checkpoint.parent / "evaluation.json"
+    folder = options.checkpoint.parent
+    path, logs = options.json or folder / "evaluation.json", folder / "logs"
     check_place(path)
+    check_place(logs / "events")
     if path.suffix == ".csv":
         raise bad_input("--json", "a name that does not end in .csv, which lies beside it", path)
     settings = EvaluationOptions(
@@ -157,7 +159,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     data = options.data or "the checkpoint's data set"
     where = f"{data} ({options.split})"
     _print(report_tables(results, conventions.ks, where))
-    logs = options.checkpoint.parent / "logs"
     for written in write_files(results, path, max(conventions.ks), logs):
         print(written)
     return 0

@@ -144,8 +144,9 @@ def write_files(results: EvaluationResults, path: Path, k: int, logs: Path) -> l
     results.write_csv(path.with_suffix(".csv"))
     written = [path, path.with_suffix(".csv")]
     picture = None
-    if "SGGen" in results.predicates.get("model", {}) and results.training_counts:
-        picture = predicate_bars(results, k)
+    scored = results.predicates.get("model", {})
+    if scored and results.training_counts:
+        picture = predicate_bars(results, k, "SGGen" if "SGGen" in scored else next(iter(scored)))
         written.append(path.with_name(f"{path.stem}_predicates.png"))
         with replacing(written[-1]) as temporary:
             picture.save(temporary)

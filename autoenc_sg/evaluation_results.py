@@ -141,6 +141,8 @@ class EvaluationResults:
             yield from (("pictures", row, "", n, v) for n, v in values.items())
         for row, values in self.round_trip.items():
             yield from (("round trip", row, "SGGen", n, v) for n, v in values.items())
+        yield from (("other", "", "", n, v) for n, v in self.extra.items())
+        yield "other", "", "", "images", self.images
 
     def tables(self) -> list[Table]:
         """Graphs, and pictures, as tables."""

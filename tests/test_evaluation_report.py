@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,17 @@ def test_files(tmp_path: Path) -> None:
     assert ["recall", "model", "SGGen", "R@20", "0.5"] in lines
     assert ["recall of predicate", "model", "SGGen", "near", ""] in lines
     assert ["round trip", "predicted graph", "SGGen", "R@20", "0.75"] in lines
+    assert ["other", "", "", "real picture object accuracy", "0.9"] in lines
+    assert ["other", "", "", "images", "12"] in lines
     assert Image.open(written[2]).width > 300
     assert len(list((tmp_path / "logs").glob("events*"))) == 1
+
+
+def test_bars_are_of_another_task_where_sggen_was_not_asked_for(tmp_path: Path) -> None:
+    predicates = {row: {"PredCls": of["SGGen"]} for row, of in RESULTS.predicates.items()}
+    results = replace(RESULTS, predicates=predicates)
+    written = write_files(results, tmp_path / "r.json", 20, tmp_path / "logs")
+    assert written[-1].name == "r_predicates.png"
 
 
 @pytest.mark.parametrize(
