@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,17 @@ class WeightAverage:
     Args:
         module: whose parameters are averaged.
         decay: d in (0, 1).
+
+    Attributes:
+        values: a.
+        own: w, once the module has the average for good; from there training could go on.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = module
         self.decay = decay
-        self.values = {name: value.clone() for name, value in module.state_dict().items()}
+        self.values = _copy(module)
+        self.own: dict[str, Tensor] | None = None
 
     @torch.no_grad()
     def update(self) -> None:
@@ -32,21 +38,33 @@ class WeightAverage:
             else:
                 self.values[name].copy_(value)
 
-    def load(self, values: Mapping[str, Tensor]) -> None:
-        """Take saved `values` over."""
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds of it beside the module."""
+        own = {} if self.own is None else {"unaveraged": self.own}
+        return {"average": self.values, **own}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`; a module that had the average has its own weights again."""
         for name, value in self.values.items():
-            value.copy_(values[name])
+            value.copy_(state["average"][name])
+        if "unaveraged" in state:
+            self.module.load_state_dict(state["unaveraged"])
 
     def apply(self) -> None:
         """Give the module the average for good."""
+        self.own = _copy(self.module)
         self.module.load_state_dict(self.values)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module has the average inside a `with`, its own weights after it."""
-        own = {name: value.clone() for name, value in self.module.state_dict().items()}
-        self.apply()
+        own = _copy(self.module)
+        self.module.load_state_dict(self.values)
         try:
             yield
         finally:
             self.module.load_state_dict(own)
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}

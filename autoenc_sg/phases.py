@@ -122,7 +122,7 @@ class Phase:
         for adversary in self.adversaries:
             state |= adversary.state()
         if self.average is not None:
-            state["average"] = self.average.values
+            state |= self.average.state()
         if math.isfinite(self.best):
             state["best"] = self.best
         return state
@@ -134,7 +134,7 @@ class Phase:
         for adversary in self.adversaries:
             adversary.load_state(state)
         if self.average is not None:
-            self.average.load(state["average"])
+            self.average.load(state)
         self.best = state.get("best", math.inf)
 
     def _objective(self, model: AutoEncoder) -> nn.Module:

@@ -139,6 +139,26 @@ def test_resume_with_every_option_is_bit_equal(folder: Path, tmp_path: Path, ste
         assert first.step == second.step
 
 
+def test_a_finished_run_with_an_average_goes_on_from_its_own_weights(
+    folder: Path, tmp_path: Path
+) -> None:
+    for name in "ab":
+        shutil.copytree(folder / "scenes", tmp_path / name / "scenes")
+    options = ["--reconstruction.ema_decay=0.9", "--reconstruction.steps="]
+    short, long = (tiny_config(tmp_path / "a", options[0], options[1] + n) for n in ("2", "4"))
+    unbroken = tiny_config(tmp_path / "b", options[0], options[1] + "4")
+    train(unbroken, ("reconstruction",))
+    train(short, ("reconstruction",))
+    averaged = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.pt")
+    train(short, ("reconstruction",), find_start(short, None, resume=True))  # nothing left to do
+    again = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.pt")
+    same(dict(averaged.model), dict(again.model))
+    train(long, ("reconstruction",), find_start(long, None, resume=True))
+    first, second = (read_checkpoint(tmp_path / name / "run" / "checkpoint.pt") for name in "ab")
+    same(dict(first.model), dict(second.model))
+    same(dict(first.training), dict(second.training))
+
+
 def test_evaluation_mode_freezes_statistics_and_begins_adam_anew(folder: Path) -> None:
     phase, model = phase_of(folder, "--reconstruction.eval_mode_after=1")
     batch = collate_samples([open_dataset(tiny_config(folder).data, "train")[i] for i in (0, 1)])
