@@ -32,8 +32,8 @@ def add_evaluation_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="score a file of predictions against a file of true graphs",
         epilog="JSON Lines, one image a line; docs/evaluation.md has the formats and conventions.",
     )
-    score.add_argument("--predictions", type=Path, required=True)
-    score.add_argument("--truth", type=Path, required=True)
+    score.add_argument("--predictions", type=Path, required=True, help="file or pipe")
+    score.add_argument("--truth", type=Path, required=True, help="file or pipe")
     _add_tasks(score, ["sggen", "phrdet"], "default: sggen phrdet")
     score.add_argument("--json", type=Path, help="write the fractions to this file")
     score.add_argument("--training", type=Path, help="training graphs, for zR and head/body/tail")
@@ -115,16 +115,26 @@ def _add_formats(score: argparse.ArgumentParser) -> None:
 def _add_conventions(score: argparse.ArgumentParser) -> None:
     """One option for each of `RecallConventions`; none given is its default."""
     group = score.add_argument_group("conventions (default: Neural Motifs')")
-    group.add_argument("--ks", type=int, nargs="+", metavar="K")
-    group.add_argument("--iou-threshold", type=float)
-    group.add_argument("--plus-one", action=argparse.BooleanOptionalAction)
-    group.add_argument("--averages", nargs="+", choices=("macro", "micro"))
-    group.add_argument("--order", choices=("score", "given"))
-    group.add_argument("--images-without-predictions", choices=("zero", "skip"))
-    group.add_argument("--images-without-relations", choices=("skip", "zero", "refuse"))
-    for name in ("ng-per-image-limit", "ng-predicates-per-pair"):
-        group.add_argument(f"--{name}", type=int, metavar="N", help="0: no limit")
-    group.add_argument("--absent-predicates", choices=("zero", "skip"))
+    add = group.add_argument
+    add("--ks", type=int, nargs="+", metavar="K", help="of R@K (20 50 100)")
+    add("--iou-threshold", type=float, metavar="IOU", help="least overlap, inclusive (0.5)")
+    switch = argparse.BooleanOptionalAction
+    add("--plus-one", action=switch, help="a box is x2 - x1 + 1 wide (on)")
+    averages = ("macro", "micro")
+    add("--averages", nargs="+", choices=averages, help="over images, over triples (macro)")
+    add("--order", choices=("score", "given"), help="of the triplets (score)")
+    zero, skip = "count 0", "are left out"
+    for name, choices, text in (
+        ("images-without-predictions", ("zero", "skip"), f"{zero} or {skip} (zero)"),
+        ("images-without-relations", ("skip", "zero", "refuse"), f"{skip}, {zero} (skip)"),
+        ("absent-predicates", ("zero", "skip"), f"in mR {zero} or {skip} (zero)"),
+    ):
+        add(f"--{name}", choices=choices, help=text)
+    for name, text in (
+        ("ng-per-image-limit", "triplets without graph constraint; 0: all (100)"),
+        ("ng-predicates-per-pair", "among them, of a pair; 0: all (0)"),
+    ):
+        add(f"--{name}", type=int, metavar="N", help=text)
 
 
 # The commands import what they need when they run: `--help` stays quick.
