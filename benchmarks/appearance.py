@@ -18,8 +18,9 @@ Then the test split's true graphs are drawn, noise by image id:
   `codes` gains over this is looks, what this gains over `codes, left out` is class.
 
 L1 and SSIM are of whole pictures; `object L1` is the mean over objects of the difference of their
-32 x 32 crops; object accuracy is the share of objects that a network trained on the train split's
-real crops recognizes (`photos`: in the true pictures). The figure has the first test pictures.
+32 x 32 crops (`--json` has it by class too); object accuracy is the share of objects that a network
+trained on the train split's real crops recognizes (`photos`: in the true pictures). The figure has
+the first test pictures.
 """
 
 from __future__ import annotations
@@ -64,9 +65,11 @@ from autoenc_sg.samples import Batch
 from autoenc_sg.structures import SceneGraph
 from autoenc_sg.tables import Table
 from autoenc_sg.training import train
+from autoenc_sg.vocabulary import Vocabulary
 
 BATCH = 16
-SHOWN = 8  # pictures of the figure's rows
+SHOWN = 6  # pictures of the figure's rows
+LEVELS = 31  # of a channel above 0, in the figure: a small file
 Drawn = tuple[AutoEncoder | None, Sequence[Sequence[SceneGraph]]]  # by whom, and which graphs
 
 
@@ -78,13 +81,13 @@ class Test:
         batches: photos and true graphs.
         targets: the photos at the generator's size, batch by batch.
         classifier: knows real crops.
-        classes: C.
+        vocabulary: its classes.
     """
 
     batches: Sequence[Batch]
     targets: Sequence[Tensor]
     classifier: CropClassifier
-    classes: int
+    vocabulary: Vocabulary
 
 
 def trained(config: RunConfig, out: Path, dim: int, dropout: float) -> tuple[AutoEncoder, float]:
@@ -123,9 +126,19 @@ def pictures(drawn: Drawn, test: Test, part: int) -> Tensor:
     return model.render_batch(graphs[part], list(test.batches[part].image_ids)).cpu()
 
 
+def object_l1(differences: Tensor, test: Test) -> dict[str, float]:
+    """Means of the objects' differences `[N]`: over all, and over each class's."""
+    labels = torch.cat([batch.graphs.labels for batch in test.batches])
+    means = {"object L1": float(differences.mean())}
+    for label in labels.unique().tolist():
+        name = f"object L1, {test.vocabulary.objects[label]}"
+        means[name] = float(differences[labels == label].mean())
+    return means
+
+
 def score(drawn: Drawn, test: Test) -> dict[str, float]:
     """Scores of the pictures of graphs."""
-    quality, accuracy = ImageQuality(), ObjectAccuracy(test.classifier, test.classes)
+    quality, accuracy = ImageQuality(), ObjectAccuracy(test.classifier, test.vocabulary.num_objects)
     differences = []
     for part, (batch, target) in enumerate(zip(test.batches, test.targets)):
         images = pictures(drawn, test, part)
@@ -135,16 +148,15 @@ def score(drawn: Drawn, test: Test) -> dict[str, float]:
         both = [object_crops(whole, *places) for whole in (images, target)]
         differences.append((both[0] - both[1]).abs().mean((1, 2, 3)))
     scores = {name: float(value) for name, value in quality.compute().items()}
-    scores["object L1"] = float(torch.cat(differences).mean())
+    scores |= object_l1(torch.cat(differences), test)
     return scores | {name: float(value) for name, value in accuracy.compute().items()}
 
 
 def figure(rows: dict[str, Drawn], test: Test, scale: int = 2) -> Image.Image:
     """The first pictures, a row of them for each way to draw, with its name."""
     strips = [make_grid(pictures(d, test, 0)[:SHOWN], SHOWN, pad_value=1) for d in rows.values()]
-    grid = to_pil_image(
-        torch.cat(strips, 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    )
+    whole = (torch.cat(strips, 1) * LEVELS).round() / LEVELS
+    grid = to_pil_image(whole.repeat_interleave(scale, 1).repeat_interleave(scale, 2))
     font = text_font(9 * scale)
     margin = round(max(font.getlength(name) for name in rows)) + 8 * scale
     sheet = Image.new("RGB", (margin + grid.width, grid.height), "white")
@@ -190,7 +202,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         parts,
         [target_images(part.images, size).clamp(0, 1) for part in parts],
         crop_classifier_of(train_split, size, 2000, how),
-        held_out.vocabulary.num_objects,
+        held_out.vocabulary,
     )
     bare = [part.graphs.split() for part in parts]
     looks = with_codes(coded, test)
