@@ -25,7 +25,7 @@ from autoenc_sg.geometric_relations import (
 from autoenc_sg.image_store import ImageStore, Place
 from autoenc_sg.object_masks import masks_over, read_segmentation
 from autoenc_sg.records import check_aspect
-from autoenc_sg.samples import Sample, Split, num_validation, random_stream, read_json
+from autoenc_sg.samples import LONGEST_SIDE, Sample, Split, num_validation, random_stream, read_json
 from autoenc_sg.structures import ImageSize, SceneGraph
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -193,7 +193,7 @@ _FIELDS = {
 }
 _ID = ("a whole number", lambda v: isinstance(v, int))
 _TEXT = ("text", lambda v: isinstance(v, str))
-_SIDE = ("pixels", lambda v: isinstance(v, (int, float)) and 1 <= v < 1 << 24)
+_SIDE = ("pixels", lambda v: isinstance(v, (int, float)) and 1 <= v < LONGEST_SIDE)
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("id", "image_id", "category_id"), _ID),
     **dict.fromkeys(("file_name", "name"), _TEXT),

@@ -12,6 +12,7 @@ from autoenc_sg.augment import flip_half, left_right_swap
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.image_store import ImageStore, available
 from autoenc_sg.samples import (
+    LONGEST_SIDE,
     Sample,
     Split,
     num_validation,
@@ -141,9 +142,12 @@ def make_graph(
             (published data sets have such boxes).
 
     Raises:
-        InputError: a box is no four numbers or its ends are exchanged, or a relation does not join
-            two of the objects.
+        InputError: a box is no four numbers or its ends are exchanged, a relation does not join
+            two of the objects, or there is no image of that size.
     """
+    if not all(1 <= side < LONGEST_SIDE for side in size):
+        expected = f"a height and width >= 1 and < {LONGEST_SIDE}"
+        raise bad_input(where, expected, f"{size[0]} x {size[1]}")
     try:
         table = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         relations = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)

@@ -17,6 +17,7 @@ from autoenc_sg.structures import ImageSize, SceneGraph, SceneGraphBatch, to_dev
 from autoenc_sg.vocabulary import Vocabulary
 
 Split = Literal["train", "val", "test"]
+LONGEST_SIDE = 1 << 24  # pixels: float32 holds every whole number up to here
 
 
 class Sample(NamedTuple):
@@ -102,7 +103,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise bad_input(path, "a JSON file", "no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueErrors: UTF-8, JSON, long numbers
         raise bad_input(path, "a JSON file", error) from None
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from autoenc_sg.errors import InputError, bad_input
 from autoenc_sg.h5_files import read_arrays
-from autoenc_sg.samples import read_json
+from autoenc_sg.samples import LONGEST_SIDE, read_json
 from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
 
@@ -177,7 +177,7 @@ def read_image_data(path: Path) -> Tensor:
     """Id, height and width of each image of image_data.json: `[N, 3]` int64.
 
     Raises:
-        InputError: the file is missing or has another form, or a size is not positive.
+        InputError: the file is missing or has another form, or no image is of such a size.
     """
     entries = read_json(path)
     if not isinstance(entries, list):
@@ -191,9 +191,11 @@ def read_image_data(path: Path) -> Tensor:
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         expected = "'image_id', 'height' and 'width' of each image"
         raise bad_input(path, expected, f"{type(error).__name__} {error}") from None
-    if len(rows) and int(table[:, 1:].min()) < 1:
-        at = rows[int(table[:, 1:].min(1).values.argmin())]
-        raise bad_input(f"{path} image {at[0]}", "a height and width >= 1", f"{at[1]} x {at[2]}")
+    wrong = ((table[:, 1:] < 1) | (table[:, 1:] >= LONGEST_SIDE)).any(1).nonzero()
+    if len(wrong):
+        image_id, height, width = rows[int(wrong[0])]
+        expected = f"a height and width >= 1 and < {LONGEST_SIDE}"
+        raise bad_input(f"{path} image {image_id}", expected, f"{height} x {width}")
     return table
 
 

@@ -25,11 +25,10 @@ from autoenc_sg.records import (
     named_list,
     other_form,
 )
-from autoenc_sg.samples import Split, read_json
+from autoenc_sg.samples import LONGEST_SIDE, Split, read_json
 from autoenc_sg.structures import ImageSize
 from autoenc_sg.vocabulary import Vocabulary
 
-_FARTHEST = 1 << 24  # pixels
 IMAGE_FOLDERS = ("sg_{split}_images", "{split}_images", "images", "")
 
 
@@ -124,6 +123,6 @@ def _size(store: ImageStore, image_id: int) -> ImageSize | None:
 def _around(where: str, boxes: list[tuple[float, ...]]) -> ImageSize:
     """The least size that holds the boxes: the files do not tell the images' sizes."""
     width, height = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    if not 1 <= min(width, height) <= max(width, height) < _FARTHEST:
+    if not 1 <= min(width, height) <= max(width, height) < LONGEST_SIDE:
         raise bad_input(where, "boxes in pixels of an image", f"one up to {width}, {height}")
     return math.ceil(height), math.ceil(width)

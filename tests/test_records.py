@@ -88,6 +88,9 @@ def test_boxes_without_area_are_left_out_or_refused() -> None:
     for relation in [(0, 1, 0), (0, 1, 2), (-1, 1, 0)]:
         with pytest.raises(InputError, match="x relation 0: expected two different ones of 2"):
             make_graph([1, 1], boxes[::2], [relation], (20, 40), "x")
+    for size in ((0, 9), (9, 10**30)):
+        with pytest.raises(InputError, match=f"x: expected a height .* got {size[0]} x {size[1]}"):
+            make_graph([1], [(0, 0, 1, 1)], [], size, "x")
     with pytest.raises(InputError, match="a box for each label"):
         make_graph([1, 1], boxes, [], (20, 40), "x")
     with pytest.raises(InputError, match="boxes of four numbers"):

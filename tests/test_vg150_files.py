@@ -251,8 +251,14 @@ def test_missing_file(root: Path, name: str) -> None:
         (
             "image_data.json",
             json.dumps([{"image_id": i, "height": 5 * (i - 2), "width": 3} for i in range(4)]),
-            "image 0: expected a height and width >= 1, got -10 x 3",
+            "image 0: expected a height and width >= 1 and < 16777216, got -10 x 3",
         ),
+        (
+            "image_data.json",
+            '[{"image_id": 1, "height": 9, "width": 16777216}]',
+            "image 1: expected a height and width >= 1 and < 16777216, got 9 x 16777216",
+        ),
+        ("image_data.json", "[" + "1" * 5000 + "]", "image_data.json: expected a JSON file, got"),
         ("VG-SGG-dicts.json", "{", "VG-SGG-dicts.json: expected a JSON file"),
         ("VG-SGG-dicts.json", "[]", "expected an object with 'label_to_idx', got list"),
         (
