@@ -23,9 +23,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
         InputError: the operating system refuses to write there.
     """
     path = Path(path)
-    temporary = path.parent / f".{secrets.token_hex(6)}{path.suffix}"
+    temporary = path.parent / f".{secrets.token_hex(6)}{path.suffix or '.tmp'}"
     try:
+        if path.is_dir():
+            raise bad_input(path, "a file to write", "a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # some writers refuse a path in other ways than the system does
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 (the documented atomic one)
     except OSError as error:

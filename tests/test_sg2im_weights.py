@@ -278,6 +278,25 @@ def test_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
         read_checkpoint(read)
 
 
+def test_places_to_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = tmp_path / "ours.pt"
+    write_checkpoint(ours, import_sg2im(saved(tmp_path, stripped())).content)
+    export_file(ours, tmp_path / "no-suffix")
+    assert import_sg2im(tmp_path / "no-suffix").notes == ()
+    (tmp_path / "file").write_text("x")
+    for out, expected in (
+        (tmp_path, "expected a file to write, got a folder"),
+        (tmp_path / "file" / "x.pt", "expected a path that can be written"),
+        (Path("/proc/none/x.pt"), "expected a path that can be written"),
+    ):
+        assert main(["export", "sg2im", str(ours), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert expected in error
+        assert len(error.splitlines()) == 1
+    names = {"file", "no-suffix", "ours.pt", "vg.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = saved(tmp_path, stripped())
     ours, theirs = tmp_path / "ours", tmp_path / "theirs.pt"
