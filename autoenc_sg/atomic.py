@@ -57,6 +57,18 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise bad_input(path, "a path that can be written", error.strerror or error) from error
 
 
+def make_folder(path: Path) -> None:
+    """The folder and those above it, where they are missing.
+
+    Raises:
+        InputError: something else is there, or the system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise bad_input(path, "a folder to write to", error.strerror or error) from error
+
+
 def check_place(path: Path) -> None:
     """Refuse now what could not be written after a long run; nothing is made.
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from autoenc_sg.atomic import replacing
+from autoenc_sg.atomic import make_folder, replacing
 from autoenc_sg.checkpoint import (
     Checkpoint,
     check_vocabulary,
@@ -281,7 +281,7 @@ class RunLog:
         self._since = time.monotonic()
         self._writer: SummaryWriter | None = None
         if active:
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             for name in (HISTORY, VALIDATION):
                 _keep_history(out, name, start)
             self._writer = SummaryWriter(str(out / "logs"))

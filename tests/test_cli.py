@@ -152,6 +152,7 @@ def test_bad_input_is_one_line_and_status_2(
         ("train", "no-such-config"): "no-such-config",
         ("train", str(config), "--generator.image_size", "65", *out): "generator.image_size",
         ("train", str(config), "--resume", *out): "--resume",
+        ("train", str(config), "--out", str(text)): "t.pt: expected a folder to write to",
         ("evaluate", str(text)): "t.pt: expected a checkpoint",
         ("evaluate", str(tmp_path / "none.pt")): "no such file",
         ("evaluate", checkpoint, "--limit", "0"): "limit: expected >= 1, got 0",
