@@ -64,7 +64,7 @@ class InceptionNetwork(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], where: str) -> None:
         super().__init__()
-        classes = len(weights["fc.weight"]) if "fc.weight" in weights else 0
+        classes = next(iter(weights["fc.weight"].shape), 0) if "fc.weight" in weights else 0
         if classes not in (1000, 1008) or "Mixed_7c.branch1x1.conv.weight" not in weights:
             raise bad_input(where, "weights of an Inception v3 (1000 or 1008 classes)", "others")
         self.original = classes == 1008

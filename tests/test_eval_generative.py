@@ -106,7 +106,7 @@ def test_lpips_of_given_weights() -> None:
 
 
 def test_other_weights_are_refused() -> None:
-    for weights in ({}, {"fc.weight": torch.zeros(10, 2048)}):
+    for weights in ({}, {"fc.weight": torch.zeros(10, 2048)}, {"fc.weight": torch.tensor(1.0)}):
         with pytest.raises(InputError, match=r"x.pth: expected weights of an Inception v3"):
             InceptionNetwork(weights, "x.pth")
         with pytest.raises(InputError, match=r"x.pth: expected weights of torchvision's AlexNet"):
