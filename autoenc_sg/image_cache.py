@@ -120,7 +120,8 @@ def _read_index(path: Path) -> tuple[str, NDArray[np.int64]]:
             head = file.read(_HEAD)
             if len(head) < _HEAD or head[:8] != _MAGIC:
                 raise bad_input(path, "a cache of images", "a file of another kind")
-            file.seek(struct.unpack("<Q", head[8:])[0])
+            start = struct.unpack("<Q", head[8:])[0]
+            file.seek(min(start, path.stat().st_size))
             rest = file.read()
     except OSError as error:
         raise bad_input(path, "a cache of images", error.strerror or error) from None
@@ -128,7 +129,7 @@ def _read_index(path: Path) -> tuple[str, NDArray[np.int64]]:
     whole = hashlib.sha256(index).hexdigest().encode() == check
     if not whole or len(index) % (8 * _COLUMNS):
         raise bad_input(path, "a whole cache of images", "a damaged one; remove it")
-    return source.decode(), np.frombuffer(index, "<i8").reshape(-1, _COLUMNS)
+    return source.decode("ascii", "replace"), np.frombuffer(index, "<i8").reshape(-1, _COLUMNS)
 
 
 def _make(path: Path, store: ImageStore, source: str, reporter: Reporter) -> None:

@@ -48,7 +48,7 @@ _ZIP_ERRORS = (  # what zipfile raises where an archive is damaged, encrypted, o
     zlib.error,
     lzma.LZMAError,
 )
-_IMAGE_NAME = re.compile(r"(?:^|[/\\])(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
+_IMAGE_NAME = re.compile(r"(?:^|[/\\])(\d{1,18})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
 class Place(NamedTuple):

@@ -1,8 +1,10 @@
+import errno
 import multiprocessing
 import pickle
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,3 +127,43 @@ def test_damaged_bytes_are_found(tmp_path: Path, store: ImageStore) -> None:
         ImageCache(path)
     with pytest.raises(InputError, match="a path that can be written"):
         open_cache(path / "inside", store)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:12],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        lambda data: data + b"x",
+        lambda data: data[:8] + b"\xff" * 8 + data[16:],  # the index beyond all files
+        lambda data: data[:8] + bytes(8) + data[16:],
+        lambda data: data[:-128] + b"\xff" * 64 + data[-64:],  # of no source
+    ],
+)
+def test_a_damaged_cache_is_made_again(tmp_path: Path, store: ImageStore, damage: Any) -> None:
+    path = tmp_path / "cache.bin"
+    open_cache(path, store)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert len(open_cache(path, store)) == 3
+    assert path.read_bytes() == whole
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(image_cache.zlib, "crc32", full)  # between two writes
+    with pytest.raises(InputError, match=r"cache\.bin: expected a path .* got No space left on"):
+        open_cache(tmp_path / "cache.bin", store)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache.bin.lock", "photos"]
+
+
+def test_names_longer_than_any_id_are_no_images(tmp_path: Path) -> None:
+    for name in ("7.jpg", f"{10**20}.jpg"):
+        Image.new("RGB", (3, 3)).save(tmp_path / name)
+    assert list(find_images(tmp_path)) == [7]
