@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,24 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     train(tiny_config(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny scenes, and a run with codes that goes on from the tiny run's."""
+    from autoenc_sg.checkpoint import read_checkpoint
+    from autoenc_sg.training import Start, train
+    from tests.coded import CODES
+    from tests.tiny import tiny_config
+
+    own = tmp_path_factory.mktemp("appearance")
+    shutil.copytree(tiny_run / "scenes", own / "scenes")
+    base = read_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    config = tiny_config(own, CODES, "--reconstruction.steps=12", "--reconstruction.lr=0.01")
+    train(config, ("reconstruction", "joint"), Start(base))
+    return own
+
+
+@pytest.fixture(scope="session")
+def coded_checkpoint(coded_run: Path) -> str:
+    return str(coded_run / "run" / "checkpoint.pt")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,48 +14,25 @@ from torch.testing import assert_close
 
 from autoenc_sg.__main__ import main
 from autoenc_sg.appearance import AppearanceEncoder
-from autoenc_sg.checkpoint import read_checkpoint
 from autoenc_sg.config import GeneratorConfig
-from autoenc_sg.datasets import open_dataset
 from autoenc_sg.errors import InputError
 from autoenc_sg.generator import Generator
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.graph_json import read_graphs, write_graph
 from autoenc_sg.model import AutoEncoder
-from autoenc_sg.phases import Phase
 from autoenc_sg.relaxation import GraphLogits, RelaxedGraph, RelaxMode
-from autoenc_sg.samples import Batch, collate_samples
-from autoenc_sg.sg2im_weights import export_sg2im, import_sg2im
 from autoenc_sg.structures import SceneGraph, SceneGraphBatch
-from autoenc_sg.training import Start, build_model, make_fabric, train
-from autoenc_sg.validation import validation_losses
+from tests.coded import photos
 from tests.test_generator_model import CLASSES, PREDICATES, SMALL, _graph
 from tests.test_reconstruction_options import weights_of
-from tests.tiny import same, tiny_config
+from tests.tiny import same
 
-CODES = "--generator.appearance_dim=3"
 WIDE = replace(SMALL, appearance_dim=3)
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny scenes, and a run with codes that goes on from the tiny run's."""
-    own = tmp_path_factory.mktemp("appearance")
-    shutil.copytree(tiny_run / "scenes", own / "scenes")
-    base = read_checkpoint(tiny_run / "run" / "checkpoint.pt")
-    config = tiny_config(own, CODES, "--reconstruction.steps=12", "--reconstruction.lr=0.01")
-    train(config, ("reconstruction", "joint"), Start(base))
-    return own
-
-
-@pytest.fixture(scope="module")
-def checkpoint(folder: Path) -> str:
-    return str(folder / "run" / "checkpoint.pt")
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint: str) -> AutoEncoder:
-    return AutoEncoder.from_checkpoint(checkpoint)
+def model(coded_checkpoint: str) -> AutoEncoder:
+    return AutoEncoder.from_checkpoint(coded_checkpoint)
 
 
 def wide(codes: Tensor | None = None, train: bool = False, dropout: float = 0.0) -> Generator:
@@ -264,15 +239,10 @@ def test_json_takes_objects_without_codes(tmp_path: Path, model: AutoEncoder) ->
 # The autoencoder ----------------------------------------------------------------------------------
 
 
-def photos(folder: Path, count: int, split: str = "test") -> Batch:
-    dataset = open_dataset(tiny_config(folder).data, split)  # type: ignore[arg-type]
-    return collate_samples([dataset[i] for i in range(count)])
-
-
 def test_parse_fills_codes_that_survive_json_and_are_drawn(
-    model: AutoEncoder, folder: Path, tmp_path: Path
+    model: AutoEncoder, coded_run: Path, tmp_path: Path
 ) -> None:
-    images = photos(folder, 2).images
+    images = photos(coded_run, 2).images
     graphs = model.parse_batch([image.float() / 255 for image in images])
     for graph in graphs:
         assert graph.appearance is not None
@@ -287,8 +257,10 @@ def test_parse_fills_codes_that_survive_json_and_are_drawn(
     assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
 
 
-def test_codes_are_the_detector_s_and_leave_it_as_it_was(model: AutoEncoder, folder: Path) -> None:
-    batch = photos(folder, 3)
+def test_codes_are_the_detector_s_and_leave_it_as_it_was(
+    model: AutoEncoder, coded_run: Path
+) -> None:
+    batch = photos(coded_run, 3)
     model.train()
     before = weights_of(model.detector)
     graphs = model.with_appearance(batch.images, batch.graphs)
@@ -300,7 +272,7 @@ def test_codes_are_the_detector_s_and_leave_it_as_it_was(model: AutoEncoder, fol
     assert model.appearance is not None
     seen = model.detector.region_maps(regions)
     assert_close(graphs.appearance, model.appearance(seen).detach())
-    single = photos(folder, 1)
+    single = photos(coded_run, 1)
     one = model.with_appearance(single.images, single.graphs)
     assert_close(one.appearance, graphs.split()[0].appearance, atol=1e-4, rtol=1e-4)
     nothing = SceneGraphBatch.collate([SceneGraph.empty((64, 64))] * 3)
@@ -308,9 +280,9 @@ def test_codes_are_the_detector_s_and_leave_it_as_it_was(model: AutoEncoder, fol
 
 
 def test_editing_keeps_the_looks_of_the_rest(
-    model: AutoEncoder, checkpoint: str, folder: Path, tmp_path: Path
+    model: AutoEncoder, coded_checkpoint: str, coded_run: Path, tmp_path: Path
 ) -> None:
-    batch = photos(folder, 1)
+    batch = photos(coded_run, 1)
     (graph,) = model.with_appearance(batch.images, batch.graphs).split()
     write_graph(tmp_path / "g.json", graph, model.vocabulary)
     data = json.loads((tmp_path / "g.json").read_text())
@@ -323,7 +295,7 @@ def test_editing_keeps_the_looks_of_the_rest(
     assert graph.appearance is not None
     assert parsed.graph.appearance is not None
     assert torch.equal(parsed.graph.appearance[:row], graph.appearance[:row])
-    assert main(["generate", checkpoint, str(edited), "--out", str(tmp_path / "out")]) == 0
+    assert main(["generate", coded_checkpoint, str(edited), "--out", str(tmp_path / "out")]) == 0
     image = Image.open(tmp_path / "out" / "edited.png")
     stored = json.loads(image.text["scene graph"])  # type: ignore[attr-defined]
     assert stored["appearance"][:row] == data["appearance"][:row]
@@ -332,9 +304,9 @@ def test_editing_keeps_the_looks_of_the_rest(
 
 
 def test_files_with_and_without_codes_together(
-    model: AutoEncoder, checkpoint: str, folder: Path, tmp_path: Path
+    model: AutoEncoder, coded_checkpoint: str, coded_run: Path, tmp_path: Path
 ) -> None:
-    batch = photos(folder, 1)
+    batch = photos(coded_run, 1)
     (graph,) = model.with_appearance(batch.images, batch.graphs).split()
     write_graph(tmp_path / "g.json", graph, model.vocabulary)
     with_codes = json.loads((tmp_path / "g.json").read_text())
@@ -342,7 +314,9 @@ def test_files_with_and_without_codes_together(
     empty = {"objects": [], "relationships": [], "appearance": []}
     file = tmp_path / "many.json"
     file.write_text(json.dumps([with_codes, bare, empty]))
-    assert main(["generate", checkpoint, str(file), "--out", str(tmp_path), "--seed", "3"]) == 0
+    assert (
+        main(["generate", coded_checkpoint, str(file), "--out", str(tmp_path), "--seed", "3"]) == 0
+    )
     expected = [graph, replace(graph, appearance=None)]
     for i, one in enumerate(expected):
         stored = Image.open(tmp_path / f"many-{i:04d}.png")
@@ -355,12 +329,15 @@ def assert_pixels(a: Image.Image, b: Image.Image) -> None:
 
 
 def test_foreign_codes_are_refused_before_anything_is_written(
-    checkpoint: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    coded_checkpoint: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "g.json"
     file.write_text(json.dumps({"objects": ["dog"], "relationships": [], "appearance": [[1, 2]]}))
     plain = str(tiny_run / "run" / "checkpoint.pt")
-    for path, wanted in ((checkpoint, "3 numbers an object"), (plain, "none (this model reads")):
+    for path, wanted in (
+        (coded_checkpoint, "3 numbers an object"),
+        (plain, "none (this model reads"),
+    ):
         assert main(["generate", path, str(file), "--out", str(tmp_path / "out")]) == 2
         assert f"appearance: expected {wanted}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -368,12 +345,12 @@ def test_foreign_codes_are_refused_before_anything_is_written(
 
 def test_sample_with_the_looks_of_the_photos(
     model: AutoEncoder,
-    checkpoint: str,
+    coded_checkpoint: str,
     tiny_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    call = ["sample", checkpoint, "--limit", "2", "--out"]
+    call = ["sample", coded_checkpoint, "--limit", "2", "--out"]
     assert main([*call, str(tmp_path / "a"), "--appearance"]) == 0
     assert main([*call, str(tmp_path / "b")]) == 0
     coded = read_graphs(tmp_path / "a" / "graphs.json", model.vocabulary)
@@ -386,96 +363,3 @@ def test_sample_with_the_looks_of_the_photos(
     other = str(tiny_run / "run" / "checkpoint.pt")
     assert main(["sample", other, "--appearance", "--out", str(tmp_path / "c")]) == 2
     assert "--appearance: expected a model with appearance codes" in capsys.readouterr().err
-
-
-# Training -----------------------------------------------------------------------------------------
-
-
-def phase_of(folder: Path, name: str, *overrides: str) -> tuple[Phase, AutoEncoder]:
-    config = tiny_config(folder, CODES, *overrides)
-    dataset = open_dataset(config.data, "train")
-    torch.manual_seed(0)
-    model = AutoEncoder(config, dataset.vocabulary)
-    return Phase(name, make_fabric(config), model, config), model  # type: ignore[arg-type]
-
-
-def steps(phase: Phase, batch: Batch, count: int) -> None:
-    for step in range(count):
-        assert all(torch.isfinite(v) for v in phase.step(batch, step).values())
-
-
-def changed(before: dict[str, Tensor], module: torch.nn.Module) -> set[str]:
-    after = module.state_dict()
-    return {name for name, value in before.items() if not torch.equal(value, after[name])}
-
-
-def names(found: Sequence[str] | set[str], prefix: str) -> set[str]:
-    return {name for name in found if name.startswith(prefix)}
-
-
-def test_reconstruction_trains_bottleneck_and_w_but_no_detector(folder: Path) -> None:
-    phase, model = phase_of(folder, "reconstruction", "--reconstruction.ema_decay=0.5")
-    before = weights_of(model)
-    steps(phase, photos(folder, 3, "train"), 3)
-    moved = changed(before, model)
-    assert "generator.appearance_net.weight" in moved
-    assert len(names(moved, "appearance.")) == 6
-    assert not names(moved, "detector.")  # nor its running statistics
-    trained = weights_of(model)
-    phase.finish()  # the average of both
-    averaged = changed(trained, model)
-    assert "generator.appearance_net.weight" in averaged
-    assert names(averaged, "appearance.")
-    scores = validation_losses(
-        model, open_dataset(tiny_config(folder).data, "val"), phase.config.reconstruction
-    )
-    assert all(score == score for score in scores.values())
-
-
-@pytest.mark.parametrize("mode", ["soft", "detached"])
-def test_joint_trains_the_bottleneck_and_keeps_what_is_frozen(folder: Path, mode: str) -> None:
-    phase, model = phase_of(folder, "joint", f"--joint.mode={mode}")
-    before = weights_of(model)
-    steps(phase, photos(folder, 3, "train"), 3)
-    moved = changed(before, model)
-    assert len(names(moved, "appearance.")) == 6
-    frozen = [names(moved, f"detector.{part}.") for part in ("backbone", "rpn")]
-    assert frozen == [set(), set()]
-
-
-def test_appearance_gives_the_detector_no_gradient(folder: Path) -> None:
-    """With the image loss alone and the graph detached, codes are the only way there."""
-    from autoenc_sg.objectives import JointObjective, Parcel
-
-    config = tiny_config(folder, CODES, "--joint.mode=detached").joint
-    _, model = phase_of(folder, "joint")
-    with torch.no_grad():
-        assert model.generator.appearance_net is not None
-        model.generator.appearance_net.weight.normal_()
-    objective = JointObjective(model, config)
-    objective(Parcel(photos(folder, 2, "train"))).losses["pixel"].backward()
-    assert all(p.grad is None for p in model.detector.parameters())
-    assert model.appearance is not None
-    assert all(p.grad is not None and p.grad.any() for p in model.appearance.parameters())
-
-
-def test_a_graph_only_checkpoint_goes_on_with_codes(tiny_run: Path, folder: Path) -> None:
-    base = read_checkpoint(tiny_run / "run" / "checkpoint.pt")
-    dataset = open_dataset(tiny_config(folder).data, "train")
-    plain = AutoEncoder(base.config, dataset.vocabulary)
-    plain.load(base.model, "base")
-    config = tiny_config(folder, CODES)
-    grown = build_model(config, dataset, Start(base)).eval()
-    graphs = photos(folder, 2).graphs.split()
-    assert torch.equal(grown.render_batch(graphs, [1, 2]), plain.render_batch(graphs, [1, 2]))
-    broken = {n: v for n, v in grown.state_dict().items() if n != "generator.appearance_net.weight"}
-    with pytest.raises(InputError, match="1 missing"):  # a damaged one is not mended
-        build_model(config, dataset, Start(replace(base, model=broken)))
-
-
-def test_sg2im_gets_the_generator_without_codes(checkpoint: str, tmp_path: Path) -> None:
-    converted = export_sg2im(read_checkpoint(Path(checkpoint)))
-    assert any("no appearance codes" in note for note in converted.notes)
-    torch.save(converted.content, tmp_path / "sg2im.pt")
-    back = import_sg2im(tmp_path / "sg2im.pt").content
-    assert back.config.generator.appearance_dim == 0

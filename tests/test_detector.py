@@ -7,16 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
-from torchvision.ops import box_iou
 
 from autoenc_sg.config import DetectorConfig
-from autoenc_sg.detector import Detections, Detector, FasterRCNN, FeatureMaps, build_detector
+from autoenc_sg.detector import Detector, FasterRCNN, FeatureMaps, build_detector
 from autoenc_sg.detector.backbones import Backbone, as_float
-from autoenc_sg.detector.suppression import choose, clip_to_images, suppress
 from autoenc_sg.errors import InputError
 from autoenc_sg.predictor import encode_boxes
 from autoenc_sg.structures import SceneGraphBatch, union_boxes
@@ -207,65 +203,6 @@ def test_detections_by_hand() -> None:
     assert_close(found.boxes, torch.tensor(wanted))
 
 
-def test_thresholds_and_the_most_detections_by_hand() -> None:
-    config = replace(TINY, score_threshold=0.3, detections=2, nms_threshold=0.3)
-    boxes = torch.tensor(
-        [[0.0, 0, 8, 8], [10, 10, 18, 18], [20, 20, 28, 28], [1, 20, 9, 28], [5, 5, 5.9, 9]]
-    )
-    scores = torch.tensor([0.29, 0.5, 0.9, 0.8, 0.95])  # too unsure, third, -, -, too narrow
-    found = Detections(boxes, torch.ones(5, dtype=torch.int64), scores, torch.zeros(5).long())
-    kept = suppress(config, found, 1)
-    assert_close(kept.scores, torch.tensor([0.9, 0.8]))
-    assert_close(kept.boxes, boxes[2:4])
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 10), st.integers(1, 3), st.booleans())
-def test_suppression_against_a_loop(seed: int, count: int, images: int, one_box: bool) -> None:
-    classes = 4
-    config = replace(TINY, score_threshold=0.2, nms_threshold=0.3, detections=4)
-    g = seeded(seed)
-    index = torch.randint(images, (count,), generator=g).sort().values
-    scores = torch.rand(count, classes, generator=g)
-    columns = 1 if one_box else classes
-    boxes = random_boxes(count * columns, 20, 20, seed).reshape(count, columns, 4)
-    found = choose(config, scores, boxes, index, images)
-    wanted = []  # (region, class)
-    for image in range(images):
-        stay: list[tuple[float, int, int]] = []
-        for label in range(1, classes):
-            kept: list[int] = []
-            for i in scores[:, label].argsort(descending=True).tolist():
-                column = 0 if one_box else label
-                overlaps = [float(box_iou(boxes[i, [column]], boxes[k, [column]])) for k in kept]
-                if (
-                    index[i] == image
-                    and scores[i, label] >= 0.2
-                    and max(overlaps, default=0) <= 0.3
-                ):
-                    kept.append(i)
-                    stay.append((float(scores[i, label]), i, label))
-        chosen: dict[int, int] = {}
-        for _, i, label in sorted(stay, reverse=True):
-            chosen.setdefault(i, label)
-        wanted += list(chosen.items())[:4]
-    labels = [label for _, label in wanted]
-    assert found.labels.tolist() == labels
-    for row, (i, label) in enumerate(wanted):
-        assert_close(found.boxes[row], boxes[i, 0 if one_box else label])
-        assert_close(found.scores[row], scores[i, label])
-        assert found.image_index[row] == index[i]
-
-
-def test_boxes_are_clipped_to_their_own_image() -> None:
-    boxes = torch.tensor([[-3.0, -1, 50, 90], [-3, -1, 50, 90], [1, 2, 3, 4]])
-    got = clip_to_images(boxes, ((40, 60), (80, 20)), torch.tensor([0, 1, 1]))
-    assert_close(got, torch.tensor([[0.0, 0, 50, 40], [0, 0, 20, 80], [1, 2, 3, 4]]))
-
-
-# The whole detector -----------------------------------------------------------------------------
-
-
 def test_kinds_of_images_are_seen_alike() -> None:
     detector = tiny_detector()
     whole = torch.randint(0, 256, (3, 64, 64), generator=seeded(0)).to(torch.uint8)
@@ -395,62 +332,6 @@ def test_nothing_found_is_an_answer() -> None:
     assert found.boxes.shape == (0, 4)
     assert found.labels.dtype == torch.int64
     assert len(detector.describe(maps, found.boxes, found.image_index).features) == 0
-
-
-# Training ---------------------------------------------------------------------------------------
-
-ALL = {"rpn_objectness", "rpn_box", "roi_class", "roi_box"}
-
-
-@pytest.mark.parametrize("counts", [[2, 3], [2, 0, 1], [0, 0]])
-def test_losses_with_backward(counts: list[int]) -> None:
-    detector = tiny_detector().train()
-    images = photos(*[(64, 64)] * len(counts))
-    losses = detector.losses(images, truth_of(*counts))
-    assert set(losses) == ALL
-    assert all(loss.ndim == 0 and loss.isfinite() and loss >= 0 for loss in losses.values())
-    if not sum(counts):
-        assert float(losses["roi_box"].detach()) == float(losses["rpn_box"].detach()) == 0
-    torch.stack(list(losses.values())).sum().backward()
-    on_the_way = [detector.backbone, detector.rpn, detector.roi_heads]
-    for part in on_the_way:
-        for parameter in part.parameters():
-            assert parameter.grad is not None
-            assert parameter.grad.isfinite().all()
-    assert all(p.grad is None for p in detector.union_head.parameters())
-
-
-def test_class_loss_by_hand() -> None:
-    """Sampled regions whose logits are all alike cost log C each."""
-    detector = tiny_detector().train()
-    nn.init.zeros_(detector.roi_heads.box_predictor.cls_score.weight)
-    nn.init.zeros_(detector.roi_heads.box_predictor.cls_score.bias)
-    loss = detector.losses(photos((64, 64)), truth_of(3))["roi_class"]
-    assert_close(loss, torch.tensor(float(C)).log())
-
-
-def test_frozen_parts_have_no_losses() -> None:
-    detector = tiny_detector().train()
-    for part in detector.frozen_modules():
-        part.eval()
-    assert set(detector.losses(photos((64, 64)), truth_of(2))) == {"roi_class", "roi_box"}
-    detector.eval()
-    assert detector.losses(photos((64, 64)), truth_of(2)) == {}
-
-
-def test_a_few_steps_learn_one_image() -> None:
-    detector = tiny_detector().train()
-    image, truth = photos((64, 64)), truth_of(2)
-    optimizer = torch.optim.SGD(detector.parameters(), 0.02, 0.9)
-    totals = []
-    for _ in range(15):
-        torch.manual_seed(0)
-        loss = torch.stack(list(detector.losses(image, truth).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        totals.append(float(loss.detach()))
-    assert totals[-1] < 0.8 * totals[0]
 
 
 def test_frozen_and_path_modules_share_nothing_and_leave_only_the_boxes() -> None:
