@@ -13,9 +13,7 @@ from torchvision.ops import box_iou
 from autoenc_sg.detector import Detections
 from autoenc_sg.detector.suppression import choose, clip_to_images, suppress
 from tests.graphs import random_boxes, seeded
-from tests.test_detector import (
-    TINY,
-)
+from tests.test_detector import TINY
 
 
 def test_thresholds_and_the_most_detections_by_hand() -> None:
