@@ -112,7 +112,7 @@ def test_annotations_without_photos_and_the_command(
     assert Image.open(out / "long_tail.png").format == "PNG"
     sizes_file = root / "image_data.json"
     stated = json.loads(sizes_file.read_text())
-    stated[1] = {**stated[1], "width": stated[1]["height"] << 20}  # too wide for a blank sheet
+    stated[1] = {**stated[1], "width": stated[1]["height"] << 18}  # too wide for a blank sheet
     sizes_file.write_text(json.dumps(stated))
     turned = Image.open(root / "VG_100K/100.jpg").transpose(Image.Transpose.ROTATE_90)
     turned.save(root / "VG_100K/100.jpg")
