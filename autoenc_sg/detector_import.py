@@ -49,10 +49,11 @@ def import_detector(kind: ImportKind, file: Path, out: Path) -> list[Path]:
     if recognize(weights) != KINDS[kind]:
         first = next(iter(weights), "nothing")
         raise bad_input(file, f"weights of {kind.replace('-', ' ')}", f"others ({first}, …)")
-    own = translate(weights, KINDS[kind])
-    missing = [name for name in NEEDED[kind] if name not in own]
-    if missing:
-        raise bad_input(file, f"the whole detector, with {missing[0]}", "no such weights")
+    own = translate(weights, KINDS[kind], file)
+    for name in NEEDED[kind]:
+        if name not in own or own[name].ndim != 2:
+            got = f"shape {list(own[name].shape)}" if name in own else "no such weights"
+            raise bad_input(file, f"the whole detector, with {name}", got)
     paths = [out / "detector.safetensors", out / "detector.yaml"]
     config = _settings(weights, own, KINDS[kind], str(paths[0]))
     _check_complete(config, own, str(file))

@@ -11,7 +11,7 @@ from torch import Tensor
 from autoenc_sg.checkpoint import load_weights, read_weights
 from autoenc_sg.detector import Detector
 from autoenc_sg.detector.classes import take_classes
-from autoenc_sg.detector.published import recognize, translate
+from autoenc_sg.detector.published import from_imagenet, recognize, translate
 from autoenc_sg.errors import InputError
 
 COCO = "coco"
@@ -22,7 +22,8 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
     """Load a detector.
 
     Layers that no detector of objects has, those for the graph, stay as they are where the weights
-    lack them. Of another vocabulary's class head the rows of the same class names are taken.
+    lack them. Of another vocabulary's class head the rows of the same class names are taken. Of an
+    ImageNet classifier the backbone is taken.
 
     Args:
         detector: to be filled.
@@ -36,7 +37,7 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
     own = detector.state_dict()
     kind = recognize(weights)
     if kind is not None:
-        theirs, known = take_classes(own, translate(weights, kind), kind, names)
+        theirs, known = take_classes(own, translate(weights, kind, source), kind, names)
         logger.warning(
             "%s: weights of %s; %d of %d classes are known to them, the others begin anew",
             source,
@@ -45,6 +46,10 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
             len(names) - 1,
         )
         weights = {name: value for name, value in theirs.items() if name in own}
+    body = from_imagenet(weights, own, source) if kind is None else None
+    if body is not None:
+        logger.warning("%s: ImageNet weights of the backbone; all else begins anew", source)
+        weights = own | body
     optional = (*detector.graph_layers, *_counters(own))
     kept = {name: value for name, value in own.items() if name.startswith(optional)}
     load_weights(detector, kept | dict(weights), str(source))

@@ -89,7 +89,7 @@ def build_parts(
             raise InputError("detector.pretrained: expected false for backbone small, got true")
         return Parts(Backbone(SmallBody(channels), {"0": 8}, channels))
     if name == "vgg16":  # V1: the FEATURES weights want other pixel values than ours
-        vgg = _network(torchvision.models.vgg16, fetch)
+        vgg = _network("vgg16", torchvision.models.vgg16, fetch)
         head = _vgg_head(vgg) if fetch else None
         return Parts(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
     if name == "mobilenet_v3":
@@ -109,7 +109,7 @@ def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
     norm = partial(FrozenBatchNorm2d if pretrained else nn.BatchNorm2d, eps=0.001)
     make = partial(torchvision.models.mobilenet_v3_large, norm_layer=norm)
     layers, widths = {"6": "0", "12": "1", "16": "2"}, [40, 112, 960]
-    body = _network(make, fetch).features
+    body = _network("mobilenet_v3_large", make, fetch).features
     pyramid = BackboneWithFPN(body, layers, widths, channels, LastLevelMaxPool())
     return Backbone(pyramid, {"0": 8, "1": 16, "2": 32, "pool": 64}, channels)
 
@@ -121,7 +121,7 @@ def _resnet(
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
     if pretrained or conventions.batch_norm_eps == 0:
         norm = partial(FrozenBatchNorm2d, eps=conventions.batch_norm_eps)
-    resnet = _network(partial(getattr(torchvision.models, depth), norm_layer=norm), fetch)
+    resnet = _network(depth, partial(getattr(torchvision.models, depth), norm_layer=norm), fetch)
     if conventions.stride_in_1x1:
         _stride_first(resnet)
     if single == ["c4"]:
@@ -142,14 +142,14 @@ def _stride_first(resnet: nn.Module) -> None:
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _network(make: Callable[..., Any], fetch: bool) -> Any:
-    weights = "IMAGENET1K_V1"
+def _network(name: str, make: Callable[..., Any], fetch: bool) -> Any:
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return make(weights=weights if fetch else None)
     except OSError as error:  # no network: urllib's errors are OSErrors
         raise InputError(
-            f"detector.pretrained: expected a network to download {weights}, got {error}; "
-            "give detector.weights a file instead"
+            f"detector.pretrained: expected a network to download {weights.url}, got {error}; "
+            "give detector.weights the file instead"
         ) from error
 
 

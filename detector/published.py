@@ -23,6 +23,7 @@ SIGNS: dict[Kind, str] = {  # a name that no other program has
     "detectron2": "proposal_generator.rpn_head.objectness_logits.weight",
 }
 PREDICTOR = "roi_heads.box_predictor"
+BOX_HEAD = "roi_heads.box_head"
 CODER = (10.0, 10.0, 5.0, 5.0)  # our RoI head's deltas are these times as large as Motifs'
 
 
@@ -35,11 +36,16 @@ def recognize(names: Collection[str]) -> Kind | None:
     return None
 
 
-def translate(weights: Mapping[str, Tensor], kind: Kind) -> Weights:
+def translate(weights: Mapping[str, Tensor], kind: Kind, where: object = "weights") -> Weights:
     """The detector's weights by our names; all that is not the detector's is left out.
 
+    Args:
+        weights: by the program's names.
+        kind: which program.
+        where: what errors call them.
+
     Raises:
-        InputError: a part of the detector is missing.
+        InputError: a part of the detector is missing, or has a shape that makes no sense.
     """
     plain = {_bare(name): value for name, value in weights.items()}
     ways: dict[Kind, Callable[[Weights], Weights]] = {
@@ -51,7 +57,9 @@ def translate(weights: Mapping[str, Tensor], kind: Kind) -> Weights:
     try:
         return ways[kind](plain)
     except KeyError as error:
-        raise bad_input(f"detector weights of {kind}", str(error), "no such name") from None
+        raise bad_input(where, f"a detector of {kind} with {error}", "no such name") from None
+    except (RuntimeError, TypeError, IndexError) as error:  # torch's, of shapes
+        raise bad_input(where, f"a detector of {kind}", error) from None
 
 
 def _bare(name: str) -> str:
@@ -148,6 +156,57 @@ def _from_graph_rcnn(weights: Weights) -> Weights:
     return own
 
 
+def from_imagenet(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], where: object = "weights"
+) -> Weights | None:
+    """The layers that a detector shares with torchvision's ImageNet classifier, by our names.
+
+    VGG-16's two wide layers are among them where the box head is of their size.
+
+    Args:
+        weights: a file's.
+        own: the detector's.
+        where: what errors call the weights.
+
+    Returns:
+        None where they are no such classifier's.
+
+    Raises:
+        InputError: it is the classifier of another backbone.
+    """
+    if not any(name in weights for name in ("fc.weight", "classifier.3.weight")):
+        return None
+    found: Weights = {}
+    others = []
+    for name, value in weights.items():
+        ours = next((n for n in _imagenet_names(name) if n in own), None)
+        if name.startswith(("fc.", "classifier.")):
+            if ours and value.shape == own[ours].shape:
+                found[ours] = value
+        elif ours:
+            found[ours] = value
+        elif not name.endswith("num_batches_tracked"):
+            others.append(name)
+    body = [n for n in own if n.startswith(("backbone.body.", f"{BOX_HEAD}.layer4."))]
+    optional = (*found, *(n for n in body if ".fpn." in n or n.endswith("num_batches_tracked")))
+    missing = sorted(set(body).difference(optional))
+    if missing or others:
+        got = f"another's ({', '.join([*others[:1], *(f'no {n}' for n in missing[:1])])})"
+        raise bad_input(where, "ImageNet weights of this backbone", got)
+    return found
+
+
+def _imagenet_names(name: str) -> tuple[str, ...]:
+    """What a layer of a classifier may be called in a detector."""
+    part, _, rest = name.partition(".")
+    if part == "classifier":
+        number, _, last = rest.partition(".")
+        layer = {"0": "fc6", "3": "fc7"}.get(number)
+        return (f"{BOX_HEAD}.{layer}.{last}",)
+    inner = rest if part == "features" else name
+    return tuple(f"{p}.{inner}" for p in ("backbone.body.body", "backbone.body", BOX_HEAD))
+
+
 def motifs_anchors(weights: Mapping[str, Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Sizes and ratios of the anchors `[H, W, A, 4]` in a file of Motifs.
 
@@ -158,6 +217,8 @@ def motifs_anchors(weights: Mapping[str, Tensor]) -> tuple[tuple[float, ...], tu
     plain = {_bare(key): value for key, value in weights.items()}
     if name not in plain:
         raise bad_input("detector weights of motifs", name, "no such name")
+    if plain[name].ndim != 4 or plain[name].shape[3] != 4 or 0 in plain[name].shape:
+        raise bad_input(name, "shape [H, W, A, 4]", list(plain[name].shape))
     corners = plain[name][0, 0].double()
     width, height = (corners[:, 2:] - corners[:, :2] + 1).unbind(1)
     sizes, ratios = (width * height).sqrt(), height / width

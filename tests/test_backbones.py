@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 from urllib.error import URLError
 
@@ -10,11 +11,15 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.testing import assert_close
+from torchvision.models import VGG16_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from autoenc_sg.config_detector import BackboneName, DetectorConfig
 from autoenc_sg.detector import build_detector
 from autoenc_sg.detector.backbones import SmallBody, build_backbone
+from autoenc_sg.detector.published import from_imagenet
+from autoenc_sg.detector_weights import load_detector_weights
 from autoenc_sg.errors import InputError
 from autoenc_sg.structures import SceneGraphBatch
 from tests.graphs import C, random_boxes, random_graph
@@ -115,8 +120,8 @@ def test_resnet_is_made_for_pretrained_weights_without_fetching_them() -> None:
 def test_vgg_brings_its_two_layers_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def fetched(weights: str | None = None) -> nn.Module:
-        assert weights == "IMAGENET1K_V1"
+    def fetched(weights: Any = None) -> nn.Module:
+        assert weights is VGG16_Weights.IMAGENET1K_V1
         vgg = nn.Module()
         vgg.features = nn.Sequential(nn.Conv2d(3, 512, 16, 16), nn.MaxPool2d(2))
         vgg.classifier = nn.Sequential(nn.Linear(512 * 49, 4096), nn.ReLU(), nn.Dropout())
@@ -138,19 +143,72 @@ def test_vgg_brings_its_two_layers_where_they_fit(monkeypatch: pytest.MonkeyPatc
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def offline(weights: str | None = None, **options: Any) -> nn.Module:
+    def offline(weights: Any = None, **options: Any) -> nn.Module:
         asked.append(weights)
         raise URLError("no route to host")
 
     monkeypatch.setattr(torchvision.models, "vgg16", offline)
     with pytest.raises(InputError) as error:
         build_detector(replace(config_of("vgg16"), pretrained=True), C)
-    assert asked == ["IMAGENET1K_V1"]
+    assert asked == [VGG16_Weights.IMAGENET1K_V1]
     message = str(error.value)
     assert "\n" not in message
-    assert message.startswith("detector.pretrained: expected a network to download IMAGENET1K_V1")
+    assert message.startswith("detector.pretrained: expected a network to download https://")
+    assert "vgg16-397923af.pth, got" in message
     assert "no route to host" in message
-    assert message.endswith("give detector.weights a file instead")
+    assert message.endswith("give detector.weights the file instead")
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [
+        ("vgg16", "vgg16"),
+        ("resnet18", "resnet18"),
+        ("resnet101_c4", "resnet101"),
+        ("mobilenet_v3", "mobilenet_v3_large"),
+    ],
+)
+def test_a_file_of_imagenet_gives_what_the_download_would(
+    name: str, classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = getattr(torchvision.models, classifier)
+    with torch.device("meta"):
+        sizes = {n: v.shape for n, v in make().state_dict().items()}
+    # ImageNet's two wide layers of VGG-16 are 0.5 GB: here a single number each
+    wide = ("classifier.0", "classifier.3") if name == "vgg16" else ()
+    weights = {n: torch.rand(1 if n.startswith(wide) else s) for n, s in sizes.items() if s}
+    torch.save(weights, tmp_path / "imagenet.pth")
+    detector = build_detector(replace(config_of(name), pretrained=True), C, download=False)
+    before = {n: v.clone() for n, v in detector.state_dict().items()}
+    names = ("__background__", *map(str, range(1, C)))
+    load_detector_weights(detector, str(tmp_path / "imagenet.pth"), names)
+    after = detector.state_dict()
+    changed = {n for n, v in after.items() if not torch.equal(v, before[n])}
+    body = {n for n in after if n.startswith("backbone.body.") and ".fpn." not in n}
+    body |= {n for n in after if "layer4" in n}
+    assert changed == body
+    place = {
+        "vgg16": "0.weight",
+        "mobilenet_v3": "body.0.0.weight",
+        "resnet18": "body.conv1.weight",
+    }
+    first = "features.0.weight" if name == "vgg16" else next(iter(weights))
+    assert_close(after[f"backbone.body.{place.get(name, 'conv1.weight')}"], weights[first])
+    other = build_detector(config_of("resnet50"), C)
+    with pytest.raises(InputError, match="pth: expected ImageNet weights of this backbone"):
+        load_detector_weights(other, str(tmp_path / "imagenet.pth"), names)
+
+
+def test_the_wide_layers_of_imagenet_are_taken_where_they_fit() -> None:
+    own = {f"{n}.weight": torch.zeros(2, 3) for n in ("backbone.body.0", "roi_heads.box_head.fc6")}
+    file = {"features.0.weight": torch.ones(2, 3), "classifier.0.weight": torch.ones(2, 3)}
+    file["classifier.3.weight"] = torch.ones(1)
+    found = from_imagenet(file, own)
+    assert found is not None
+    assert found.keys() == own.keys()
+    file["classifier.0.weight"] = torch.ones(2, 4)
+    assert list(from_imagenet(file, own) or {}) == ["backbone.body.0.weight"]
+    assert from_imagenet({"features.0.weight": torch.ones(2, 3)}, own) is None
 
 
 def test_small_has_no_pretrained_weights() -> None:

@@ -318,6 +318,31 @@ def test_a_part_that_is_missing_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "rpn_head.conv.2.weight",
+            torch.zeros(5, 2, 1, 1),
+            "expected a detector of motifs, got unfl",
+        ),
+        ("bbox_fc.bias", torch.zeros(5), "expected a detector of motifs, got The size of tensor"),
+        ("roi_fmap.0.weight", torch.zeros(7), "with roi_heads.box_head.fc6.weight, got shape [7]"),
+        ("rpn_head.anchors", torch.zeros(3), "expected shape [H, W, A, 4], got [3]"),
+    ],
+)
+def test_a_part_of_another_shape_is_named(
+    name: str, value: Tensor, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file.tar"
+    torch.save({"state_dict": motifs_detector() | {name: value}}, path)
+    assert main(["import", "motifs-detector", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_kinds_are_told_apart_by_their_names() -> None:
     assert recognize(motifs_detector()) == "motifs"
     assert recognize(["module.roi_heads.box.predictor.cls_score.weight"]) == "graph_rcnn"
