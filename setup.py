@@ -34,7 +34,7 @@ setup(
         "safetensors>=0.4",
         "tensorboard>=2.14",
         "torch>=2.6",
-        "torchmetrics>=1.4",
+        "torchmetrics>=1.6",
         "torchvision>=0.21",
     ],
     extras_require={
