@@ -122,7 +122,10 @@ def _sample(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from autoenc_sg.detector_import import import_detector
     from autoenc_sg.sg2im_weights import import_file
+    from autoenc_sg.training import HISTORY
 
+    if (options.out / HISTORY).is_file():
+        raise bad_input(f"--out {options.out}", "a folder without a run", f"one with {HISTORY}")
     if options.kind != "sg2im":
         for path in import_detector(options.kind, options.file, options.out):
             print(path)

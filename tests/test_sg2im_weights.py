@@ -309,6 +309,11 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(drawn) == 0
     assert (tmp_path / "out" / "graph.png").is_file()
     assert main(["import", "sg2im", str(graph), "--out", str(tmp_path / "no")]) == 2
+    before = (ours / "checkpoint.pt").read_bytes()
+    (ours / "history.jsonl").touch()  # a run of ours has gone on here
+    assert main(["import", "sg2im", str(file), "--out", str(ours)]) == 2
+    assert "expected a folder without a run, got one with history.jsonl" in capsys.readouterr().err
+    assert (ours / "checkpoint.pt").read_bytes() == before
     assert not (tmp_path / "no").exists()
 
 
