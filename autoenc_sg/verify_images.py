@@ -60,6 +60,10 @@ def image_findings(
     remedy = "nothing: training and evaluation leave them out; or get the rest of the images"
     findings = [*found("warning", "absent images", absent, remedy)]
     there = [w for w in wanted if w.image_id in store]
+    kept = {w.split for w in there}
+    gone = dict.fromkeys(w.split for w in wanted if w.split not in kept)
+    remedy = "get its images: nothing is left of it"
+    findings += found("error", "split without images", gone, remedy)
     reporter = reporter or Reporter([(STAGE, 1.0)])
     with reporter.stage(STAGE, len(there)):
         seen = dict(zip(there, _looked_at(there, store, decode, reporter)))

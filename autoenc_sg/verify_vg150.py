@@ -39,6 +39,7 @@ VG150_SIZES = (151, 51)
 _VG150_NAMES = "39e092d5edd0e82870d1227174d25132e770f85c9413554594c0a114cc9b64e0"
 _SLACK = 0.02  # of the long side
 _FEW = 0.001
+_SPLITS = (("train", TRAIN), ("test", TEST))
 _AGAIN = "get the file again, or build it: autoenc-sg data vg150 --raw"
 
 
@@ -139,15 +140,22 @@ def _table_findings(
     split = tables["split"]
     rows = np.flatnonzero((split != TRAIN) & (split != TEST))
     yield from found("error", "split that is neither 0 nor 2", _rows("split", rows), _AGAIN)
-    empty = [name for name, s in (("train", TRAIN), ("test", TEST)) if not (split == s).any()]
+    empty = [name for name, s in _SPLITS if not (split == s).any()]
     yield from found("error", "empty split", empty, "write 0 (train) and 2 (test) into 'split'")
+    for kind in ("box", "rel"):
+        some = tables[f"img_to_first_{kind}"] >= 0
+        none = [n for n, s in _SPLITS if n not in empty and not some[split == s].any()]
+        what = "boxes" if kind == "box" else "relations"
+        yield from found(
+            "error", f"split without {what}", none, f"its images need {what}; {_AGAIN}"
+        )
     rows = np.flatnonzero((tables["boxes_1024"][:, 2:] < 1).any(1))
     remedy = "w and h are at least 1; " + _AGAIN
     yield from found("error", "boxes without area", _rows("boxes_1024", rows), remedy)
     parts = [_ranges(tables, kind) for kind in ("box", "rel")]
     yield from chain.from_iterable(findings for findings, _ in parts)
     box_owner, relation_owner = (owner for _, owner in parts)
-    if box_owner is not None and relation_owner is not None:
+    if box_owner is not None and relation_owner is not None and len(split):
         ids = np.arange(0) if images is None else images[:, 0]
         owned = _Owned(box_owner, relation_owner, ids)
         yield from _relation_findings(tables, owned)

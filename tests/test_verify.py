@@ -105,6 +105,10 @@ DAMAGE = [
      ("relationships", "predicates")], "relations twice", "note", "image 12, row 3"),
     ("split", tables("split", put(1, 1)), "split that is neither 0 nor 2", "error", "row 1"),
     ("no test", tables("split", put(slice(None), 0)), "empty split", "error", "test"),
+    ("no relations", lambda r: [tables(f"img_to_{n}_rel", lambda d: put(slice(4, 6), -1)(d))(r)
+     for n in ("first", "last")], "split without relations", "error", "test"),
+    ("no test images", lambda r: [(r / f"VG_100K/{i}.jpg").unlink() for i in (15, 16)],
+     "split without images", "error", "test"),
     ("range", tables("img_to_last_box", put(5, 12)), "impossible ranges", "error", "row 5"),
     ("range of two", tables("img_to_last_box", put(0, 2)), "rows of two images", "error", "row 2"),
     ("rows of none", tables("img_to_last_rel", put(5, 10)), "rows of no image", "note", "row 11"),
@@ -156,6 +160,22 @@ def test_planted_damage_is_named(
     assert outcome.ready == (severity != "error")
     others = {f.kind for f in outcome.findings} - {kind}
     assert not others & {str(d[2]) for d in DAMAGE if d[3] == "error"}, others
+
+
+def test_files_of_no_image_are_not_ready(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    for name in ("first_box", "last_box", "first_rel", "last_rel"):
+        change(root, f"img_to_{name}", lambda data: data * 0 - 1)
+    found = kinds(root)
+    assert found["split without boxes"].examples == ("train", "test")
+    assert found["split without relations"].count == 2
+    for name in ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel"):
+        change(root, name, lambda data: data[:0])
+    change(root, "split", lambda data: data[:0])
+    (root / "image_data.json").write_text("[]")
+    found = kinds(root)
+    assert found["empty split"].examples == ("train", "test")
+    assert "split without boxes" not in found
 
 
 def test_without_decoding_headers_are_still_looked_at(tmp_path: Path) -> None:
