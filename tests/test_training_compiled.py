@@ -9,8 +9,20 @@ import pytest
 import torch
 
 from autoenc_sg.checkpoint import read_checkpoint
+from autoenc_sg.generator.refinement import RefinementNetwork
 from autoenc_sg.training import read_history, train
 from tests.tiny import tiny_config
+
+
+@pytest.mark.parametrize(("value", "times"), [("false", 0), ("true", 1)])
+def test_the_option_compiles_the_refinement_network_once(
+    value: str, times: int, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[RefinementNetwork] = []
+    monkeypatch.setattr(RefinementNetwork, "compile", lambda self: compiled.append(self))
+    own = ["--data.root", str(tiny_run / "scenes"), "--reconstruction.steps", "1"]
+    train(tiny_config(tmp_path, *own, "--runtime.compile", value), ("reconstruction",))
+    assert len(compiled) == times
 
 
 @pytest.mark.slow
@@ -26,6 +38,7 @@ def test_compiled_training_gives_the_same_losses(tiny_run: Path, tmp_path: Path)
         weights.append(checkpoint.model)
         losses.append([row["losses"] for row in read_history(folder / "run")])
     assert weights[0].keys() == weights[1].keys()
+    assert len(losses[0]) == len(losses[1]) == 2
     for plain, compiled_losses in zip(*losses):
         for name, value in plain.items():
             torch.testing.assert_close(compiled_losses[name], value, rtol=1e-3, atol=1e-4)
