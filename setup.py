@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 FOLDERS = ("detector", "relpn", "generator", "eval", "configs")
+LINKS = [f"autoenc_sg.{f}{below}" for f in FOLDERS for below in ("", ".*")]  # of `make links`
 
 setup(
     name="autoenc-sg",
@@ -15,7 +16,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=["autoenc_sg"]
+    packages=find_packages(include=["autoenc_sg", "autoenc_sg.*"], exclude=LINKS)
     + [f"autoenc_sg.{p}" for f in FOLDERS for p in find_packages(include=[f, f"{f}.*"])],
     package_dir={f"autoenc_sg.{f}": f for f in FOLDERS},
     package_data={"autoenc_sg": ["py.typed"], "autoenc_sg.configs": ["*.yaml", "*/*.yaml"]},

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from autoenc_sg import __version__
-from autoenc_sg.commands_data import add_data_commands
-from autoenc_sg.commands_evaluation import add_evaluation_commands
-from autoenc_sg.commands_generator import (
+from autoenc_sg.cli.data import add_data_commands
+from autoenc_sg.cli.evaluate import add_evaluation_commands
+from autoenc_sg.cli.generate import (
     add_drawing_commands,
     add_weights_commands,
     usable_device,
 )
-from autoenc_sg.config import PHASES, ScenesConfig
-from autoenc_sg.errors import InputError, TrainingDiverged
+from autoenc_sg.config.run import PHASES, ScenesConfig
+from autoenc_sg.core.errors import InputError, TrainingDiverged
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,7 +123,7 @@ def _flag(name: str) -> str:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from autoenc_sg.demo import run_demo
+    from autoenc_sg.pipelines.demo import run_demo
 
     run_demo(options.out, options.seed)
     return 0
@@ -132,8 +132,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from lightning.fabric.utilities import rank_zero_only
 
-    from autoenc_sg.config_files import dump_config, load_config
-    from autoenc_sg.training import find_start, train
+    from autoenc_sg.config.files import dump_config, load_config
+    from autoenc_sg.training.loop import find_start, train
 
     config = load_config(options.config, options.overrides)
     if options.print_config:
@@ -146,9 +146,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _reconstruct(options: argparse.Namespace) -> int:
-    from autoenc_sg.inference import reconstruct_photos
-    from autoenc_sg.model import AutoEncoder
-    from autoenc_sg.progress import Reporter
+    from autoenc_sg.core.progress import Reporter
+    from autoenc_sg.model.autoencoder import AutoEncoder
+    from autoenc_sg.pipelines.reconstruct import reconstruct_photos
 
     model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
     reporter = Reporter([("reconstruct", 1.0)])
@@ -161,8 +161,8 @@ def _reconstruct(options: argparse.Namespace) -> int:
 
 
 def _scenes(options: argparse.Namespace) -> int:
-    from autoenc_sg.progress import Reporter
-    from autoenc_sg.scene_files import write_scenes
+    from autoenc_sg.core.progress import Reporter
+    from autoenc_sg.data.scenes.files import write_scenes
 
     config = ScenesConfig(*(getattr(options, field.name) for field in fields(ScenesConfig)))
     reporter = Reporter([("scenes", 1.0)])

@@ -45,10 +45,15 @@ from torchvision.utils import make_grid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.checkpoint import read_checkpoint
-from autoenc_sg.config import DataConfig, RunConfig
-from autoenc_sg.datasets import open_dataset
-from autoenc_sg.errors import bad_input
+from autoenc_sg.config.run import DataConfig, RunConfig
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.images import text_font
+from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.tables import Table
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.samples import Batch
+from autoenc_sg.data.loading import batches
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import ImageQuality
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
@@ -56,16 +61,11 @@ from autoenc_sg.eval.crop_classifier import (
     ObjectAccuracy,
     object_crops,
 )
-from autoenc_sg.images import text_font
-from autoenc_sg.loading import batches
-from autoenc_sg.model import AutoEncoder
-from autoenc_sg.object_crops import crop_classifier_of
-from autoenc_sg.objectives import target_images
-from autoenc_sg.samples import Batch
-from autoenc_sg.structures import SceneGraph
-from autoenc_sg.tables import Table
-from autoenc_sg.training import train
-from autoenc_sg.vocabulary import Vocabulary
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.scoring.crop_dataset import crop_classifier_of
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.objectives import target_images
+from autoenc_sg.weights.checkpoint import read_checkpoint
 
 BATCH = 16
 SHOWN = 6  # pictures of the figure's rows

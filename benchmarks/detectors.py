@@ -31,14 +31,14 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.config import DetectorConfig
-from autoenc_sg.config_files import load_config
-from autoenc_sg.datasets import open_dataset
+from autoenc_sg.config.files import load_config
+from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import Detector, build_detector
 from autoenc_sg.detector.faster_rcnn import FasterRCNN
-from autoenc_sg.held_out import detector_precision
-from autoenc_sg.model import AutoEncoder
-from autoenc_sg.training import train
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.validation import detector_precision
 
 CLASSES = 151
 PYRAMID = (32, 64, 128, 256, 512)

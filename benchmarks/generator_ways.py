@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 
-from autoenc_sg.config import GeneratorConfig
+from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.generator import (
     Generator,
     GeneratorNoise,
@@ -33,7 +34,6 @@ from autoenc_sg.generator import (
     with_image_boxes,
 )
 from autoenc_sg.generator.image_node import add_image_nodes
-from autoenc_sg.relaxation import RelaxedGraph
 from benchmarks.layout import plain_scatter
 
 CLASSES, PREDICATES = 179, 46  # Visual Genome's in sg2im, with the reserved 0

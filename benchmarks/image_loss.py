@@ -31,12 +31,12 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.checkpoint import read_checkpoint
-from autoenc_sg.config import RunConfig
-from autoenc_sg.config_files import load_config
-from autoenc_sg.evaluation import EvaluationOptions, evaluate_checkpoint
-from autoenc_sg.tables import Table
-from autoenc_sg.training import Start, train
+from autoenc_sg.config.files import load_config
+from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.tables import Table
+from autoenc_sg.scoring.evaluate import EvaluationOptions, evaluate_checkpoint
+from autoenc_sg.training.loop import Start, train
+from autoenc_sg.weights.checkpoint import read_checkpoint
 
 ROWS: Mapping[str, Sequence[str]] = {
     "graph only": ("--joint.image_loss_weight", "0", "--joint.true_graph_weight", "0"),

@@ -40,18 +40,18 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.augment import flip_graph, left_right_swap
-from autoenc_sg.config import GeneratorConfig
+from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.tables import Table
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.augment import flip_graph, left_right_swap
+from autoenc_sg.data.vg150.dataset import VG150Dataset
 from autoenc_sg.eval.boxes import paired_iou
 from autoenc_sg.eval.geometry import FAMILIES, families_of, obeyed
 from autoenc_sg.generator.image_node import add_image_nodes
 from autoenc_sg.generator.losses import box_loss
 from autoenc_sg.generator.model import Generator
-from autoenc_sg.relaxation import RelaxedGraph
-from autoenc_sg.structures import SceneGraph, SceneGraphBatch
-from autoenc_sg.tables import Table
-from autoenc_sg.vg150 import VG150Dataset
-from autoenc_sg.vocabulary import Vocabulary
 
 EXCHANGED = torch.tensor([2, 1, 0])
 MEASURED = ("above", "below", "on", "in")  # the others are rare in Visual Genome

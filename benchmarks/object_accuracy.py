@@ -36,19 +36,19 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.checkpoint import check_vocabulary, read_checkpoint
-from autoenc_sg.datasets import open_dataset
+from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch, union_boxes
+from autoenc_sg.core.tables import Cell, Table
+from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
     fit_crop_classifier,
     object_crops,
 )
-from autoenc_sg.model import AutoEncoder
-from autoenc_sg.object_crops import real_crops, real_union_crops
-from autoenc_sg.samples import GraphDataset
-from autoenc_sg.structures import SceneGraph, SceneGraphBatch, union_boxes
-from autoenc_sg.tables import Cell, Table
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.scoring.crop_dataset import real_crops, real_union_crops
+from autoenc_sg.weights.checkpoint import check_vocabulary, read_checkpoint
 
 CUES = ("holding", "riding", "wearing", "tied to", "looking at", "in front of", "behind")
 BATCH = 32

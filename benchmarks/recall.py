@@ -39,8 +39,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph
 from autoenc_sg.eval import RecallConventions, TripletRecall
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 BOXES, CLASSES, PREDICATES, RELATIONS, SIDE = 64, 150, 50, 12, 1024
 KS = (20, 50, 100)
@@ -187,7 +187,7 @@ def _overlaps(one: Floats, others: Floats) -> Floats:
 
 def loop_recalls(prediction: GraphPrediction, truth: SceneGraph) -> Recalls:
     """One image, in the nested loops of the tests."""
-    from tests.slow_recall import slow_recall
+    from tests.eval.slow_recall import slow_recall
 
     recalls: Recalls = {}
     for task in TASKS:

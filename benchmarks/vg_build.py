@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoenc_sg.vg_build import BuildRules, build_vg150
+from autoenc_sg.data.vg150.from_raw.build import BuildRules, build_vg150
 
 IMAGES, OBJECTS, RELATIONSHIPS = 108_077, 3_802_000, 2_316_000
 NAMES, PREDICATES = 76_000, 37_000

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from autoenc_sg.structures import ImageSize, Regions, SceneGraphBatch
+from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from autoenc_sg.config import DetectorConfig
+from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch, box_scale, union_boxes
 from autoenc_sg.detector.backbones import Backbone, as_float, build_parts, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
@@ -25,7 +26,6 @@ from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_
 from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
 from autoenc_sg.detector.suppression import choose, clip_to_images
-from autoenc_sg.structures import ImageSize, Regions, SceneGraphBatch, box_scale, union_boxes
 
 LOSSES = {  # torchvision's names to ours
     "loss_objectness": "rpn_objectness",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.detector.conventions import Conventions
-from autoenc_sg.structures import ImageSize
 
 
 def roi_pool(strides: Mapping[str, int], size: int, conventions: Conventions) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
 
 Kind = Literal["torchvision", "detectron2", "motifs", "graph_rcnn"]
 Weights = dict[str, Tensor]

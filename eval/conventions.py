@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
 
 Task = Literal["PredCls", "SGCls", "SGGen", "PhrDet"]
 Average = Literal["macro", "micro"]

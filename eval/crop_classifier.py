@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-from autoenc_sg.errors import bad_input, require
+from autoenc_sg.core.errors import bad_input, require
+from autoenc_sg.core.structures import SceneGraphBatch
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
-from autoenc_sg.structures import SceneGraphBatch
 
 CROP_SIZE = 32  # S, pixels
 AT_ONCE = 1024  # crops classified at a time

@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from autoenc_sg.errors import bad_input
-from autoenc_sg.structures import SceneGraph
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.structures import SceneGraph
 
 Detections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
 _Rows = npt.NDArray[np.float64]

@@ -28,7 +28,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchmetrics.utilities.data import dim_zero_cat
 
-from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
 

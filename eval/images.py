@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.eval.collecting import keep_apart
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch
 from autoenc_sg.eval.boxes import paired_iou, union_boxes
 from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes
-from autoenc_sg.structures import SceneGraph, SceneGraphBatch
 
 MISSED = torch.iinfo(torch.int64).max
 

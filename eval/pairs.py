@@ -9,12 +9,12 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.matching import TrueTriples, find, match, true_triples
 from autoenc_sg.eval.ranking import Triplets, check_predictions, give_truth, rank_triplets
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 
 class PairRecall(torchmetrics.Metric):

@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from autoenc_sg.errors import InputError, bad_input
+from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph
 from autoenc_sg.eval.conventions import Task
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 _CHUNK = 32  # images ranked at a time: their padded scores fit the cache
 _LABEL_BITS = 21

@@ -8,12 +8,12 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.conventions import Average, RecallConventions
 from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets, triplet_codes
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 _NAMES = (("R{}", "mR{}", "zR{}", "F1{}"), ("ngR{}", "ng-mR{}", "ng-zR{}", "ng-F1{}"))
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autoenc_sg.structures import GraphPrediction, ImageSize, SceneGraph
+from autoenc_sg.core.structures import GraphPrediction, ImageSize, SceneGraph
 
 
 def in_pixels_of(

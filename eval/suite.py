@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph
 from autoenc_sg.eval.conventions import RecallConventions, Task
 from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.recall import TripletRecall
-from autoenc_sg.structures import GraphPrediction, SceneGraph
 
 Value = float | list[float]
 KINDS = (

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, cat, channels_last, nn
 
-from autoenc_sg.config import GeneratorConfig
-from autoenc_sg.errors import bad_input
+from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.layers import activation_layer
 from autoenc_sg.generator.crops import crop_objects
 from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
-from autoenc_sg.layers import activation_layer
 
 KERNEL, STRIDE = 4, 2
 OBJECT_DIM = 1024

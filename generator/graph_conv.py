@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.layers import mlp
+from autoenc_sg.core.layers import mlp
 
 Pooling = Literal["avg", "sum"]
 

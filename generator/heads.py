@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.layers import mlp
 from autoenc_sg.generator.convolutions import enlarged_convolution
-from autoenc_sg.layers import mlp
 
 DOUBLING = 4  # layers of the mask head that double the masks' side
 MASKS_AT_ONCE = 256

@@ -18,8 +18,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.config import GeneratorConfig
-from autoenc_sg.errors import bad_input
+from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head
@@ -28,7 +29,6 @@ from autoenc_sg.generator.layout import Layout, factor_layout
 from autoenc_sg.generator.noise import GeneratorNoise
 from autoenc_sg.generator.normalization import ImageNormalization
 from autoenc_sg.generator.refinement import RefinementNetwork
-from autoenc_sg.relaxation import RelaxedGraph
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoenc_sg.structures import to_device
+from autoenc_sg.core.structures import to_device
 
 
 @dataclass(frozen=True, eq=False)

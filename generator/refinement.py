@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoenc_sg.errors import bad_input
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.layers import activation_layer
 from autoenc_sg.generator.convolutions import (
     enlarged_convolution,
     layout_convolution,
@@ -28,7 +29,6 @@ from autoenc_sg.generator.convolutions import (
 )
 from autoenc_sg.generator.layout import Layout
 from autoenc_sg.generator.normalization import normalization_layers
-from autoenc_sg.layers import activation_layer
 
 CHANNELS_LAST_SIDE = 32  # from this side on channels last is the faster layout in memory
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.layers import first_per_group
+from autoenc_sg.core.layers import first_per_group
 
 
 def sample_pairs(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from autoenc_sg.layers import first_per_group
+from autoenc_sg.core.layers import first_per_group
 
 
 def all_pairs(image_index: Tensor, num_images: int) -> Tensor:

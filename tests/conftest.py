@@ -14,8 +14,8 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `scenes/` and a finished `run/checkpoint.pt` of the tiny configuration."""
-    from autoenc_sg.training import train
-    from tests.tiny import tiny_config
+    from autoenc_sg.training.loop import train
+    from tests.support.tiny import tiny_config
 
     folder = tmp_path_factory.mktemp("tiny")
     train(tiny_config(folder))
@@ -25,10 +25,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny scenes, and a run with codes that goes on from the tiny run's."""
-    from autoenc_sg.checkpoint import read_checkpoint
-    from autoenc_sg.training import Start, train
-    from tests.coded import CODES
-    from tests.tiny import tiny_config
+    from autoenc_sg.training.loop import Start, train
+    from autoenc_sg.weights.checkpoint import read_checkpoint
+    from tests.support.coded import CODES
+    from tests.support.tiny import tiny_config
 
     own = tmp_path_factory.mktemp("appearance")
     shutil.copytree(tiny_run / "scenes", own / "scenes")

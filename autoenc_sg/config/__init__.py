@@ -1,0 +1,1 @@
+"""Every option of a run as checked dataclasses, and their YAML."""

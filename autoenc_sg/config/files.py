@@ -1,0 +1,184 @@
+"""Configurations from YAML files, command-line overrides and checkpoints, checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from importlib import resources
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import jsonargparse
+import yaml
+
+from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.errors import InputError, bad_input
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """A YAML file with command-line overrides (`["--joint.steps", "10", ...]`) on top.
+
+    Args:
+        path: a file, or the name of a packaged configuration, such as `demo` or `scenes`.
+        overrides: dotted keys and values; a section's name takes a file (`["--detector", FILE]`).
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key, or a value of the wrong type or range.
+    """
+    where = f"config {path}"
+    values = _mapping(where, _read(path))
+    _check_names(where, overrides)
+    parser = _parser()
+    try:
+        parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(values))
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise _one_line(where, error) from error
+    return _build(where, parser, parsed)
+
+
+def config_from_dict(data: Mapping[str, Any], where: str = "config") -> RunConfig:
+    """The inverse of `config_to_dict`; raises as `load_config`."""
+    _check_keys(where, data)
+    parser = _parser()
+    try:
+        parsed = parser.parse_object(dict(data))
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise _one_line(where, error) from error
+    return _build(where, parser, parsed)
+
+
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
+    """Plain dicts, lists and numbers, for checkpoints and YAML."""
+    plain: dict[str, Any] = _plain(asdict(config))
+    return plain
+
+
+def dump_config(config: RunConfig) -> str:
+    """YAML that `load_config` reads back to the same configuration."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False)
+
+
+def packaged_configs() -> list[str]:
+    """Names of the configurations that come with the package, such as `demo` or `vg150/joint`."""
+    folder = resources.files("autoenc_sg.configs")
+    inner = {f"{item.name}/": item for item in folder.iterdir() if item.is_dir()}
+    names = [
+        f"{prefix}{item.name[:-5]}"
+        for prefix, place in {"": folder, **inner}.items()
+        for item in place.iterdir()
+        if item.name.endswith(".yaml")
+    ]
+    return sorted(names)
+
+
+def _read(path: str | Path) -> str:
+    file = Path(path)
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise bad_input(f"config {path}", "a YAML file", error) from error
+    if str(path) in packaged_configs():
+        return (resources.files("autoenc_sg.configs") / f"{path}.yaml").read_text(encoding="utf-8")
+    known = ", ".join(packaged_configs())
+    got = "a folder" if file.is_dir() else "no such file"
+    raise bad_input(f"config {path}", f"a YAML file or one of: {known}", got)
+
+
+def _mapping(where: str, text: str) -> dict[str, Any]:
+    """The file's keys and values; an empty file is all defaults."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise bad_input(where, "YAML", error) from error
+    values = {} if values is None else values
+    _check_keys(where, values)
+    return dict(values)
+
+
+def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "") -> None:
+    """Every key is a field of `kind`, every section a mapping, nothing null that may not be."""
+    section = f"{where}: {prefix[:-1]}" if prefix else where
+    if not isinstance(values, Mapping):
+        raise bad_input(section, "a mapping of keys to values", repr(values))
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise _unknown(where, f"{prefix}{key}", [f"{prefix}{name}" for name in hints])
+        hint = hints[key]
+        if is_dataclass(hint):
+            _check_keys(where, value, hint, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif value is None and NoneType not in get_args(hint):
+            raise bad_input(f"{where}: {prefix}{key}", _type_name(hint), "null")
+
+
+def _check_names(where: str, overrides: Sequence[str]) -> None:
+    """Every override `--name` or `--name=value` is a known dotted name."""
+    known = _dotted_names(RunConfig)
+    for text in overrides:
+        name = text[2:].partition("=")[0]
+        if text.startswith("--") and name not in known:
+            raise _unknown(where, name, known)
+
+
+def _dotted_names(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, hint in get_type_hints(kind).items():
+        names.append(f"{prefix}{name}")
+        if is_dataclass(hint):
+            names += _dotted_names(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+    return names
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> InputError:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or _top(known)
+    return bad_input(f"{where}: {name}", f"a known key such as {', '.join(near)}", "an unknown one")
+
+
+def _top(known: Sequence[str]) -> list[str]:
+    """Names of the section that the known ones are in, without its sections' own."""
+    least = min(name.count(".") for name in known)
+    return [name for name in known if name.count(".") == least]
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, prog="config")
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def _build(
+    where: str, parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace
+) -> RunConfig:
+    parsed = parsed.clone(with_meta=False)  # a section from a file: --detector FILE
+    _check_keys(where, parsed.as_dict())
+    try:
+        return RunConfig(**vars(parser.instantiate(parsed)))
+    except InputError as error:  # a value out of range: the classes know the key, not the file
+        raise InputError(f"{where}: {error}") from error
+
+
+def _one_line(where: str, error: Exception) -> InputError:
+    """The parser's `Parser key "k": Expected a <class 't'>. Got value: v`, in our words."""
+    text = " ".join(str(error).split())
+    said = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
+    if said is None:
+        return bad_input(where, "known keys and values", text)
+    key, kind, got = said.groups()
+    kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
+    return bad_input(f"{where}: {key}", kind, repr(got))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,138 @@
+"""The phases that train the generator and the whole: `reconstruction` and `joint`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autoenc_sg.core.errors import require, require_at_least
+
+GanKind = Literal["gan", "lsgan", "wgan"]
+BoxKind = Literal["squared", "l1"]
+PixelSpace = Literal["rgb", "normalized"]
+
+
+@dataclass(frozen=True)
+class ReconstructionPhase:
+    """Phase 1: the generator on true graphs; generator step first, then the discriminators (Adam).
+
+    The six losses of sg2im are pixels, boxes, masks, image and object adversaries, and classes.
+    `configs/sg2im.yaml` holds sg2im's own weights and choices.
+
+    Attributes:
+        steps, batch_size: as in `DetectorPhase`.
+        lr: of Adam, for all networks.
+        pixel_weight: weight of the L1 pixel loss (lambda of eq. 6).
+        pixel_space: `rgb`, or `normalized` as sg2im measures it, about 4.4 times larger.
+        box_weight: weight of the box head's error (sg2im: 10).
+        box_kind: `squared` as in sg2im's code, or `l1` as in its paper.
+        mask_weight: weight of the mask head's cross entropy, where graphs have masks.
+        gan: `gan`, `lsgan` or `wgan`, for both discriminators.
+        adversarial_weight: weight of the generator's GAN loss; 0: no image discriminator.
+        object_adversarial_weight: the same on objects (sg2im: 0.01); 0: no object discriminator.
+        auxiliary_weight: weight of the generated objects' classes, with an object discriminator.
+            0.1 as in sg2im's code; its guide says multiplied by 0.01, which is 0.001.
+        decay_at: as in `DetectorPhase`.
+        eval_mode_after: steps after which batch normalization keeps its statistics and the
+            generator gets a fresh optimizer (sg2im: 100,000); 0: never.
+        ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
+            ends with and what is validated; 0: none.
+        validate_every: steps between validations, which keep `best.pt`, and one at the end; 0:
+            none.
+        validation_images: of the validation split, at most.
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 32
+    lr: float = 1e-4
+    pixel_weight: float = 1.0
+    pixel_space: PixelSpace = "rgb"
+    box_weight: float = 10.0
+    box_kind: BoxKind = "squared"
+    mask_weight: float = 0.0
+    gan: GanKind = "gan"
+    adversarial_weight: float = 0.01
+    object_adversarial_weight: float = 0.0
+    auxiliary_weight: float = 0.1
+    decay_at: tuple[float, ...] = ()
+    eval_mode_after: int = 0
+    ema_decay: float = 0.0
+    validate_every: int = 0
+    validation_images: int = 1024
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "reconstruction", "batch_size")
+        require_at_least(0, self, "reconstruction", "steps", "lr")
+        weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
+        for name in (*(f"{w}_weight" for w in weights), "eval_mode_after", "validate_every"):
+            value = getattr(self, name)
+            require(value >= 0, f"reconstruction.{name}", ">= 0", value)
+        require(0 <= self.ema_decay < 1, "reconstruction.ema_decay", "0..1", self.ema_decay)
+        images = self.validation_images
+        require(images > 0, "reconstruction.validation_images", "> 0", images)
+
+
+@dataclass(frozen=True)
+class JointPhase:
+    """Phase 2: detector heads, relation proposals, predictor and generator together.
+
+    SGD for the graph's side (section 4: 0.01, decay 0.1), Adam for the generator and discriminator.
+
+    Attributes:
+        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
+            `DetectorPhase`.
+        detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
+        generator_lr: Adam's, for generator and discriminator.
+        mode: how gradient crosses the graph to the generator, see `relaxation`.
+        predicate_weight: l_rel of eq. 7, of the predicates' cross entropy.
+        object_weight: l_obj of eq. 7, of the classes' cross entropy.
+        box_weight: l_bb of eq. 7, of the boxes' smooth L1.
+        relatedness_weight: of the relation proposals' loss.
+        image_loss_weight: of all image losses; 0 is the graph-only baseline.
+        pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
+        true_graph_weight: of the pixel loss on pictures of the true graphs beside those of the
+            predicted ones, which keeps the generator's grip on hard graphs (ours); 0: not computed.
+        layout_box_weight: of the box head's squared error on the true graphs, times
+            `true_graph_weight`: without, the head stays behind while the vectors it reads move on.
+        detection_weight: of the detector's own losses on the same batch; 0: not computed.
+        freeze_backbone: backbone and RPN stay as they are.
+        true_regions: true boxes join the detections in training.
+        regions_per_image: regions per image at most in training.
+        background_ratio: unrelated pairs per related one in the predicate loss.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 8
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: int = 500
+    decay_at: tuple[float, ...] = (0.7, 0.9)
+    clip: float = 5.0
+    detector_lr_factor: float = 1.0
+    generator_lr: float = 1e-4
+    mode: Literal["soft", "straight_through", "detached"] = "soft"
+    predicate_weight: float = 1.0
+    object_weight: float = 1.0
+    box_weight: float = 1.0
+    relatedness_weight: float = 1.0
+    image_loss_weight: float = 1.0
+    pixel_weight: float = 1.0
+    adversarial_weight: float = 0.01
+    true_graph_weight: float = 0.0
+    layout_box_weight: float = 10.0
+    detection_weight: float = 0.0
+    freeze_backbone: bool = True
+    true_regions: bool = True
+    regions_per_image: int = 64
+    background_ratio: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "joint", "batch_size", "regions_per_image")
+        rates = ("lr", "generator_lr", "momentum", "weight_decay", "background_ratio")
+        require_at_least(0, self, "joint", "steps", "warmup", *rates)
+        weights = ("predicate", "object", "box", "relatedness", "image_loss", "pixel")
+        others = ("adversarial", "true_graph", "layout_box", "detection")
+        names = (f"{w}_weight" for w in (*weights, *others))
+        require_at_least(0, self, "joint", *names)
+        require(self.clip > 0, "joint.clip", "> 0", self.clip)

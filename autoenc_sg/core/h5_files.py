@@ -1,0 +1,46 @@
+"""HDF5 files that may be damaged, or others than they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from autoenc_sg.core.errors import bad_input
+
+# What h5py raises where a file's bytes make no sense: it names no exceptions of its own.
+H5_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError)
+
+
+def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArray[Any]]:
+    """Data sets of a file; neither their types nor their shapes are checked.
+
+    Args:
+        path: the file.
+        names: which ones; all are needed.
+        what: what the file is, for messages.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks a data set.
+    """
+    if not path.is_file():
+        raise bad_input(path, what, "no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            missing = missing_names(file, names)
+            there = sorted(map(str, file))
+            arrays = {} if missing else {name: np.asarray(file[name][()]) for name in names}
+    except H5_ERRORS as error:
+        raise bad_input(path, "a complete HDF5 file", error) from None
+    if missing:
+        raise bad_input(path, f"a data set {missing[0]!r}", f"only {there}")
+    return arrays
+
+
+def missing_names(file: h5py.File, names: Sequence[str]) -> list[str]:
+    """Those that are no data sets of an open file."""
+    return [name for name in names if not isinstance(file.get(name), h5py.Dataset)]

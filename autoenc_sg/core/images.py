@@ -1,0 +1,241 @@
+"""Images at the public door: users' files, PIL and NumPy images, and tensors.
+
+Inside, an image is a float tensor `[3, H, W]` (batches `[B, 3, H, W]`), RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.core.errors import InputError, bad_input
+
+ImageLike = Image.Image | NDArray[Any] | Tensor
+
+_ROUNDING = 1e-3  # resampling may leave [0, 1] by a rounding error; a wrong scale does by far more
+_WHITE = (255, 255, 255)
+
+
+def read_image(path: Path | str) -> Tensor:
+    """A user's picture as `[3, H, W]` uint8 RGB, upright (EXIF), on white, its first frame.
+
+    Raises:
+        InputError: the file is missing, a folder, empty, truncated, not an image, has more pixels
+            than `PIL.Image.MAX_IMAGE_PIXELS`, or holds floating-point pixels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "no file there"
+        raise bad_input(path, "an image file", got)
+    if path.stat().st_size == 0:
+        raise bad_input(path, "an image file", "an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return from_pil(ImageOps.exif_transpose(image))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"an image of at most {Image.MAX_IMAGE_PIXELS} pixels"
+        raise bad_input(path, limit, "a larger one") from error
+    except UnidentifiedImageError as error:
+        raise bad_input(path, "an image file", "a file of another kind") from error
+    except Exception as error:  # Pillow's decoders raise what they like on broken files
+        got = f"one that cannot be decoded ({error or type(error).__name__})"
+        raise bad_input(path, "a whole image file", got) from error
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Any PIL image as `[3, H, W]` uint8 RGB: grey, palette, CMYK, 16 bits; transparency on white.
+
+    Pixels stay where PIL has them: `read_image` turns photos upright, this does not.
+
+    Raises:
+        InputError: the image has floating-point pixels, whose range is unknown.
+    """
+    return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """`[3, H, W]` uint8, or float that is clamped to [0, 1], as an RGB PIL image.
+
+    Raises:
+        InputError: another shape or type, or a pixel that is not a number.
+    """
+    _check_tensor(image)
+    pixels = image.detach()
+    if pixels.is_floating_point():
+        if not pixels.isfinite().all():
+            raise bad_input("image", "finite pixels", "NaN or infinity")
+        pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def as_tensor(image: ImageLike) -> Tensor:
+    """What users pass as an image, as float32 `[3, H, W]` in [0, 1] (a tensor keeps its device).
+
+    Args:
+        image: a PIL image; an array `[H, W, 3]` or a tensor `[3, H, W]`, RGB, uint8 in 0..255 or
+            float in [0, 1].
+
+    Raises:
+        InputError: another kind, shape, type or range.
+    """
+    if isinstance(image, Image.Image):
+        image = from_pil(image)
+    elif isinstance(image, np.ndarray):
+        image = _from_array(image)
+    elif not isinstance(image, Tensor):
+        raise bad_input("image", "a PIL image, an array or a tensor", type(image).__name__)
+    _check_tensor(image)
+    if not image.is_floating_point():
+        return image.float() / 255
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise bad_input("float image", "values in [0, 1]", f"{low:g}..{high:g}")
+    return image.float().clamp(0, 1)
+
+
+def save_image(
+    path: Path | str, image: Image.Image | Tensor, text: Mapping[str, str] | None = None
+) -> None:
+    """Write an image as RGB in the format its name says; whole or not at all.
+
+    Args:
+        path: where to.
+        image: a PIL image, or a tensor as in `to_pil`.
+        text: metadata in ASCII, kept in PNG files alone.
+
+    Raises:
+        InputError: the suffix is none of an image format, or the path cannot be written.
+    """
+    picture = to_pil(image) if isinstance(image, Tensor) else _rgb(image)
+    suffix = Path(path).suffix.lower()
+    if Image.registered_extensions().get(suffix) not in Image.SAVE:
+        raise bad_input(path, "a name that ends in .png, .jpg or the like", repr(suffix))
+    with replacing(path) as temporary:
+        picture.save(temporary, pnginfo=_png_text(text or {}))
+
+
+def _png_text(text: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    return info
+
+
+def resize_square(images: Tensor, size: int) -> Tensor:
+    """Squeeze `[..., 3, H, W]` float images to `[..., 3, size, size]`, whatever their aspect.
+
+    Antialiased bilinear, as sg2im's data sets resize (through PIL); gradient passes.
+    """
+    lead, last = images.shape[:-3], images.shape[-3:]
+    if images.shape[-2:] == (size, size):
+        return images
+    if 0 in lead:
+        return images.new_empty(*lead, last[0], size, size)
+    flat = images.reshape(-1, *last)
+    small = F.interpolate(flat, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return small.reshape(*lead, last[0], size, size)
+
+
+def side_by_side(
+    images: Sequence[Image.Image | Tensor], titles: Sequence[str] = (), gap: int = 12
+) -> Image.Image:
+    """Pictures in a row on white, each at the height of the tallest, with a title above each.
+
+    Args:
+        images: one or more; tensors as in `to_pil`.
+        titles: none, or one for each image; made smaller where they are wider than their image.
+        gap: pixels between the pictures and around them.
+
+    Raises:
+        InputError: no image, or another number of titles than of images.
+    """
+    if not images:
+        raise bad_input("side_by_side", "one or more images", "none")
+    if titles and len(titles) != len(images):
+        raise bad_input("titles", f"one for each of {len(images)} images", len(titles))
+    pictures = [to_pil(image) if isinstance(image, Tensor) else image for image in images]
+    height = max(128, *(picture.height for picture in pictures))
+    pictures = [enlarged(picture, height / picture.height) for picture in pictures]
+    line = round(0.09 * height) if titles else 0
+    row = Image.new(
+        "RGB",
+        (sum(p.width for p in pictures) + gap * (len(pictures) + 1), height + line + 2 * gap),
+        _WHITE,
+    )
+    left = gap
+    for i, picture in enumerate(pictures):
+        if titles:
+            _centre(row, titles[i], (left + picture.width / 2, gap + line / 2), picture.width, line)
+        row.paste(picture, (left, gap + line))
+        left += picture.width + gap
+    return row
+
+
+def enlarged(image: Image.Image, factor: float) -> Image.Image:
+    """The image scaled by `factor`, RGB; whole factors repeat the pixels, so they stay sharp."""
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    method = Image.Resampling.NEAREST if float(factor).is_integer() else Image.Resampling.BICUBIC
+    return image.convert("RGB").resize(size, method)
+
+
+@lru_cache(maxsize=64)
+def text_font(pixels: int) -> ImageFont.FreeTypeFont:
+    """The font of all pictures, DejaVu Sans, which comes with matplotlib."""
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), pixels)
+
+
+def _centre(
+    picture: Image.Image, text: str, middle: tuple[float, float], width: float, line: int
+) -> None:
+    """Write one line of text around `middle`, as large as fits in `width` and the line's height."""
+    size = max(6, round(0.7 * line))
+    while size > 6 and text_font(size).getlength(text) > width:
+        size -= 1
+    draw = ImageDraw.Draw(picture)
+    draw.text(middle, text, font=text_font(size), fill=(32, 32, 32), anchor="mm")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise bad_input("image", "8 or 16 bits a channel", "floating-point pixels")
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them at 255
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray((wide / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        front = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), front).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_array(array: NDArray[Any]) -> Tensor:
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise bad_input("image array", "shape [H, W, 3]", list(array.shape))
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise bad_input("image array", "uint8 or float", array.dtype)
+    plain = array if array.dtype == np.uint8 else array.astype(np.float32)
+    return torch.from_numpy(np.array(plain)).permute(2, 0, 1)
+
+
+def _check_tensor(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise bad_input("image tensor", "shape [3, H, W]", list(image.shape))
+    if image.dtype != torch.uint8 and not image.is_floating_point():
+        raise bad_input("image tensor", "uint8 or float", image.dtype)

@@ -1,0 +1,71 @@
+"""Layers that more than one room needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from autoenc_sg.core.errors import bad_input
+
+
+def activation_layer(name: str) -> nn.Module:
+    """`relu`, `leakyrelu-<slope>` (e.g. `leakyrelu-0.2`), `gelu` or `none`.
+
+    Raises:
+        InputError: another name.
+    """
+    slope = re.fullmatch(r"leakyrelu(?:-(\d*\.?\d+))?", name)
+    if slope is not None:
+        return nn.LeakyReLU(float(slope[1] or 0.01), inplace=True)
+    if name == "relu":
+        return nn.ReLU(inplace=True)
+    if name == "gelu":
+        return nn.GELU()
+    if name == "none":
+        return nn.Identity()
+    raise bad_input("activation", "relu, leakyrelu-<slope>, gelu or none", repr(name))
+
+
+def mlp(
+    sizes: Sequence[int],
+    dropout: float = 0.0,
+    final_activation: bool = False,
+    batch_norm: bool = False,
+) -> nn.Sequential:
+    """Linear layers of the given sizes with (batch norm,) ReLU (and dropout) between them.
+
+    Shapes: `[*, sizes[0]] -> [*, sizes[-1]]`.
+    """
+    layers: list[nn.Module] = []
+    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
+        layers.append(nn.Linear(d_in, d_out))
+        if i < len(sizes) - 2 or final_activation:
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(d_out))
+            layers.append(nn.ReLU(inplace=True))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Mean of the rows of `values [K, ...]` of one index: `[size, ...]`, 0 where there are none."""
+    total = values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
+    count = values.new_zeros(size).index_add(0, index, torch.ones_like(index, dtype=values.dtype))
+    return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
+
+
+def first_per_group(group: Tensor, num_groups: int, count: int) -> Tensor:
+    """Rows of the first `count` members of each group; groups in order, order within one kept.
+
+    Shapes: `[K] -> [k]`, where `group` holds 0..num_groups-1 in any order.
+    """
+    order = torch.sort(group, stable=True).indices
+    sizes = torch.bincount(group, minlength=num_groups)
+    starts = (sizes.cumsum(0) - sizes)[group[order]]
+    rank = torch.arange(len(group), device=group.device) - starts
+    return order[rank < count]

@@ -1,0 +1,215 @@
+r"""How gradient crosses the graph: logits of a graph, and the relaxed graph the generator reads.
+
+A relaxed graph is a distribution over hard ones:
+
+    object embedding   = \sum_c p_ic E_obj[c],   p_i = softmax(object_logits_i[1:])
+    predicate embedding = \sum_r q_kr E_pred[r],  q_k = softmax(predicate_logits_k[1:])
+    edge weight   w_k = relatedness_k (1 - p(no relation)_k)
+    object weight v_i = 1 - p(background)_i
+
+so that the relation proposals, the predicates and the classes are all trained by the image. A hard
+graph is the one-hot case with unit weights, where the generator equals sg2im's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.core.structures import (
+    GraphPrediction,
+    ImageSize,
+    SceneGraphBatch,
+    box_scale,
+    to_device,
+    to_unit_boxes,
+)
+
+RelaxMode = Literal["soft", "straight_through", "detached"]
+
+
+@dataclass(frozen=True, eq=False)
+class RelaxedGraph:
+    """What the generator reads, for B images.
+
+    Attributes:
+        objects: `[N, C]` class distribution, column 0 is zero for real objects.
+        predicates: `[M, P]` predicate distribution, column 0 is zero for real relations.
+        pairs: `[M, 2]` int64, (subject row, object row).
+        edge_weights: `[M]` in [0, 1].
+        object_weights: `[N]` in [0, 1], how much each object weighs in the layout.
+        boxes: `[N, 4]` xyxy as fractions of the image.
+        image_index: `[N]` int64, ascending.
+        num_images: B.
+        masks: `[N, S, S]` in [0, 1] over each box, or None.
+        appearance: `[N, A]` appearance codes, or None.
+    """
+
+    objects: Tensor
+    predicates: Tensor
+    pairs: Tensor
+    edge_weights: Tensor
+    object_weights: Tensor
+    boxes: Tensor
+    image_index: Tensor
+    num_images: int
+    masks: Tensor | None = None
+    appearance: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> RelaxedGraph:
+        """The same on another device."""
+        return to_device(self, device)
+
+    @classmethod
+    def from_graph(
+        cls, graph: SceneGraphBatch, num_objects: int, num_predicates: int
+    ) -> RelaxedGraph:
+        """The one-hot case: `C = num_objects` and `P = num_predicates` count the reserved 0."""
+        boxes = graph.unit_boxes()
+        return cls(
+            F.one_hot(graph.labels, num_objects).to(boxes.dtype),
+            F.one_hot(graph.triples[:, 1], num_predicates).to(boxes.dtype),
+            graph.triples[:, [0, 2]],
+            boxes.new_ones(len(graph.triples)),
+            boxes.new_ones(len(graph.labels)),
+            boxes,
+            graph.image_index,
+            graph.num_images,
+            graph.masks,
+            graph.appearance,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GraphLogits:
+    """The predictor's answer for B images.
+
+    Attributes:
+        object_logits: `[N, C]`, class 0 is the background.
+        boxes: `[N, 4]` refined boxes, xyxy in pixels.
+        pairs: `[M, 2]` int64, (subject row, object row).
+        predicate_logits: `[M, P]`, predicate 0 is no relation.
+        relatedness: `[M]` in [0, 1].
+        image_index: `[N]` int64, ascending.
+        image_sizes: (height, width) of each image.
+        appearance: `[N, A]` appearance codes, or None. `relax` leaves them and their gradient alone
+            in every mode: it trains the bottleneck they come from, and ends there.
+    """
+
+    object_logits: Tensor
+    boxes: Tensor
+    pairs: Tensor
+    predicate_logits: Tensor
+    relatedness: Tensor
+    image_index: Tensor
+    image_sizes: tuple[ImageSize, ...]
+    appearance: Tensor | None = None
+
+    def edge_weights(self) -> Tensor:
+        """`relatedness x (1 - p(no relation))`: `[M]` in [0, 1]."""
+        return self.relatedness * (1 - self.predicate_logits.softmax(-1)[:, 0])
+
+    def relax(self, mode: RelaxMode = "soft") -> RelaxedGraph:
+        """The differentiable graph.
+
+        Args:
+            mode: `soft` distributions; `straight_through`, one-hot forward with the soft backward
+                (weights 1 above 1/2, else 0); or `detached`, soft values without gradient.
+        """
+        values = [
+            _without_reserved(self.object_logits),
+            _without_reserved(self.predicate_logits),
+            self.edge_weights(),
+            1 - self.object_logits.softmax(-1)[:, 0],
+            to_unit_boxes(self.boxes, self.image_sizes, self.image_index),
+        ]
+        if mode == "straight_through":
+            hard = [_one_hot(values[0]), _one_hot(values[1])]
+            hard += [(values[2] > 0.5).to(values[2]), (values[3] > 0.5).to(values[3])]
+            values = [_straight_through(h, s) for h, s in zip(hard, values)] + values[4:]
+        elif mode == "detached":
+            values = [value.detach() for value in values]
+        objects, predicates, edge_weights, object_weights, boxes = values
+        return RelaxedGraph(
+            objects,
+            predicates,
+            self.pairs,
+            edge_weights,
+            object_weights,
+            boxes,
+            self.image_index,
+            len(self.image_sizes),
+            appearance=self.appearance,
+        )
+
+    def decode(self, object_threshold: float = 0.0, edge_threshold: float = 0.0) -> SceneGraphBatch:
+        """The hard graph: argmax classes and predicates above the two thresholds.
+
+        Boxes are clipped to their images. An object is kept if its best class score reaches
+        `object_threshold` and its box has a pixel of width and height, a relation if both
+        ends are kept and its edge weight reaches `edge_threshold`; ordered pairs have at most one
+        predicate (graph constraint). `triple_scores` are subject x predicate x object scores.
+        """
+        scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
+        predicate_scores, predicates = self.predicate_logits.softmax(-1)[:, 1:].max(-1)
+        boxes = self._clipped_boxes()
+        kept = (scores >= object_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+        position = kept.cumsum(0) - 1
+        edges = (self.edge_weights() >= edge_threshold) & kept[self.pairs].all(1)
+        pairs = position[self.pairs[edges]]
+        triple_scores = predicate_scores[edges] * scores[self.pairs[edges]].prod(1)
+        return SceneGraphBatch(
+            labels[kept] + 1,
+            boxes[kept],
+            torch.stack([pairs[:, 0], predicates[edges] + 1, pairs[:, 1]], 1),
+            self.image_index[kept],
+            self.image_sizes,
+            scores[kept],
+            triple_scores,
+            appearance=None if self.appearance is None else self.appearance[kept],
+        )
+
+    def _clipped_boxes(self) -> Tensor:
+        limit = box_scale(self.image_sizes, self.image_index).to(self.boxes)
+        return torch.minimum(self.boxes.clamp(min=0), limit)
+
+    def predictions(self) -> list[GraphPrediction]:
+        """Everything, unthresholded, image by image, for evaluation."""
+        scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
+        predicate_scores = self.predicate_logits.softmax(-1)[:, 1:]
+        boxes = self._clipped_boxes()
+        owner = self.image_index[self.pairs[:, 0]]
+        counts = torch.bincount(self.image_index, minlength=len(self.image_sizes)).tolist()
+        parts, start = [], 0
+        for i, count in enumerate(counts):
+            rows, own = slice(start, start + count), owner == i
+            parts.append(
+                GraphPrediction(
+                    boxes[rows],
+                    labels[rows] + 1,
+                    scores[rows],
+                    self.pairs[own] - start,
+                    predicate_scores[own],
+                    self.relatedness[own],
+                )
+            )
+            start += count
+        return parts
+
+
+def _without_reserved(logits: Tensor) -> Tensor:
+    """Softmax over the real classes; column 0 is zero: `[K, C] -> [K, C]`."""
+    return F.pad(logits[:, 1:].softmax(-1), (1, 0))
+
+
+def _one_hot(distribution: Tensor) -> Tensor:
+    return F.one_hot(distribution.argmax(-1), distribution.shape[-1]).to(distribution)
+
+
+def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of `hard` with the gradient of `soft`."""
+    return hard + (soft - soft.detach())

@@ -1,0 +1,121 @@
+"""The names behind object and predicate ids.
+
+Index 0 is reserved in both lists and never a user's class: object 0 is the background in the
+detector and the ``__image__`` node in the generator, predicate 0 is "no relation" in the predictor
+and ``__in_image__`` in the generator. So VG150 has 151 object and 51 predicate entries and its
+labels are 1-based, as on disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoenc_sg.core.errors import InputError, bad_input
+
+BACKGROUND = "__background__"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Object and predicate names by id; entry 0 of both is the reserved ``__background__``."""
+
+    objects: tuple[str, ...]
+    predicates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for kind, names in (("objects", self.objects), ("predicates", self.predicates)):
+            if not names or names[0] != BACKGROUND:
+                raise bad_input(f"vocabulary {kind}", f"{BACKGROUND!r} first", repr(names[:1]))
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise bad_input(f"vocabulary {kind}", "each name once", f"{repeated} repeated")
+
+    @classmethod
+    def from_names(cls, objects: Iterable[str], predicates: Iterable[str]) -> Vocabulary:
+        """Build from users' names alone; ids start at 1 in the order given."""
+        return cls((BACKGROUND, *objects), (BACKGROUND, *predicates))
+
+    @classmethod
+    def from_vg_dicts(cls, dicts: Mapping[str, Any]) -> Vocabulary:
+        """Read ``VG-SGG-dicts.json``: 1-based ids in ``label_to_idx`` and ``predicate_to_idx``."""
+        return cls(_ordered(dicts, "label_to_idx"), _ordered(dicts, "predicate_to_idx"))
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Plain lists, for checkpoints and JSON."""
+        return {"objects": list(self.objects), "predicates": list(self.predicates)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Iterable[str]]) -> Vocabulary:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: one of the two lists is missing, or is not of names.
+        """
+        for kind in ("objects", "predicates"):
+            names = data.get(kind)
+            if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+                raise bad_input(f"vocabulary {kind}", "a list of names", type(names).__name__)
+        return cls(tuple(data["objects"]), tuple(data["predicates"]))
+
+    @property
+    def num_objects(self) -> int:
+        """C: object classes with the reserved 0."""
+        return len(self.objects)
+
+    @property
+    def num_predicates(self) -> int:
+        """P: predicates with the reserved 0."""
+        return len(self.predicates)
+
+    def object_id(self, name: str) -> int:
+        """The id (>= 1) of an object name.
+
+        Raises:
+            InputError: the name is unknown; the message lists the nearest known names.
+        """
+        return _lookup("object", name, self.objects)
+
+    def predicate_id(self, name: str) -> int:
+        """The id (>= 1) of a predicate name; raises as `object_id`."""
+        return _lookup("predicate", name, self.predicates)
+
+
+def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    if not isinstance(dicts.get(key), Mapping):
+        raise bad_input(
+            "VG dicts", f"a mapping {key!r} of name to id", type(dicts.get(key)).__name__
+        )
+    try:
+        ids = [(int(index), str(name)) for name, index in dicts[key].items() if int(index) != 0]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise bad_input(f"VG dicts {key!r}", "whole numbers as ids", error) from error
+    by_id = dict(ids)
+    if sorted(index for index, _ in ids) != list(range(1, len(ids) + 1)):
+        wanted = f"ids 1..{len(ids)}, each once"
+        raise bad_input(f"VG dicts {key!r}", wanted, sorted(index for index, _ in ids)[:5])
+    return (BACKGROUND, *(by_id[i] for i in range(1, len(by_id) + 1)))
+
+
+def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
+    known = names[1:]
+    if name in known:
+        return 1 + known.index(name)
+    near = nearest(name, names)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise InputError(
+        f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}"
+    )
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Up to three of `names`, but the reserved first, that are spelt most like `name`.
+
+    One where none is much like it; upper case counts for nothing.
+    """
+    spelt, known = str(name).strip().lower(), {other.lower(): other for other in names[1:]}
+    near = difflib.get_close_matches(spelt, known, n=3, cutoff=0.5)
+    near = near or difflib.get_close_matches(spelt, known, n=1, cutoff=0.0)
+    return [known[other] for other in near]

@@ -1,0 +1,1 @@
+"""Annotated images by index, from every supported format."""

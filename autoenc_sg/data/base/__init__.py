@@ -1,0 +1,1 @@
+"""Samples, batches, augmentation and the data sets that all formats share."""

@@ -1,0 +1,71 @@
+"""Mirroring a sample: the image, its boxes and masks, and the meaning of its relations."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.samples import Sample, random_stream
+
+_MIRRORED = {"left": "right", "right": "left"}
+
+
+def left_right_swap(vocabulary: Vocabulary) -> Tensor:
+    """The predicate that each becomes in a mirror: `[P]` int64.
+
+    `left` and `right` trade places wherever they are a word of a name. A name whose mirrored name
+    is not in the vocabulary becomes 0: in the mirror such a relation cannot be said.
+    """
+    names = vocabulary.predicates
+    ids = {name: i for i, name in enumerate(names)}
+    mirrored = (re.sub(r"\b(left|right)\b", lambda m: _MIRRORED[m[0]], name) for name in names)
+    return torch.tensor([ids.get(name, 0) for name in mirrored])
+
+
+def flip_boxes(boxes: Tensor, width: float) -> Tensor:
+    """Mirrored xyxy boxes `[N, 4]`: `(W - x2, y1, W - x1, y2)`."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([width - x2, y1, width - x1, y2], -1)
+
+
+def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
+    """The graph of the mirrored image.
+
+    Args:
+        graph: the graph, with boxes in pixels.
+        left_right: `[P]`, see `left_right_swap`; triples that become 0 are left out.
+    """
+    subject, predicate, obj = graph.triples.unbind(1)
+    predicate = left_right.to(predicate.device)[predicate]
+    kept = predicate > 0
+    scores = graph.triple_scores
+    return replace(
+        graph,
+        boxes=flip_boxes(graph.boxes, graph.image_size[1]),
+        triples=torch.stack([subject, predicate, obj], 1)[kept],
+        triple_scores=None if scores is None else scores[kept],
+        masks=None if graph.masks is None else graph.masks.flip(-1),
+    )
+
+
+def flip(sample: Sample, left_right: Tensor) -> Sample:
+    """Mirror image, boxes, masks and left/right predicates together.
+
+    Args:
+        sample: what to mirror.
+        left_right: `[P]`, from `left_right_swap(vocabulary)`.
+    """
+    graph = flip_graph(sample.graph, left_right)
+    return Sample(sample.image.flip(-1), graph, sample.image_id)
+
+
+def flip_half(sample: Sample, left_right: Tensor, seed: int, epoch: int, index: int) -> Sample:
+    """`flip` in half of the cases: which ones follows from (seed, epoch, index)."""
+    if random_stream("flip", seed, epoch, index).random() < 0.5:
+        return flip(sample, left_right)
+    return sample

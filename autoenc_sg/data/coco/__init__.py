@@ -1,0 +1,1 @@
+"""COCO annotations with geometric predicates, object masks and stuff."""

@@ -1,0 +1,128 @@
+"""The VRD data set (Lu et al., 2016): relations of file names as JSON.
+
+`annotations_train.json` and `annotations_test.json` are `{"<file name>": [{"predicate": p,
+"subject": {"category": c, "bbox": b}, "object": ...}, ...]}` with
+`b = [ymin, ymax, xmin, xmax]` in whole pixels; categories and predicates count from 0 through the
+names of `objects.json` and `predicates.json`. Objects are told of by the relations alone: equal
+boxes of one category are one object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.structures import ImageSize
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.in_memory import (
+    FORM_ERRORS,
+    Record,
+    RecordDataset,
+    cut_validation,
+    make_record,
+    named_list,
+    other_form,
+)
+from autoenc_sg.data.base.samples import LONGEST_SIDE, Split, read_json
+from autoenc_sg.data.images.store import ImageStore, Place
+
+IMAGE_FOLDERS = ("sg_{split}_images", "{split}_images", "images", "")
+
+
+def open_vrd(
+    root: Path,
+    split: Split,
+    images: Path | None = None,
+    num_val: int = 0,
+    flip: bool = False,
+    seed: int = 0,
+    short_side: int | None = None,
+) -> RecordDataset:
+    """One split; image ids count the annotated files of a split from 1, by name.
+
+    Args:
+        root: the folder of the four files.
+        split: which part; validation is the first part of the train split.
+        images: the folder of the images; None: `sg_<split>_images`, `images` or `root`.
+        num_val: see `samples.num_validation`.
+        flip: train only: mirror half of the samples.
+        seed: of the predicate choice and of flipping.
+        short_side: larger images are shrunk to it, None: none are.
+
+    Raises:
+        InputError: a file is missing or has another form.
+    """
+    names = [
+        named_list({name: read_json(root / name)}, name, root)
+        for name in ("objects.json", "predicates.json")
+    ]
+    part = "test" if split == "test" else "train"
+    path = root / f"annotations_{part}.json"
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise bad_input(path, "an object of file names", type(data).__name__)
+    folders = [images] if images else [root / name.format(split=part) for name in IMAGE_FOLDERS]
+    folder = next((f for f in folders if f.is_dir()), folders[-1])
+    files = dict(enumerate(sorted(data), start=1))
+    places = {i: Place(str(folder / n)) for i, n in files.items() if (folder / n).is_file()}
+    store = ImageStore(places, short_side)
+    records = list(_records(path, data, files, store, (len(names[0]), len(names[1]))))
+    if split != "test":
+        records = list(cut_validation(records, split, num_val))
+    return RecordDataset(records, Vocabulary.from_names(*names), store, split, flip, seed, root)
+
+
+def _records(
+    path: Path,
+    data: dict[str, Any],
+    files: dict[int, str],
+    store: ImageStore,
+    counts: tuple[int, int],
+) -> Iterator[Record]:
+    for image_id, name in files.items():
+        where = f"{path} {name}"
+        rows: dict[tuple[Any, ...], int] = {}
+        triples = []
+        try:
+            for relation in data[name]:
+                ends = [_row(rows, relation[end], counts[0]) for end in ("subject", "object")]
+                if not 0 <= relation["predicate"] < counts[1]:
+                    raise ValueError(f"predicate {relation['predicate']} of {counts[1]}")
+                if ends[0] != ends[1]:
+                    triples.append((ends[0], relation["predicate"] + 1, ends[1]))
+        except FORM_ERRORS as error:
+            expected = "relations of subject, predicate and object, bbox ymin, ymax, xmin, xmax"
+            raise other_form(where, expected, error) from None
+        if rows:
+            labels, boxes = [key[0] + 1 for key in rows], [key[1:] for key in rows]
+            size = _size(store, image_id) or _around(where, boxes)
+            yield make_record(image_id, labels, boxes, triples, size, where)
+
+
+def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int) -> int:
+    ymin, ymax, xmin, xmax = end["bbox"]
+    category = end["category"]
+    if not all(isinstance(value, (int, float)) for value in (ymin, ymax, xmin, xmax)):
+        raise TypeError(f"bbox {end['bbox']}")
+    if not 0 <= category < categories:
+        raise ValueError(f"category {category} of {categories}")
+    return rows.setdefault((category, xmin, ymin, xmax, ymax), len(rows))
+
+
+def _size(store: ImageStore, image_id: int) -> ImageSize | None:
+    """None where there is no such image, or none that can be read: that is told of when it is."""
+    try:
+        return store.size(image_id)
+    except InputError:
+        return None
+
+
+def _around(where: str, boxes: list[tuple[float, ...]]) -> ImageSize:
+    """The least size that holds the boxes: the files do not tell the images' sizes."""
+    width, height = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    if not 1 <= min(width, height) <= max(width, height) < LONGEST_SIDE:
+        raise bad_input(where, "boxes in pixels of an image", f"one up to {width}, {height}")
+    return math.ceil(height), math.ceil(width)

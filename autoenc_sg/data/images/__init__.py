@@ -1,0 +1,1 @@
+"""Image files, archives and the cache of decoded images."""

@@ -1,0 +1,82 @@
+"""`autoenc-sg data verify`: what is wrong with a data set, of any format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+
+from autoenc_sg.config.run import DataConfig
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.h5_files import H5_ERRORS
+from autoenc_sg.core.progress import Reporter
+from autoenc_sg.core.tables import Cell, Table
+from autoenc_sg.data.images.store import ImageStore, find_images
+from autoenc_sg.data.inspect.findings import Finding, Verification, found, worst_first
+from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
+from autoenc_sg.data.inspect.verify_splits import verify_splits
+from autoenc_sg.data.inspect.verify_vg150 import vg150_findings
+from autoenc_sg.data.vg150.counts import count_images
+from autoenc_sg.data.vg150.files import TRAIN, VG150Annotations, file_paths, read_annotations
+
+
+def verify(
+    config: DataConfig, decode: bool = True, reporter: Reporter | None = None
+) -> Verification:
+    """Check the annotation files and all images of a data set; nothing is changed.
+
+    Args:
+        config: which data set; filters, flips, shrinking and caches do not matter.
+        decode: see `verify_images.image_findings`.
+        reporter: told of images done, as the stage `verify_images.STAGE`.
+
+    Raises:
+        InputError: the folder, or that of its images, does not exist.
+    """
+    plain = replace(config, filter_empty_relations=False, cache="", short_side=0, flip=False)
+    check = _verify_vg150 if plain.format in ("vg150", "scenes") else verify_splits
+    counts, findings = check(plain, decode, reporter)
+    return Verification(config.root, counts, worst_first(findings))
+
+
+def _verify_vg150(
+    config: DataConfig, decode: bool, reporter: Reporter | None
+) -> tuple[Table, list[Finding]]:
+    root = Path(config.root)
+    findings = vg150_findings(root)
+    if any(finding.severity == "error" for finding in findings):
+        data, counts = None, _rows_of(file_paths(root)[0])
+    else:
+        data = read_annotations(root)
+    try:
+        places = find_images(root, root / config.images if config.images else None)
+    except InputError as error:
+        remedy = "get the file again, or remove it"
+        findings += found("error", "damaged container of images", [error], remedy)
+        places = {}
+    if data is not None:
+        counts = count_images(data, places)
+        note = f"{len(data.labels):,} objects, {len(data.predicates):,} relations; {counts.note}"
+        counts = replace(counts, note=note)
+        findings += image_findings(_wanted(data), ImageStore(places), decode, reporter)
+    return counts, findings
+
+
+def _wanted(data: VG150Annotations) -> list[Wanted]:
+    rows = zip(data.image_ids.tolist(), data.split.tolist(), data.sizes.tolist())
+    return [
+        Wanted(image_id, "train" if split == TRAIN else "test", (height, width))
+        for image_id, split, (height, width) in rows
+    ]
+
+
+def _rows_of(path: Path) -> Table:
+    """What can be said of an h5 that has mistakes, or is none."""
+    rows: list[list[Cell]] = []
+    try:
+        with h5py.File(path, "r") as file:
+            rows = [[str(name), len(file[name])] for name in sorted(file, key=str)]
+    except H5_ERRORS:
+        pass
+    return Table(f"Rows of {path.name}", ["data set", "rows"], rows)

@@ -1,0 +1,155 @@
+"""Checking data sets by what their readers give, split by split.
+
+Readers stop at damage that they cannot read past, so of that one instance is found at a time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from autoenc_sg.config.run import DataConfig
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.progress import Reporter
+from autoenc_sg.core.structures import ImageSize, SceneGraph
+from autoenc_sg.core.tables import Cell, Table
+from autoenc_sg.data.base.in_memory import RecordDataset
+from autoenc_sg.data.base.samples import Split
+from autoenc_sg.data.coco.dataset import read_coco
+from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.inspect.findings import Finding, found, joined
+from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
+from autoenc_sg.data.open import StoredDataset, open_dataset
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# VG150 in COCO's format as SGG-Benchmark publishes it; images without relations are among them.
+BENCHMARK_IMAGES: dict[Split, int] = {"train": 73_538, "val": 4_844, "test": 27_032}
+_COLUMNS = ("split", "images", "objects", "relations", "published images")
+_LEAVE_OUT = "nothing: training and evaluation leave them out; or get the rest of the images"
+
+
+class _Photo(NamedTuple):
+    """An annotated image of a split; ids may be those of another one in another split."""
+
+    split: Split
+    place: Place
+    size: ImageSize
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a file."""
+        return self.place.container is not None or Path(self.place.member).is_file()
+
+
+def verify_splits(
+    config: DataConfig, decode: bool, reporter: Reporter | None
+) -> tuple[Table, list[Finding]]:
+    """Counts by split, and all that is wrong; see `verify.verify`."""
+    findings: list[Finding] = []
+    rows: list[list[Cell]] = []
+    photos: list[_Photo] = []
+    for split in SPLITS:
+        try:
+            dataset = open_dataset(config, split)
+        except InputError as error:
+            remedy = "correct that entry, or get the file again"
+            findings += found("error", "damaged annotations", [error], remedy)
+            continue
+        graphs = [dataset.annotated(index) for index in range(len(dataset))]
+        findings += _graph_findings(dataset, graphs, split)
+        counts = len(graphs), sum(map(len, graphs)), sum(len(g.triples) for g in graphs)
+        rows.append([split, *counts, _published(config, split)])
+        photos += _photos(dataset, graphs, split)
+    if config.format == "coco":
+        findings += _coco_bounds(Path(config.root) / (config.annotations or "instances.json"))
+    if photos:
+        findings += _photo_findings(photos, decode, reporter)
+    elif rows:
+        remedy = "put them where docs/data.md says, or name their folder: --images"
+        findings += found("warning", "no images at all", [config.root], remedy)
+    return Table("Annotated", _COLUMNS, rows), joined(findings)
+
+
+def _published(config: DataConfig, split: Split) -> int | None:
+    benchmark = config.format == "coco_vg150" and not (Path(config.root) / "rel.json").is_file()
+    return BENCHMARK_IMAGES[split] if benchmark else None
+
+
+def _photos(dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split) -> Iterator[_Photo]:
+    for image_id, graph in zip(dataset.image_ids, graphs):
+        place = dataset.store.places.get(image_id)
+        if place is not None:
+            yield _Photo(split, place, graph.image_size)
+
+
+def _photo_findings(
+    photos: Sequence[_Photo], decode: bool, reporter: Reporter | None
+) -> Iterator[Finding]:
+    splits: dict[Place, set[Split]] = defaultdict(set)
+    for photo in photos:
+        splits[photo.place].add(photo.split)
+    shared = (place for place, names in splits.items() if len(names) > 1)
+    yield from found("error", "images in several splits", shared, "leave each in one split")
+    unlike = {photo.place: photo for photo in photos}.values()
+    absent = (photo.place for photo in unlike if not photo.there)
+    yield from found("warning", "absent images", absent, _LEAVE_OUT)
+    there = [photo for photo in unlike if photo.there]
+    wanted = [Wanted(i, photo.split, photo.size) for i, photo in enumerate(there)]
+    store = ImageStore({i: photo.place for i, photo in enumerate(there)})
+    yield from image_findings(wanted, store, decode, reporter)
+
+
+def _graph_findings(
+    dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split
+) -> Iterator[Finding]:
+    boxes, relations, beyond = [], [], []
+    for index, (image_id, graph) in enumerate(zip(dataset.image_ids, graphs)):
+        name = dataset.store.name(image_id)
+        if _repeats(zip(graph.labels.tolist(), map(tuple, graph.boxes.tolist()))):
+            boxes.append(name)
+        if not isinstance(dataset, RecordDataset):  # others make their relations
+            continue
+        if _repeats(map(tuple, graph.triples.tolist())):
+            relations.append(name)
+        if dataset.records[index].beyond:
+            beyond.append(name)
+    yield from found("warning", "boxes twice", boxes, "leave one: an object is told of twice")
+    remedy = "nothing, if few: recall counts each of them"
+    yield from found("note", "relations twice", relations, remedy)
+    yield from _out_of_bounds(beyond)
+    store = dataset.store
+    ids = store.absent if store.places else set(dataset.image_ids)  # all are kept if there is none
+    absent = (f"{split} image {i}" for i in sorted(ids))
+    yield from found("warning", "absent images", absent, _LEAVE_OUT)
+    empty = [] if len(dataset) else [split]
+    remedy = "there has to be an image with objects in it"
+    yield from found("warning" if split == "val" else "error", "empty split", empty, remedy)
+
+
+def _out_of_bounds(places: Iterable[str]) -> Iterator[Finding]:
+    remedy = "they are cut at the border, or left out; are the stated sizes of the images right?"
+    yield from found("warning", "boxes out of bounds", places, remedy)
+
+
+def _repeats(rows: Iterable[object]) -> bool:
+    every = list(rows)
+    return len(set(every)) < len(every)
+
+
+def _coco_bounds(path: Path) -> Iterator[Finding]:
+    try:
+        coco = read_coco(path)
+        yield from _out_of_bounds(
+            f"{path} annotation {a['id']}"
+            for a in coco.dataset["annotations"]
+            if _beyond(a["bbox"], coco.imgs[a["image_id"]])
+        )
+    except (InputError, KeyError, TypeError, ValueError):  # told of by the reader
+        return
+
+
+def _beyond(box: Sequence[float], image: dict[str, float]) -> bool:
+    x, y, width, height = box
+    return min(x, y) < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1

@@ -1,0 +1,255 @@
+"""Everything that can be wrong with the three annotation files of VG150.
+
+`vg150_files.read_annotations` stops at the first mistake; here all of them are found and named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.samples import read_json
+from autoenc_sg.data.inspect.findings import Finding, Severity, found
+from autoenc_sg.data.vg150.files import (
+    BOX_SCALE,
+    TEST,
+    TRAIN,
+    decode_boxes,
+    file_paths,
+    read_image_data,
+    read_tables,
+    read_vocabulary,
+    without_broken,
+)
+
+Array = NDArray[Any]
+Tables = dict[str, Array]
+
+VG150_SIZES = (151, 51)
+# Of the 151 + 51 names of the published VG150, reserved ones included, one a line.
+_VG150_NAMES = "39e092d5edd0e82870d1227174d25132e770f85c9413554594c0a114cc9b64e0"
+_SLACK = 0.02  # of the long side
+_FEW = 0.001
+_SPLITS = (("train", TRAIN), ("test", TEST))
+_AGAIN = "get the file again, or build it: autoenc-sg data vg150 --raw"
+
+
+class _Owned(NamedTuple):
+    """Which image each box and relation belongs to (-1: none), and each image's id."""
+
+    boxes: Array
+    relations: Array
+    ids: Array
+
+    def image(self, row: int) -> str:
+        """Name of the image in this row of the h5."""
+        return f"image {self.ids[row]}" if row < len(self.ids) else f"image row {row}"
+
+
+def vg150_findings(root: Path) -> list[Finding]:
+    """All that is wrong in the h5, the dicts and image_data.json of a folder."""
+    path, dicts_path = file_paths(root)
+    findings: list[Finding] = []
+    tables = _read(path, read_tables, findings)
+    vocabulary = _read(dicts_path, read_vocabulary, findings)
+    sizes = _read(root / "image_data.json", read_image_data, findings)
+    if vocabulary is not None:
+        findings += _vocabulary_findings(dicts_path, vocabulary)
+    arrays = None if tables is None else {name: t.numpy() for name, t in tables.items()}
+    images = None if sizes is None else _images(sizes, arrays, findings)
+    if arrays is not None:
+        findings += _table_findings(arrays, vocabulary, images)
+    return findings
+
+
+def _read(path: Path, read: Any, findings: list[Finding]) -> Any:
+    """What `read` gives; None with a finding where it cannot."""
+    if not path.is_file():
+        findings += found("error", "absent file", [path], _AGAIN)
+        return None
+    try:
+        return read(path)
+    except InputError as error:
+        findings += found("error", "damaged file", [error], _AGAIN)
+        return None
+
+
+def _images(sizes: torch.Tensor, tables: Tables | None, findings: list[Finding]) -> Array | None:
+    """Id, height and width of the h5's images `[N, 3]`, or None where they are of another one."""
+    ids, counts = sizes[:, 0].unique(return_counts=True)
+    remedy = "keep one entry of each image in image_data.json"
+    findings += found("error", "image ids twice", ids[counts > 1].tolist(), remedy)
+    if tables is None:
+        return None
+    count = len(tables["split"])
+    table: Array = without_broken(sizes, count).numpy()
+    if len(table) == count:
+        return table
+    place = f"{len(sizes)} in image_data.json, {count} in the h5"
+    remedy = "take both files from one source: images are told apart by their place in them"
+    findings += found("error", "numbers of images that differ", [place], remedy)
+    return None
+
+
+def _vocabulary_findings(path: Path, vocabulary: Vocabulary) -> Iterator[Finding]:
+    dicts = read_json(path)
+    for kind, names in (("label", vocabulary.objects), ("predicate", vocabulary.predicates)):
+        back = dicts.get(f"idx_to_{kind}")
+        if isinstance(back, dict):
+            wrong = [i for i, name in enumerate(names) if i and back.get(str(i)) != name]
+            remedy = f"idx_to_{kind} has to be the inverse of {kind}_to_idx; {_AGAIN}"
+            yield from found("error", f"idx_to_{kind} that contradicts", wrong, remedy)
+    if (vocabulary.num_objects, vocabulary.num_predicates) != VG150_SIZES:
+        return
+    text = "\n".join([*vocabulary.objects, *vocabulary.predicates])
+    if hashlib.sha256(text.encode()).hexdigest() == _VG150_NAMES:
+        return
+    falls = [
+        f"{names[i]!r} after {names[i - 1]!r}"
+        for names in (vocabulary.objects, vocabulary.predicates)
+        for i in range(2, len(names))
+        if names[i] < names[i - 1]
+    ]
+    remedy = "VG150's ids are in alphabetical order; others' weights will name things wrongly"
+    yield from found("warning", "vocabulary out of order", falls, remedy)
+    remedy = "published weights and figures are of other classes"
+    yield from found("note", "another vocabulary than VG150's", [] if falls else [path], remedy)
+
+
+def _table_findings(
+    tables: Tables, vocabulary: Vocabulary | None, images: Array | None
+) -> Iterator[Finding]:
+    if vocabulary is not None:
+        for name, kind, most in (
+            ("labels", "labels", vocabulary.num_objects - 1),
+            ("predicates", "predicates", vocabulary.num_predicates - 1),
+        ):
+            values = tables[name][:, 0]
+            rows = np.flatnonzero((values < 1) | (values > most))
+            remedy = f"ids are 1..{most}; take the h5 and the dicts from one source"
+            yield from found("error", f"{kind} outside of the dicts", _rows(name, rows), remedy)
+    split = tables["split"]
+    rows = np.flatnonzero((split != TRAIN) & (split != TEST))
+    yield from found("error", "split that is neither 0 nor 2", _rows("split", rows), _AGAIN)
+    empty = [name for name, s in _SPLITS if not (split == s).any()]
+    yield from found("error", "empty split", empty, "write 0 (train) and 2 (test) into 'split'")
+    for kind in ("box", "rel"):
+        some = tables[f"img_to_first_{kind}"] >= 0
+        none = [n for n, s in _SPLITS if n not in empty and not some[split == s].any()]
+        what = "boxes" if kind == "box" else "relations"
+        yield from found(
+            "error", f"split without {what}", none, f"its images need {what}; {_AGAIN}"
+        )
+    rows = np.flatnonzero((tables["boxes_1024"][:, 2:] < 1).any(1))
+    remedy = "w and h are at least 1; " + _AGAIN
+    yield from found("error", "boxes without area", _rows("boxes_1024", rows), remedy)
+    parts = [_ranges(tables, kind) for kind in ("box", "rel")]
+    yield from chain.from_iterable(findings for findings, _ in parts)
+    box_owner, relation_owner = (owner for _, owner in parts)
+    if box_owner is not None and relation_owner is not None and len(split):
+        ids = np.arange(0) if images is None else images[:, 0]
+        owned = _Owned(box_owner, relation_owner, ids)
+        yield from _relation_findings(tables, owned)
+        yield from _box_findings(tables, owned, images)
+        yield from _unused(tables, owned, vocabulary)
+
+
+def _rows(name: str, rows: Array) -> Iterator[str]:
+    return (f"{name!r} row {row}" for row in rows)
+
+
+def _ranges(tables: Tables, kind: str) -> tuple[list[Finding], Array | None]:
+    """What is wrong with the images' ranges, and the image of each row unless they are nonsense."""
+    first, last = tables[f"img_to_first_{kind}"], tables[f"img_to_last_{kind}"]
+    count = len(tables["labels" if kind == "box" else "predicates"])
+    none = (first == -1) & (last == -1)
+    wrong = ~none & ((first < 0) | (last < first) | (last >= count))
+    name = f"img_to_first_{kind}"
+    findings = [*found("error", "impossible ranges", _rows(name, np.flatnonzero(wrong)), _AGAIN)]
+    if findings:
+        return findings, None
+    images = np.flatnonzero(~none)
+    edges = np.zeros(count + 1, np.int64)
+    np.add.at(edges, first[images], 1)
+    np.add.at(edges, last[images] + 1, -1)
+    times = edges.cumsum()[:-1]
+    rows = _rows("labels" if kind == "box" else "predicates", np.flatnonzero(times > 1))
+    findings += found("error", "rows of two images", rows, _AGAIN)
+    rows = _rows("labels" if kind == "box" else "predicates", np.flatnonzero(times == 0))
+    findings += found("note", "rows of no image", rows, "nothing: they are not used")
+    owner = np.full(count, -1)
+    for image in images:  # a slice each: 100,000 of them take a tenth of a second
+        owner[first[image] : last[image] + 1] = image
+    return findings, owner
+
+
+def _relation_findings(tables: Tables, owned: _Owned) -> Iterator[Finding]:
+    ends, owner = tables["relationships"], owned.relations
+    within = (ends >= 0) & (ends < len(owned.boxes))
+    same = within & (owned.boxes[ends.clip(0, max(len(owned.boxes) - 1, 0))] == owner[:, None])
+    rows = np.flatnonzero((owner >= 0) & ~same.all(1))
+    places = (f"{owned.image(owner[r])}, row {r}: {ends[r].tolist()}" for r in rows)
+    remedy = "relationships hold rows of 'labels', of the same image; " + _AGAIN
+    yield from found("error", "relations to boxes of another image", places, remedy)
+    rows = np.flatnonzero((owner >= 0) & (ends[:, 0] == ends[:, 1]))
+    places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
+    remedy = "the published rules drop them; " + _AGAIN
+    yield from found("error", "relations of a thing to itself", places, remedy)
+    key = np.concatenate([owner[:, None], ends, tables["predicates"]], 1)
+    rows = _repeated(key)
+    rows = rows[owner[rows] >= 0]
+    places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
+    remedy = "nothing, if few: the published test split has such; recall counts each of them"
+    yield from found("note", "relations twice", places, remedy)
+
+
+def _box_findings(tables: Tables, owned: _Owned, images: Array | None) -> Iterator[Finding]:
+    stored, owner = tables["boxes_1024"], owned.boxes
+    rows = _repeated(np.concatenate([owner[:, None], tables["labels"], stored], 1))
+    rows = rows[owner[rows] >= 0]
+    places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
+    severity: Severity = "warning" if len(rows) > _FEW * len(owner) else "note"
+    remedy = "nothing, if few: the published rules, too, leave some; each counts as an object"
+    yield from found(severity, "boxes twice", places, remedy)
+    if images is None:
+        return
+    sizes = images[:, 1:]
+    limits = (sizes[:, ::-1] * BOX_SCALE / sizes.max(1, keepdims=True, initial=1))[owner]
+    boxes = decode_boxes(torch.from_numpy(stored)).numpy()
+    slack = _SLACK * BOX_SCALE
+    beyond = (boxes[:, :2] < -slack).any(1) | (boxes[:, 2:] > limits + slack).any(1)
+    rows = np.flatnonzero((owner >= 0) & beyond)
+    places = (f"{owned.image(owner[r])}, row {r}: {boxes[r].astype(int).tolist()}" for r in rows)
+    remedy = "they are cut at the border, or left out; if many: image_data.json has wrong sizes"
+    yield from found("warning", "boxes out of bounds", places, remedy)
+
+
+def _repeated(key: Array) -> Array:
+    """Rows `[K]` of the table `[R, D]` that are equal to an earlier row."""
+    order = np.lexsort(key.T[::-1])  # stable, so of equal rows the first one comes first
+    ordered = key[order]
+    return np.sort(order[1:][(ordered[1:] == ordered[:-1]).all(1)])
+
+
+def _unused(tables: Tables, owned: _Owned, vocabulary: Vocabulary | None) -> Iterator[Finding]:
+    """Names without a single example to learn from."""
+    if vocabulary is None or not len(owned.boxes):
+        return
+    for name, kind, names, owner in (
+        ("labels", "classes", vocabulary.objects, owned.boxes),
+        ("predicates", "predicates", vocabulary.predicates, owned.relations),
+    ):
+        train = (owner >= 0) & (tables["split"][owner] == TRAIN)
+        seen = set(np.unique(tables[name][train, 0]).tolist())
+        absent = [text for i, text in enumerate(names) if i and i not in seen]
+        remedy = "they cannot be learned; recall by predicate shows them as 0"
+        yield from found("note", f"{kind} without a train example", absent, remedy)

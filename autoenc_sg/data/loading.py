@@ -1,0 +1,97 @@
+"""Training batches as a function of (seed, step), so that a resumed run equals an unbroken one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.data.base.samples import Batch, GraphDataset, Sample, collate_samples
+
+SampleKey = tuple[int, int]  # epoch, index
+
+
+class BatchPlan(Sampler[list[SampleKey]]):
+    """The batches of steps `start`..`steps - 1`, cut from an endless row of shuffled epochs.
+
+    Args:
+        size: samples in the data set.
+        batch_size: samples a step over all processes.
+        steps: end of the plan.
+        seed: the order of epoch `e` follows from (seed, e).
+        start: first step.
+        rank, world: this process takes every `world`-th sample of a batch, from `rank` on.
+
+    Raises:
+        InputError: there is no sample.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if size < 1:
+            raise bad_input("training images", "one or more", size)
+        self.size, self.batch_size, self.steps, self.seed = size, batch_size, steps, seed
+        self.start, self.rank, self.world = start, rank, world
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def __len__(self) -> int:
+        return max(self.steps - self.start, 0)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for step in range(self.start, self.steps):
+            first = step * self.batch_size
+            yield [self._key(first + i) for i in range(self.rank, self.batch_size, self.world)]
+
+    def _key(self, position: int) -> SampleKey:
+        epoch, place = divmod(position, self.size)
+        if epoch != self._epoch:
+            shuffle = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._epoch, self._order = epoch, torch.randperm(self.size, generator=shuffle)
+        return epoch, int(self._order[place])
+
+
+class _ByEpoch(Dataset[Sample]):
+    def __init__(self, dataset: GraphDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        epoch, index = key
+        return self.dataset.sample(index, epoch)
+
+
+def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Iterable[Batch]:
+    """A loader over the plan; its own generator keeps the global random state untouched."""
+    return DataLoader(
+        _ByEpoch(dataset),
+        batch_sampler=plan,
+        collate_fn=collate_samples,
+        num_workers=workers,
+        generator=torch.Generator().manual_seed(plan.seed),
+    )
+
+
+def batches(
+    dataset: GraphDataset,
+    batch_size: int,
+    limit: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Batch]:
+    """The first `limit` samples (or all) in order, unshuffled, unaugmented.
+
+    Of several processes each takes every `world`-th sample, from `rank` on.
+    """
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    rows = range(rank, count, world)
+    for start in range(0, len(rows), batch_size):
+        yield collate_samples([dataset[i] for i in rows[start : start + batch_size]])

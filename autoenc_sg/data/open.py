@@ -1,0 +1,145 @@
+"""Opening a data set by its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from autoenc_sg.config.run import DataConfig, FormatName
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.data.base.in_memory import RecordDataset
+from autoenc_sg.data.base.lazy import SourceDataset
+from autoenc_sg.data.base.samples import Split
+from autoenc_sg.data.coco.dataset import CocoDataset, CocoRules
+from autoenc_sg.data.coco.stuff import CocoStuffRules, open_coco_stuff
+from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
+from autoenc_sg.data.formats.psg import open_psg
+from autoenc_sg.data.formats.vrd import open_vrd
+from autoenc_sg.data.images.cache import open_cache
+from autoenc_sg.data.images.store import ImageStore, find_images
+from autoenc_sg.data.scenes.files import ensure_scenes
+from autoenc_sg.data.sg2im_vg.dataset import open_sg2im_vg
+from autoenc_sg.data.vg150.dataset import VG150Dataset
+
+StoredDataset = VG150Dataset | CocoDataset | RecordDataset | SourceDataset
+
+
+def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> StoredDataset:
+    """One split of the configured data; drawn scenes are made where there are none yet.
+
+    Args:
+        config: format, place and filters.
+        split: `train`, `val` or `test`; flips happen in `train` only.
+        seed: of everything random in reading (not of drawing scenes).
+
+    Raises:
+        InputError: a file is missing or damaged, or the scenes there have other settings.
+    """
+    dataset = _open(config, split, seed)
+    if config.cache:
+        path = Path(config.root) / config.cache / f"{_cache_name(config, split)}.cache"
+        dataset.store.cache = open_cache(path, dataset.store)
+    return dataset
+
+
+_MARKS: tuple[tuple[FormatName, str], ...] = (
+    ("vg150", "VG-SGG.h5"),
+    ("vg150", "VG-SGG-with-attri.h5"),
+    ("coco_vg150", "rel.json"),
+    ("coco_vg150", "train/_annotations.coco.json"),
+    ("vrd", "annotations_train.json"),
+    ("psg", "psg.json"),
+    ("coco", "instances.json"),
+    ("coco_stuff", "annotations/instances_train2017.json"),
+    ("sg2im_vg", "vocab.json"),
+    ("vg150", "VG-SGG-dicts.json"),
+)
+
+
+def find_format(root: Path) -> FormatName:
+    """The format of the files in a folder.
+
+    Raises:
+        InputError: none is known.
+    """
+    for name, mark in _MARKS:
+        if (root / mark).is_file():
+            return name
+    files = ", ".join(mark for _, mark in _MARKS)
+    raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
+
+
+def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
+    if config.format == "coco":
+        return _open_coco(config, split, seed)
+    if config.format in ("coco_vg150", "vrd", "psg"):
+        return _open_records(config, split, seed)
+    if config.format in ("coco_stuff", "sg2im_vg"):
+        return _open_sources(config, split, seed)
+    root = Path(config.root)
+    if config.format == "scenes":
+        ensure_scenes(root, config.scenes)
+    return VG150Dataset(
+        root,
+        split,
+        config.num_val,
+        config.filter_empty_relations,
+        config.filter_overlap,
+        config.flip,
+        seed,
+        ImageStore(find_images(root, _images(config)), config.short_side or None),
+    )
+
+
+def _open_coco(config: DataConfig, split: Split, seed: int) -> CocoDataset:
+    root = Path(config.root)
+    return CocoDataset(
+        root / (config.annotations or "instances.json"),
+        root / config.images,
+        split,
+        CocoRules(
+            config.num_val,
+            config.num_test,
+            stuff=root / config.stuff if config.stuff else None,
+            mask_size=config.mask_size or 0,
+        ),
+        config.flip,
+        seed,
+        config.short_side or None,
+    )
+
+
+def _open_records(config: DataConfig, split: Split, seed: int) -> RecordDataset:
+    root, images, flip = Path(config.root), _images(config), config.flip
+    short_side = config.short_side or None
+    if config.format == "coco_vg150":
+        empty = config.filter_empty_relations
+        return open_coco_vg150(root, split, images, empty, flip, seed, short_side)
+    if config.format == "vrd":
+        return open_vrd(root, split, images, config.num_val, flip, seed, short_side)
+    path = root / (config.annotations or "psg.json")
+    return open_psg(path, images or root, split, config.num_val, flip, seed, short_side)
+
+
+def _open_sources(config: DataConfig, split: Split, seed: int) -> SourceDataset:
+    root, images, flip = Path(config.root), _images(config), config.flip
+    short_side = config.short_side or None
+    if config.format == "sg2im_vg":
+        return open_sg2im_vg(root, split, images, config.max_objects, flip, seed, short_side)
+    rules = CocoStuffRules(config.num_val)
+    if config.mask_size is not None:
+        rules = replace(rules, mask_size=config.mask_size)
+    return open_coco_stuff(root, split, images, rules, flip, seed, short_side)
+
+
+def _images(config: DataConfig) -> Path | None:
+    return Path(config.root) / config.images if config.images else None
+
+
+def _cache_name(config: DataConfig, split: Split) -> str:
+    """Splits that are cut from the same images share a cache."""
+    if config.format in ("coco_vg150", "coco_stuff", "sg2im_vg"):
+        return split
+    if config.format in ("vrd", "psg"):
+        return "test" if split == "test" else "train"
+    return "images"

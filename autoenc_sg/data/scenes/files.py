@@ -1,0 +1,122 @@
+"""Writing the drawn worlds as a VG150 data set, all or nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from autoenc_sg.config.run import ScenesConfig
+from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.data.base.samples import random_stream, read_json
+from autoenc_sg.data.scenes.plan import TINT, VOCABULARY
+from autoenc_sg.data.scenes.render import draw_scene
+from autoenc_sg.data.scenes.sample import sample_scene
+from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
+from autoenc_sg.data.vg150.writing import write_annotations
+
+SETTINGS = "scenes.json"
+_VERSION = 1  # of the drawings: raised whenever the same settings draw other pictures
+
+
+def write_scenes(
+    root: Path, config: ScenesConfig, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Draw all images into a temporary folder beside `root`, then rename it to `root`.
+
+    Image ids are 1, 2, ... with the train split first. A picture follows from the seed, its split
+    and its place in the split alone; annotation noise has random numbers of its own.
+
+    Args:
+        root: the folder to make; it may exist if it is empty.
+        config: how many, how large, and the train split's annotation noise.
+        progress: called after each image with (images done, images in all).
+
+    Raises:
+        InputError: `root` exists and is not an empty folder.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise bad_input(root, "a new or empty folder for the scenes", "something there already")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
+        folder = Path(temporary) / "scenes"
+        _write(folder, config, progress)
+        folder.replace(root)
+
+
+def ensure_scenes(
+    root: Path, config: ScenesConfig, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Draw the scenes unless `root` has them already.
+
+    Raises:
+        InputError: `root` has scenes of other settings, or something else.
+    """
+    if not (root / SETTINGS).exists():
+        try:
+            write_scenes(root, config, progress)
+        except (InputError, OSError):
+            if not (root / SETTINGS).exists():  # else another process was first
+                raise
+    found, wanted = read_json(root / SETTINGS), _settings(config)
+    if not isinstance(found, dict):
+        raise bad_input(root / SETTINGS, "an object of settings", type(found).__name__)
+    found = {"tint": TINT, **found}  # scenes drawn before there was a choice do not say
+    other = [key for key in wanted if found.get(key) != wanted[key]]
+    if other:
+        got = f"scenes drawn with {found.get(other[0])}; choose another root or remove the folder"
+        raise bad_input(f"scenes in {root}", f"{other[0]} {wanted[other[0]]}", got)
+
+
+def _settings(config: ScenesConfig) -> dict[str, object]:
+    return {"version": _VERSION, **asdict(config)}
+
+
+def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], None] | None) -> None:
+    images = folder / IMAGE_FOLDERS[0]
+    images.mkdir(parents=True)
+    total = config.num_train + config.num_test
+    graphs = []
+    for position in range(total):
+        train = position < config.num_train
+        index = position if train else position - config.num_train
+        scene = sample_scene(config.seed, "train" if train else "test", index, config.tint)
+        image, graph = draw_scene(scene, config.image_size)
+        image.save(images / f"{position + 1}.jpg", quality=92, subsampling=0)
+        graphs.append(add_noise(graph, config, index) if train else graph)
+        if progress is not None:
+            progress(position + 1, total)
+    split = [TRAIN] * config.num_train + [TEST] * config.num_test
+    write_annotations(folder, graphs, range(1, total + 1), split, VOCABULARY)
+    (folder / SETTINGS).write_text(json.dumps(_settings(config), indent=1), encoding="utf-8")
+
+
+def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph:
+    """Annotate as a careless person would: leave out relations, confuse predicates and classes.
+
+    What is wrong at a low rate is wrong at every higher one.
+    """
+    rng = random_stream("noise", config.seed, index)
+    wrong_labels, wrong_predicates = config.wrong_labels, config.wrong_predicates
+    classes, predicates = VOCABULARY.num_objects, VOCABULARY.num_predicates
+    labels = [_confuse(rng, wrong_labels, label, classes) for label in graph.labels.tolist()]
+    triples = []
+    for s, p, o in graph.triples.tolist():
+        dropped = rng.random() < config.drop_relations
+        p = _confuse(rng, wrong_predicates, p, predicates)
+        if not dropped:
+            triples.append((s, p, o))
+    kept = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)
+    return replace(graph, labels=torch.tensor(labels, dtype=torch.int64), triples=kept)
+
+
+def _confuse(rng: random.Random, rate: float, true: int, count: int) -> int:
+    """At this rate another id of 1..count - 1; two numbers are drawn in either case."""
+    wrong, other = rng.random() < rate, 1 + int(rng.random() * (count - 2))
+    return other + (other >= true) if wrong else true

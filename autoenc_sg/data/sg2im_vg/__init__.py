@@ -1,0 +1,1 @@
+"""sg2im's h5 files of Visual Genome: reading and building."""

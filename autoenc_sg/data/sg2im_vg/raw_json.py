@@ -1,0 +1,214 @@
+"""Visual Genome's raw JSON as tables: what sg2im's preprocessing looks at, in little memory.
+
+Each file is read once, as a stream. Names become ids in order of appearance. Images are called by
+their place in a list that the caller has; others are passed over.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.data.vg150.from_raw.raw_json import Progress, stream_lists
+
+Ints = NDArray[np.int64]
+
+_LIMIT = 1 << 31
+
+
+class NameIds:
+    """Names by id, in order of appearance.
+
+    Args:
+        aliases: name to the name that stands for it.
+    """
+
+    def __init__(self, aliases: Mapping[str, str]) -> None:
+        self.names: list[str] = []
+        self._aliases = aliases
+        self._ids: dict[str, int] = {}
+
+    def id(self, name: str) -> int:
+        """The id of a name, or of what stands for it."""
+        if not isinstance(name, str):
+            raise TypeError(f"a name {name!r}")
+        name = self._aliases.get(name, name)
+        found = self._ids.setdefault(name, len(self.names))
+        if found == len(self.names):
+            self.names.append(name)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class NamedEntries:
+    """K entries of a file, in its order, each with names (maybe none).
+
+    Attributes:
+        image: `[K]` place of the image.
+        ids: `[K]` object ids.
+        names: name ids of all entries, flat.
+        counts: `[K]` how many of them.
+        boxes: `[K, 4]` x, y, w, h.
+    """
+
+    image: Ints
+    ids: Ints
+    names: Ints
+    counts: Ints
+    boxes: Ints
+
+    @property
+    def owners(self) -> Ints:
+        """The entry of each name."""
+        return np.repeat(np.arange(len(self.ids)), self.counts)
+
+
+@dataclass(frozen=True, eq=False)
+class RawRelations:
+    """R relationships, in the file's order.
+
+    Attributes:
+        image: `[R]` place of the image.
+        ids: `[R]` relationship ids.
+        ends: `[R, 2]` object ids of subject and object.
+        predicates: `[R]` name ids, as typed.
+    """
+
+    image: Ints
+    ids: Ints
+    ends: Ints
+    predicates: Ints
+
+
+def read_objects(
+    path: Path, places: Mapping[int, int], names: NameIds, progress: Progress | None = None
+) -> NamedEntries:
+    """`objects.json`.
+
+    Args:
+        path: the file, or a zip of it.
+        places: image id to place.
+        names: new names are added.
+        progress: see `vg_raw.stream_images`.
+
+    Raises:
+        InputError: the file is missing or has another form.
+    """
+    rows, flat = array("q"), array("q")
+
+    def add(place: int, entry: dict[str, Any]) -> None:
+        found = [names.id(name) for name in _names(entry)]
+        box = [_whole(entry[key], key) for key in "xywh"]
+        rows.extend((place, _id(entry, "object_id"), len(found), *box))
+        flat.extend(found)
+
+    _each(path, "objects", places, add, progress)
+    table = _table(rows, 7)
+    return NamedEntries(table[:, 0], table[:, 1], _table(flat, 1)[:, 0], table[:, 2], table[:, 3:])
+
+
+def read_attributes(
+    path: Path, places: Mapping[int, int], names: NameIds, progress: Progress | None = None
+) -> NamedEntries:
+    """`attributes.json`: the names are the attributes', without boxes; else as `read_objects`."""
+    rows, flat = array("q"), array("q")
+
+    def add(place: int, entry: dict[str, Any]) -> None:
+        found = [names.id(name) for name in entry.get("attributes") or ()]
+        rows.extend((place, _id(entry, "object_id"), len(found)))
+        flat.extend(found)
+
+    _each(path, "attributes", places, add, progress)
+    table = _table(rows, 3)
+    none = np.zeros((len(table), 0), np.int64)
+    return NamedEntries(table[:, 0], table[:, 1], _table(flat, 1)[:, 0], table[:, 2], none)
+
+
+def read_relations(
+    path: Path, places: Mapping[int, int], names: NameIds, progress: Progress | None = None
+) -> RawRelations:
+    """`relationships.json`; arguments and errors as `read_objects`."""
+    rows = array("q")
+
+    def add(place: int, entry: dict[str, Any]) -> None:
+        ends = [_id(entry[end], "object_id") for end in ("subject", "object")]
+        predicate = names.id(entry["predicate"])
+        rows.extend((place, _id(entry, "relationship_id"), *ends, predicate))
+
+    _each(path, "relationships", places, add, progress)
+    table = _table(rows, 5)
+    return RawRelations(table[:, 0], table[:, 1], table[:, 2:4], table[:, 4])
+
+
+def read_sg2im_aliases(path: Path) -> dict[str, str]:
+    """An alias file as sg2im reads it: the first name of a line stands for all names of the line.
+
+    A later line wins over an earlier one; the first name itself is not looked up again.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise bad_input(path, "a text file of names", error) from None
+    aliases: dict[str, str] = {}
+    for line in lines:
+        names = [name.strip() for name in line.split(",")]
+        aliases.update(dict.fromkeys(names, names[0]))
+    return aliases
+
+
+def _each(
+    path: Path,
+    key: str,
+    places: Mapping[int, int],
+    add: Callable[[int, dict[str, Any]], None],
+    progress: Progress | None,
+) -> None:
+    for image_id, entries in stream_lists(path, key, progress):
+        place = places.get(image_id)
+        if place is None:
+            continue
+        try:
+            for entry in entries:
+                add(place, entry)
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            expected = f"Visual Genome's {key} with ids, names and x, y, w, h"
+            raise bad_input(
+                f"{path} image {image_id}", expected, f"{type(error).__name__} {error}"
+            ) from None
+
+
+def _names(entry: dict[str, Any]) -> Iterator[str]:
+    names = entry["names"] if "names" in entry else [entry["name"]]
+    if not isinstance(names, list):
+        raise TypeError(f"names {names!r}")
+    return iter(names)
+
+
+def _id(entry: dict[str, Any], key: str) -> int:
+    return _whole(entry[key] if key in entry else entry["id"], key)
+
+
+def _whole(value: Any, key: str) -> int:
+    """A number that fits the file's int32, cut to a whole one."""
+    found = int(value) if isinstance(value, (int, float)) else None
+    if found is None or not -_LIMIT <= found < _LIMIT:
+        raise ValueError(f"{key} {value!r}")
+    return found
+
+
+def _table(values: array[int], width: int) -> Ints:
+    return (
+        np.frombuffer(values, dtype=np.int64).reshape(-1, width)
+        if values
+        else np.zeros((0, width), np.int64)
+    )

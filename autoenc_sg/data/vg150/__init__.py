@@ -1,0 +1,1 @@
+"""Visual Genome in the VG150 file format: reading and writing."""

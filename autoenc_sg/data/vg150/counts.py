@@ -1,0 +1,55 @@
+"""How many images a folder of VG150 files has, beside what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import torch
+
+from autoenc_sg.core.tables import Table
+from autoenc_sg.data.base.samples import Split
+from autoenc_sg.data.vg150.dataset import split_rows
+from autoenc_sg.data.vg150.files import TEST, TRAIN, VG150Annotations
+
+# 108,073 images, cut at 70 %, are what vg_to_roidb.py writes; the loaders of Neural Motifs, IMP and
+# Scene-Graph-Benchmark assert that number. After filtering: the log in
+# https://github.com/jwyang/graph-rcnn.pytorch/issues/21.
+IMAGES, TRAIN_IMAGES, TEST_IMAGES = 108_073, 75_651, 32_422
+KEPT: dict[Split, int] = {"train": 56_224, "val": 5_000, "test": 26_446}
+_VG150 = (151, 51)
+
+
+def is_vg150(data: VG150Annotations) -> bool:
+    """Whether the vocabulary has VG150's size, so that its published counts mean anything."""
+    return (data.vocabulary.num_objects, data.vocabulary.num_predicates) == _VG150
+
+
+def count_images(data: VG150Annotations, images: Container[int]) -> Table:
+    """Images by split: annotated, with an image file, and as published (where it is VG150).
+
+    Args:
+        data: the annotations.
+        images: ids of the images that there are.
+    """
+    there = torch.tensor([i in images for i in data.image_ids.tolist()], dtype=torch.bool)
+    published = is_vg150(data)
+    rows: list[list[str | int | None]] = []
+    for name, chosen, known in (
+        ("all", torch.ones_like(data.split, dtype=torch.bool), IMAGES),
+        ("train split", data.split == TRAIN, TRAIN_IMAGES),
+        ("test split", data.split == TEST, TEST_IMAGES),
+    ):
+        counts = [int(chosen.sum()), int((chosen & there).sum())]
+        rows.append([name, *counts, known if published else None])
+    names: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
+    for split, name in names.items():
+        kept, _ = split_rows(data, split, filter_overlap=True)
+        counts = [len(kept), int(there[kept].sum())]
+        rows.append([f"{name}, filtered", *counts, KEPT[split] if published else None])
+    note = "filtered: with boxes and relations, in train between overlapping boxes; then cut in two"
+    return Table("Images", ["split", "annotated", "with a file", "published"], rows, note)
+
+
+def missing_images(data: VG150Annotations, images: Container[int]) -> list[int]:
+    """Ids of annotated images that have no file, in order of the files."""
+    return [i for i in data.image_ids.tolist() if i not in images]

@@ -1,0 +1,236 @@
+"""Your own annotated photos: JSON Lines to VG150 files. The format is told in docs/own_data.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from autoenc_sg.core.atomic_files import new_folder
+from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.images import read_image, save_image
+from autoenc_sg.core.progress import Reporter
+from autoenc_sg.core.structures import ImageSize, SceneGraph
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.in_memory import make_graph
+from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
+from autoenc_sg.data.vg150.writing import write_annotations
+
+STAGE = "copy photos"
+_KEYS = {"image", "labels", "boxes", "triples", "image_size", "split"}
+_ORIENTATION = 0x0112  # EXIF
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the file, its form checked: names and image not yet.
+
+    Attributes:
+        where: file and line number, for messages.
+        image: the photo's path.
+        labels, boxes, triples: as in the file.
+        image_size: (height, width) if stated.
+        split: `train`, `test` or None.
+    """
+
+    where: str
+    image: Path
+    labels: list[str]
+    boxes: list[list[float]]
+    triples: list[tuple[int, str, int]]
+    image_size: ImageSize | None
+    split: str | None
+
+
+def convert_lines(
+    path: Path,
+    out: Path,
+    vocabulary: Vocabulary | None = None,
+    train_fraction: float = 0.7,
+    link: bool = False,
+    reporter: Reporter | None = None,
+) -> int:
+    """Write the photos of a JSON Lines file and their graphs as VG150 files; all or nothing.
+
+    Args:
+        path: the file; image paths are relative to its folder.
+        out: the folder to make; it may exist if it is empty.
+        vocabulary: the only names to allow, in order; None: all names of the file, alphabetically.
+        train_fraction: the first part of the lines is the train split, if no line states its split.
+        link: link photos instead of copying them, where the file system can.
+        reporter: told of photos done, as the stage `STAGE`.
+
+    Returns:
+        How many photos.
+
+    Raises:
+        InputError: one line with the file, the line number, what was expected and what was got.
+    """
+    lines = read_lines(path)
+    names = vocabulary or _own_names(lines)
+    splits = _splits(lines, train_fraction)
+    reporter = reporter or Reporter([(STAGE, 1.0)])
+    with new_folder(out) as folder, reporter.stage(STAGE, len(lines)):
+        (folder / IMAGE_FOLDERS[0]).mkdir()
+        graphs = []
+        for number, line in enumerate(lines, start=1):
+            size = _store_photo(line, folder / IMAGE_FOLDERS[0] / str(number), link)
+            graphs.append(_graph(line, names, size))
+            reporter.advance()
+        write_annotations(folder, graphs, range(1, len(lines) + 1), splits, names)
+    return len(lines)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of the file, each of the right form; empty ones are skipped.
+
+    Raises:
+        InputError: the file is missing or empty, or a line has another form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        got = error.strerror if isinstance(error, OSError) else error
+        raise bad_input(path, "a JSON Lines file in UTF-8", got) from None
+    lines = [
+        _line(path, number, row)
+        for number, row in enumerate(text.split("\n"), start=1)
+        if row.strip()
+    ]
+    if not lines:
+        raise bad_input(path, "a photo in each line", "an empty file")
+    return lines
+
+
+def _line(path: Path, number: int, text: str) -> Line:
+    where = f"{path} line {number}"
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise bad_input(where, "a JSON object", error) from None
+    if not isinstance(data, dict) or "image" not in data or "labels" not in data:
+        raise bad_input(where, "an object with 'image', 'labels', 'boxes', 'triples'", text[:60])
+    unknown = sorted(set(data) - _KEYS)
+    if unknown:
+        raise bad_input(where, f"only the keys {sorted(_KEYS)}", unknown)
+    labels = _list_of(data["labels"], _is_name, f"{where} labels", "a list of names")
+    boxes = _list_of(data.get("boxes", []), _is_box, f"{where} boxes", "a list of [x1, y1, x2, y2]")
+    triples = _list_of(
+        data.get("triples", []), _is_triple, f"{where} triples", 'a list of [0, "on", 1]'
+    )
+    if not _is_name(data["image"]):
+        raise bad_input(f"{where} image", "a path", repr(data["image"]))
+    size, split = data.get("image_size"), data.get("split")
+    if size is not None and not (_is_list(size, 2) and all(_is_index(s) and s for s in size)):
+        raise bad_input(f"{where} image_size", "[height, width]", size)
+    if split not in (None, "train", "test"):
+        raise bad_input(f"{where} split", "'train' or 'test'", repr(split))
+    return Line(
+        where,
+        path.parent / data["image"],
+        labels,
+        boxes,
+        [(s, p, o) for s, p, o in triples],
+        None if size is None else (size[0], size[1]),
+        split,
+    )
+
+
+def _list_of(value: Any, good: Any, where: str, expected: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise bad_input(where, expected, repr(value)[:60])
+    for place, item in enumerate(value):
+        if not good(item):
+            raise bad_input(f"{where}[{place}]", expected, repr(item)[:60])
+    return value
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_list(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_box(value: Any) -> bool:
+    return _is_list(value, 4) and all(type(v) in (int, float) for v in value)
+
+
+def _is_triple(value: Any) -> bool:
+    return _is_list(value, 3) and _is_index(value[0]) and _is_name(value[1]) and _is_index(value[2])
+
+
+def _own_names(lines: Sequence[Line]) -> Vocabulary:
+    objects = sorted({label for line in lines for label in line.labels})
+    predicates = sorted({predicate for line in lines for _, predicate, _ in line.triples})
+    if not objects or not predicates:
+        got = f"{len(objects)} names of objects, {len(predicates)} of predicates"
+        raise bad_input(lines[0].where.rsplit(" line", 1)[0], "some labels and some triples", got)
+    return Vocabulary.from_names(objects, predicates)
+
+
+def _splits(lines: Sequence[Line], train_fraction: float) -> list[int]:
+    if not 0 <= train_fraction <= 1:
+        raise bad_input("train_fraction", "0..1", train_fraction)
+    stated = [line for line in lines if line.split is not None]
+    if stated and len(stated) < len(lines):
+        without = next(line for line in lines if line.split is None)
+        raise bad_input(without.where, "a 'split', as other lines have one", "none")
+    cut = int(len(lines) * train_fraction)
+    if stated:
+        return [TRAIN if line.split == "train" else TEST for line in lines]
+    return [TRAIN if place < cut else TEST for place in range(len(lines))]
+
+
+def _graph(line: Line, vocabulary: Vocabulary, size: ImageSize) -> SceneGraph:
+    try:
+        labels = [vocabulary.object_id(name) for name in line.labels]
+        triples = [(s, vocabulary.predicate_id(p), o) for s, p, o in line.triples]
+    except InputError as error:
+        raise InputError(f"{line.where}: {error}") from None
+    return make_graph(labels, line.boxes, triples, size, line.where, strict=True)
+
+
+def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:
+    """Put the photo to `target` with a suffix, upright; its (height, width) as it is seen."""
+    try:
+        pixels = read_image(line.image)
+    except InputError as error:
+        raise InputError(f"{line.where}: {error}") from None
+    size = (pixels.shape[1], pixels.shape[2])
+    with Image.open(line.image) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        plain = image.format == "JPEG" and image.mode in ("RGB", "L") and not turned
+    if line.image_size is not None and line.image_size != size:
+        turn = "; its EXIF data turn it" if turned else ""
+        got = f"[height, width] = {list(line.image_size)}{turn}"
+        raise bad_input(f"{line.where} image_size", f"{list(size)} as {line.image} is seen", got)
+    if plain:
+        _copy(line.image, target.with_suffix(".jpg"), link)
+    else:  # readers of VG150 files know no EXIF turns, and other formats may have several frames
+        save_image(target.with_suffix(".png"), pixels)
+    return size
+
+
+def _copy(source: Path, target: Path, link: bool) -> None:
+    if link:
+        try:
+            os.link(source, target)
+            return
+        except OSError:  # another file system
+            pass
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise bad_input(target, "a path that can be written", error.strerror or error) from None

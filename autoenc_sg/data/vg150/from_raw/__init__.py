@@ -1,0 +1,1 @@
+"""VG150 files from Visual Genome's raw JSON."""

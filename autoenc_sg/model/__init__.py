@@ -1,0 +1,5 @@
+"""The autoencoder."""
+
+from autoenc_sg.model.autoencoder import AutoEncoder
+
+__all__ = ["AutoEncoder"]

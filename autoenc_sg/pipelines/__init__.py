@@ -1,0 +1,1 @@
+"""Whole jobs: demo, reconstruct, generate, sample."""

@@ -1,0 +1,132 @@
+"""Pictures of a data set's true graphs, with all that metrics need to read them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.graph_json import write_graphs
+from autoenc_sg.core.images import resize_square, save_image
+from autoenc_sg.core.progress import Reporter
+from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.data.loading import batches
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.pipelines.generate import Picture, Source, check_noise, draw_all
+
+INDEX = "index.jsonl"
+BATCH = 8  # photos at a time
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What to draw.
+
+    Attributes:
+        limit: graphs at most; None: all.
+        seed: picture i has the noise of `seed + i`.
+        boxes: the `given` true boxes, or those the generator `predicted`.
+        masks: the `given` true masks where the data set has some, or `predicted` ones.
+        temperature: factor of the noise.
+        photos: also write the true pictures, at the generator's size.
+        appearance: draw objects with the codes of their looks in the true pictures.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    boxes: Source = "given"
+    masks: Source = "given"
+    temperature: float = 1.0
+    photos: bool = False
+    appearance: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise bad_input("limit", ">= 1", self.limit)
+        check_noise(self.seed, self.temperature)
+
+
+def write_samples(
+    model: AutoEncoder, dataset: GraphDataset, out: Path, options: SampleOptions, reporter: Reporter
+) -> Path:
+    """Draw the data set's graphs into `images/`, with `graphs.json` and `index.jsonl` beside it.
+
+    A line of the index: `image`, `graph` (its place in `graphs.json`), `image_id`, `seed` and
+    `temperature` of the noise, `image_size`, `true_boxes` and `predicted_boxes` (pixels of
+    `image_size`), and `photo` where true pictures are written. The index comes last: where it
+    stands, all it names is there.
+
+    Returns:
+        The index.
+
+    Raises:
+        InputError: there is no graph, or one that cannot be written, or the model has no
+            appearance codes where they are asked for; nothing is drawn then.
+    """
+    count = min(len(dataset), options.limit or len(dataset))
+    if count == 0:
+        raise bad_input("graphs to draw", "one or more in the split", 0)
+    graphs = _graphs(model, dataset, count, options.appearance)
+    write_graphs(out / "graphs.json", graphs, model.vocabulary)  # first: it refuses bad graphs
+    (out / INDEX).unlink(missing_ok=True)  # of an earlier call
+    lines = []
+    with reporter.stage("sample", count):
+        for number, picture in enumerate(_draw(model, graphs, options)):
+            line = _line(number, picture, options) | {"image_id": dataset.image_ids[number]}
+            save_image(out / line["image"], picture.image)
+            if options.photos:
+                line["photo"] = f"photos/{number:06d}.png"
+                photo = dataset[number].image.float() / 255
+                side = model.config.generator.image_size
+                save_image(out / line["photo"], resize_square(photo, side))
+            lines.append(json.dumps(line))
+            reporter.advance()
+    with replacing(out / INDEX) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return out / INDEX
+
+
+def _graphs(
+    model: AutoEncoder, dataset: GraphDataset, count: int, appearance: bool
+) -> list[SceneGraph]:
+    if not appearance:
+        return [dataset.graph(i) for i in range(count)]
+    if model.appearance is None:
+        raise bad_input("--appearance", "a model with appearance codes", "one without")
+    graphs: list[SceneGraph] = []
+    for batch in batches(dataset, BATCH, count):
+        graphs += model.with_appearance(batch.images, batch.graphs).split()
+    return graphs
+
+
+def _draw(
+    model: AutoEncoder, graphs: Sequence[SceneGraph], options: SampleOptions
+) -> Iterator[Picture]:
+    predicted = options.boxes == "predicted"
+    if options.masks == "predicted":
+        graphs = [replace(graph, masks=None) for graph in graphs]
+    jobs = [(graph, predicted, options.seed + i) for i, graph in enumerate(graphs)]
+    return draw_all(model, jobs, options.temperature)
+
+
+def _line(number: int, picture: Picture, options: SampleOptions) -> dict[str, Any]:
+    return {
+        "image": f"images/{number:06d}.png",
+        "graph": number,
+        "seed": picture.seed,
+        "temperature": options.temperature,
+        "image_size": list(picture.graph.image_size),
+        "true_boxes": _rounded(picture.graph.boxes),
+        "predicted_boxes": _rounded(picture.boxes),
+    }
+
+
+def _rounded(boxes: torch.Tensor) -> list[list[float]]:
+    return [[round(value, 3) for value in box] for box in boxes.tolist()]

@@ -1,0 +1,1 @@
+"""Relation heads: from regions and pairs to graph logits."""

@@ -1,0 +1,173 @@
+r"""The graph convolution network over objects and subgraphs (paper, section 3.2, eq. 3 and 4).
+
+Every candidate pair (i, j) has a subgraph k: the feature map `s_k` of its union box. Objects `o_i`
+are vectors. One round of message passing (as the spatial message passing of Factorizable Net, with
+means for attention):
+
+    o_i <- o_i + relu(W_so mean_{k: subject i} pool(s_k) + W_oo mean_{k: object i} pool(s_k))
+    s_k <- s_k + relu(W_s o_i + W_o o_j)                        at each of the S x S cells
+
+Then
+
+    R_ij = softmax( f_rel([o_i (x) s_k ; o_j (x) s_k ; s_k]) )          (3)
+    O_i  = softmax( f_node(o_i) )                                      (4)
+
+The paper says that `(x)` is "the graph convolution operation" and leaves it there. The form of (3)
+is Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the
+subgraph map with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
+
+    (o_i (x) s_k)_c(x, y) = relu( (A o_i)_c  (B s_k)_c(x, y) )
+
+one A for subjects and one for objects. Pooling `s_k` over the union box forgets where in it the two
+objects lie, so two maps of how much of each cell either box covers are added to it through two
+convolutions (the idea of Neural Motifs' box masks; ours are exact areas and differentiable in the
+boxes).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoenc_sg.config.run import PredictorConfig
+from autoenc_sg.core.layers import mlp, segment_mean
+from autoenc_sg.core.relaxation import GraphLogits
+from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes, union_boxes
+
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # Fast R-CNN's scale of box deltas
+
+
+def coverage(boxes: Tensor, frames: Tensor, size: int) -> Tensor:
+    r"""How much of each cell of a frame's grid a box covers.
+
+        m(y, x) = |[x_1, x_2] \cap cell_x| |[y_1, y_2] \cap cell_y| / |cell|
+
+    Shapes: `boxes [M, 4], frames [M, 4] -> [M, size, size]` in [0, 1]; a frame of no area gives 0.
+    """
+    extent = (frames[:, 2:] - frames[:, :2]).clamp(min=1e-6)
+    low = ((boxes[:, :2] - frames[:, :2]) / extent * size)[:, :, None]  # [M, 2, 1] in cells
+    high = ((boxes[:, 2:] - frames[:, :2]) / extent * size)[:, :, None]
+    cells = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
+    share = (torch.minimum(high, cells + 1) - torch.maximum(low, cells)).clamp(0, 1)  # [M, 2, size]
+    return share[:, 1, :, None] * share[:, 0, None, :]
+
+
+class GraphPredictor(nn.Module):
+    """Message passing, then predicates, classes and refined boxes.
+
+    Args:
+        config: width, rounds, dropout.
+        feature_dim: D of regions' and subgraphs' features.
+        pooled_size: S of the subgraph maps.
+        num_classes, num_predicates: C and P with the reserved 0.
+    """
+
+    def __init__(
+        self,
+        config: PredictorConfig,
+        feature_dim: int,
+        pooled_size: int,
+        num_classes: int,
+        num_predicates: int,
+    ) -> None:
+        super().__init__()
+        dim = config.dim
+        self.config = config
+        self.object_in = nn.Linear(feature_dim + num_classes + 4, dim)
+        self.subgraph_in = nn.Conv2d(feature_dim, dim, 1)
+        self.coverage_in = nn.Sequential(
+            nn.Conv2d(2, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, dim, 1)
+        )
+        self.rounds = nn.ModuleList(MessagePassing(dim) for _ in range(config.steps))
+        self.subject_kernel = nn.Linear(dim, dim)
+        self.object_kernel = nn.Linear(dim, dim)
+        self.subgraph_map = nn.Conv2d(dim, dim, 1)
+        self.bottleneck = nn.Conv2d(3 * dim, max(dim // 4, 8), 1)
+        hidden = max(dim // 4, 8) * pooled_size**2
+        self.relation_classifier = mlp((hidden, dim, num_predicates), config.dropout)  # f_rel
+        self.object_classifier = mlp((dim, dim, num_classes), config.dropout)  # f_node
+        self.box_deltas = nn.Linear(dim, 4)
+        nn.init.normal_(self.box_deltas.weight, std=1e-3)
+        nn.init.zeros_(self.box_deltas.bias)
+
+    def forward(self, regions: Regions, pairs: Pairs, subgraphs: Tensor) -> GraphLogits:
+        """`subgraphs [M, D, S, S]` belong to `pairs`; see the module for the formulas."""
+        objects, maps = self._embed(regions, pairs, subgraphs)
+        for message_passing in self.rounds:
+            objects, maps = message_passing(objects, maps, pairs.pairs)
+        # f_node refines what the detector said: the residual keeps a trained detector's knowledge.
+        object_logits = regions.class_logits + self.object_classifier(objects)
+        return GraphLogits(
+            object_logits,
+            self._refine(regions, objects),
+            pairs.pairs,
+            self._predicates(objects, maps, pairs.pairs),
+            pairs.relatedness,
+            regions.image_index,
+            regions.image_sizes,
+        )
+
+    def _embed(self, regions: Regions, pairs: Pairs, subgraphs: Tensor) -> tuple[Tensor, Tensor]:
+        unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
+        known = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
+        frames = union_boxes(regions.boxes, pairs.pairs)
+        size = subgraphs.shape[-1]
+        ends = [coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
+        maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
+        return F.relu(self.object_in(known)), F.relu(maps)
+
+    def _predicates(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
+        """Equation 3 before the softmax: `[M, P]`."""
+        projected = self.subgraph_map(maps)
+        subject = self.subject_kernel(objects)[pairs[:, 0], :, None, None]
+        object_ = self.object_kernel(objects)[pairs[:, 1], :, None, None]
+        joined = torch.cat([F.relu(subject * projected), F.relu(object_ * projected), maps], 1)
+        logits: Tensor = self.relation_classifier(F.relu(self.bottleneck(joined)).flatten(1))
+        return logits
+
+    def _refine(self, regions: Regions, objects: Tensor) -> Tensor:
+        """Boxes moved by predicted deltas, in pixels: `[N, 4]`."""
+        return decode_boxes(self.box_deltas(objects), regions.boxes)
+
+
+class MessagePassing(nn.Module):
+    """One round between objects and subgraphs; formulas in the module's docstring."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.to_subject = nn.Linear(dim, dim)
+        self.to_object = nn.Linear(dim, dim)
+        self.from_subject = nn.Linear(dim, dim)
+        self.from_object = nn.Linear(dim, dim)
+
+    def forward(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """`objects [N, D], maps [M, D, S, S], pairs [M, 2]` to the same shapes."""
+        pooled = maps.mean((2, 3))
+        n = len(objects)
+        as_subject = self.to_subject(segment_mean(pooled, pairs[:, 0], n))
+        as_object = self.to_object(segment_mean(pooled, pairs[:, 1], n))
+        ends = self.from_subject(objects)[pairs[:, 0]] + self.from_object(objects)[pairs[:, 1]]
+        return objects + F.relu(as_subject + as_object), maps + F.relu(ends)[:, :, None, None]
+
+
+def encode_boxes(target: Tensor, boxes: Tensor) -> Tensor:
+    """Fast R-CNN deltas that move `boxes [N, 4]` onto `target [N, 4]`: `[N, 4]`."""
+    weights = boxes.new_tensor(BOX_WEIGHTS)
+    size, centre = _size_centre(boxes)
+    target_size, target_centre = _size_centre(target)
+    return weights * torch.cat([(target_centre - centre) / size, (target_size / size).log()], 1)
+
+
+def decode_boxes(deltas: Tensor, boxes: Tensor) -> Tensor:
+    """The inverse of `encode_boxes`; growth is limited to a factor of 4 a side."""
+    deltas = deltas / boxes.new_tensor(BOX_WEIGHTS)
+    size, centre = _size_centre(boxes)
+    centre = centre + deltas[:, :2] * size
+    half = size * deltas[:, 2:].clamp(max=1.386).exp() / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def _size_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
+    return size, (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -1,0 +1,146 @@
+"""Scores of the graphs of one pass: every recall of every task, beside the frequency prior's.
+
+PredCls gives the model the true boxes and classes, SGCls the true boxes, SGGen and PhrDet nothing;
+the backbone sees each image once. The prior answers for the same objects with the same scores, from
+their labels alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.core.relaxation import GraphLogits
+from autoenc_sg.core.structures import GraphPrediction, SceneGraph, SceneGraphBatch
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.samples import Batch, GraphDataset
+from autoenc_sg.detector import Detections, FeatureMaps
+from autoenc_sg.eval import (
+    DetectionPrecision,
+    RecallSuite,
+    Task,
+    Value,
+    frequency_groups,
+    give_truth,
+)
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.scoring.frequency_prior import FrequencyPrior
+from autoenc_sg.scoring.results import DETECTED, EvaluationOptions
+
+ROWS = ("model", "frequency prior")
+_CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
+
+
+class GraphScores:
+    """Recall of the tasks for the model and for the prior, and AP of the detector.
+
+    Args:
+        vocabulary: the names.
+        train: training graphs, for the prior, for zR and for head, body and tail.
+        options: tasks and conventions.
+
+    Attributes:
+        counts: `[P]` training triples of each predicate.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, train: GraphDataset, options: EvaluationOptions
+    ) -> None:
+        self.vocabulary, self.tasks = vocabulary, options.tasks
+        triples: list[Tensor] = []
+        graphs = _watched((train.annotated(i) for i in range(len(train))), triples)
+        self.prior = FrequencyPrior.fit(graphs, vocabulary.num_objects, vocabulary.num_predicates)
+        seen = torch.cat([torch.zeros(0, 3, dtype=torch.int64), *triples])
+        self.counts = torch.bincount(seen[:, 1], minlength=vocabulary.num_predicates)
+        groups = frequency_groups(self.counts)
+        self.recall = {
+            row: RecallSuite(
+                vocabulary.num_predicates,
+                options.tasks,
+                options.conventions,
+                seen.unique(dim=0),
+                groups,
+                per_predicate=True,
+            )
+            for row in ROWS
+        }
+        self.detection = DetectionPrecision()
+
+    @torch.no_grad()
+    def update(self, model: AutoEncoder, batch: Batch, truths: Sequence[SceneGraph]) -> GraphLogits:
+        """Score a batch; returns the model's graphs of the bare images (SGGen)."""
+        model.eval()
+        maps = model.detector.encode([image.to(model.device) for image in batch.images])
+        logits, found = detected_graphs(model, maps)
+        self.detection.update(per_image(found, len(batch)), truths)
+        self._count(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
+        given: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
+        for task, with_labels in given:
+            if task in self.tasks:
+                answers = given_graphs(model, maps, batch.graphs, with_labels).predictions()
+                self._count(answers, truths, [task])
+        return logits
+
+    def _count(
+        self,
+        answers: Sequence[GraphPrediction],
+        truths: Sequence[SceneGraph],
+        tasks: Sequence[Task],
+    ) -> None:
+        if not tasks:
+            return
+        answers = [give_truth(p.to("cpu"), t, tasks[0]) for p, t in zip(answers, truths)]
+        self.recall["model"].update(answers, truths, tasks)
+        self.recall["frequency prior"].update(
+            [self.prior.predict(p) for p in answers], truths, tasks
+        )
+
+    def numbers(self) -> dict[str, dict[Task, dict[str, Value]]]:
+        """By row, task and name; see `RecallSuite.compute`."""
+        return {row: suite.compute() for row, suite in self.recall.items()}
+
+    def by_name(self, values: Sequence[float]) -> dict[str, float]:
+        """Values of predicates 1..P - 1 by their names."""
+        return dict(zip(self.vocabulary.predicates[1:], values))
+
+    def training_counts(self) -> Mapping[str, int]:
+        """Training triples by predicate name."""
+        return dict(zip(self.vocabulary.predicates[1:], self.counts[1:].tolist()))
+
+
+def detected_graphs(model: AutoEncoder, maps: FeatureMaps) -> tuple[GraphLogits, Detections]:
+    """The graphs of images (SGGen) and the detector's own answer."""
+    found = model.detector.detect(maps)
+    return model.graph_logits_of(maps, found.boxes, found.image_index), found
+
+
+@torch.no_grad()
+def given_graphs(
+    model: AutoEncoder, maps: FeatureMaps, truth: SceneGraphBatch, with_labels: bool
+) -> GraphLogits:
+    """The graphs over the true boxes (SGCls), or also the true classes (PredCls)."""
+    boxes, index = truth.boxes.to(model.device), truth.image_index.to(model.device)
+    regions = model.detector.describe(maps, boxes, index)
+    if with_labels:
+        known = F.one_hot(truth.labels.to(model.device), model.vocabulary.num_objects)
+        regions = replace(regions, class_logits=_CERTAIN * known.to(regions.class_logits))
+    return model.graph_pass(regions).graph
+
+
+def per_image(found: Detections, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Boxes, labels and scores of each image, on the CPU."""
+    counts = torch.bincount(found.image_index, minlength=num_images).tolist()
+    parts = [found.boxes.cpu(), found.labels.cpu(), found.scores.cpu()]
+    return list(zip(*(part.split(counts) for part in parts)))
+
+
+def _watched(graphs: Iterable[SceneGraph], triples: list[Tensor]) -> Iterator[SceneGraph]:
+    """The same graphs, while their label triples are added to a list."""
+    for graph in graphs:
+        labels = graph.labels[graph.triples[:, [0, 2]]]
+        triples.append(torch.stack([labels[:, 0], graph.triples[:, 1], labels[:, 1]], 1))
+        yield graph

@@ -1,0 +1,1 @@
+"""Phases, objectives, targets, discriminators and the training loop."""

@@ -1,0 +1,261 @@
+"""The three phases as step functions: one batch in, named losses out, parameters moved.
+
+In each step the generator's side goes first, then the discriminators (paper, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from autoenc_sg.config.run import DetectorPhase, JointPhase, PhaseName, RunConfig
+from autoenc_sg.core.errors import TrainingDiverged
+from autoenc_sg.data.base.samples import Batch
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.discriminators import Stakes, make_adversaries
+from autoenc_sg.training.ema import WeightAverage
+from autoenc_sg.training.objectives import (
+    DetectorObjective,
+    JointObjective,
+    Outcome,
+    Parcel,
+    ReconstructionObjective,
+)
+
+
+def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[float]) -> float:
+    """`lr`, warmed up linearly, times 0.1 for each fraction of `steps` that is passed."""
+    ramp = min(1.0, (step + 1) / max(warmup, 1))
+    passed = sum(step >= fraction * steps for fraction in decay_at)
+    return lr * ramp * math.pow(0.1, passed)
+
+
+class Phase:
+    """A phase under way: what it trains and how one step goes.
+
+    Args:
+        name: `detector`, `reconstruction` or `joint`.
+        fabric: runs it.
+        model: the autoencoder; the phase decides which of its parameters move.
+        config: the whole run's.
+    """
+
+    def __init__(
+        self, name: PhaseName, fabric: Fabric, model: AutoEncoder, config: RunConfig
+    ) -> None:
+        self.name = name
+        self.fabric = fabric
+        self.config = config
+        self.settings = phase_settings(config, name)
+        objective = self._objective(model)
+        self.optimizers = self._optimizers(model)
+        wrapped = fabric.setup(objective, *self.optimizers.values())
+        self.objective: nn.Module = wrapped[0]
+        self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
+        self.adversaries = make_adversaries(
+            fabric,
+            config.generator,
+            model.vocabulary.num_objects,
+            self._stakes(),
+            self._generator_lr,
+        )
+        decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
+        self.average = WeightAverage(_drawing_side(model), decay) if decay > 0 else None
+        self.best = math.inf
+        self.base_lrs = {
+            name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
+        }
+
+    @property
+    def steps(self) -> int:
+        """Steps of the phase."""
+        return int(self.settings.steps)
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step, over all processes."""
+        return int(self.settings.batch_size)
+
+    def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Train on one batch; returns the losses, detached.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
+        self._set_rates(step)
+        self._set_mode(step)
+        outcome: Outcome = self.objective(Parcel(batch))
+        losses = dict(outcome.losses)
+        adversaries = self.adversaries if outcome.image is not None else []
+        for adversary in adversaries:
+            losses |= adversary.against(outcome)
+        check_finite(losses, batch.image_ids)
+        self._descend(losses)
+        if self.average is not None:
+            self.average.update()
+        for adversary in adversaries:
+            losses[adversary.name] = adversary.step(outcome)
+            check_finite({adversary.name: losses[adversary.name]}, batch.image_ids)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def finish(self) -> None:
+        """After the last step: the generator keeps the average of its weights, if there is one."""
+        if self.average is not None:
+            self.average.apply()
+
+    def rates(self) -> dict[str, float]:
+        """Each optimizer's learning rate, that of its first group."""
+        return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the model's weights."""
+        state: dict[str, Any] = {
+            f"optimizer_{name}": optimizer.state_dict()
+            for name, optimizer in self.optimizers.items()
+        }
+        for adversary in self.adversaries:
+            state |= adversary.state()
+        if self.average is not None:
+            state |= self.average.state()
+        if math.isfinite(self.best):
+            state["best"] = self.best
+        return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[f"optimizer_{name}"])
+        for adversary in self.adversaries:
+            adversary.load_state(state)
+        if self.average is not None:
+            self.average.load(state)
+        self.best = state.get("best", math.inf)
+
+    def _objective(self, model: AutoEncoder) -> nn.Module:
+        model.requires_grad_(True)
+        if self.name == "detector":
+            return DetectorObjective(model.detector)
+        if self.name == "reconstruction":
+            return ReconstructionObjective(model, self.config.reconstruction)
+        if self.config.joint.freeze_backbone:
+            for part in model.detector.frozen_modules():
+                part.requires_grad_(False)
+        return JointObjective(model, self.config.joint)
+
+    def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
+        config = self.config
+        if self.name == "reconstruction":
+            rate = config.reconstruction.lr
+            return {"generator": Adam(_drawing_side(model).parameters(), rate, fused=True)}
+        if self.name == "detector":
+            settings: DetectorPhase | JointPhase = config.detector_training
+            groups = [{"params": _trainable([model.detector])}]
+        else:
+            settings = config.joint
+            groups = _graph_groups(model, config.joint)
+        optimizers: dict[str, Optimizer] = {
+            "graph": SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+        }
+        if self.name == "joint" and config.joint.image_loss_weight > 0:
+            rate = config.joint.generator_lr
+            optimizers["generator"] = Adam(_drawing_side(model).parameters(), rate, fused=True)
+        return optimizers
+
+    def _stakes(self) -> Stakes:
+        if self.name == "reconstruction":
+            own = self.config.reconstruction
+            return Stakes(
+                own.gan,
+                own.adversarial_weight,
+                own.object_adversarial_weight,
+                own.auxiliary_weight,
+            )
+        if self.name == "joint":
+            joint = self.config.joint
+            return Stakes(image=joint.image_loss_weight * joint.adversarial_weight)
+        return Stakes()
+
+    @property
+    def _generator_lr(self) -> float:
+        config = self.config
+        return (
+            config.reconstruction.lr if self.name == "reconstruction" else config.joint.generator_lr
+        )
+
+    def _set_rates(self, step: int) -> None:
+        warmup = getattr(self.settings, "warmup", 0)
+        for name, optimizer in self.optimizers.items():
+            own_warmup = warmup if name == "graph" else 0
+            for group, base in zip(optimizer.param_groups, self.base_lrs[name]):
+                group["lr"] = decayed(base, step, self.steps, own_warmup, self.settings.decay_at)
+
+    def _set_mode(self, step: int) -> None:
+        """Training mode; after `eval_mode_after` evaluation mode, first with a fresh optimizer."""
+        self.objective.train()
+        after = getattr(self.settings, "eval_mode_after", 0)
+        if not 0 < after <= step:
+            return
+        self.objective.eval()
+        if step == after:
+            wrapped = self.optimizers["generator"]
+            getattr(wrapped, "optimizer", wrapped).state.clear()
+
+    def _descend(self, losses: Mapping[str, Tensor]) -> None:
+        self.fabric.backward(torch.stack(list(losses.values())).sum())
+        for name, optimizer in self.optimizers.items():
+            if name == "graph":
+                self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
+            optimizer.step()
+            optimizer.zero_grad()  # now, so that the next forward has the memory
+
+
+def phase_settings(config: RunConfig, name: PhaseName) -> Any:
+    """The phase's own part of the configuration."""
+    return {
+        "detector": config.detector_training,
+        "reconstruction": config.reconstruction,
+        "joint": config.joint,
+    }[name]
+
+
+def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
+    """Raise `TrainingDiverged` if a loss is not finite, naming it and the batch's images."""
+    if all(bool(torch.isfinite(loss)) for loss in losses.values()):
+        return
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    bad = ", ".join(f"{k} = {v}" for k, v in values.items() if not math.isfinite(v))
+    raise TrainingDiverged(f"training stopped: {bad}; images of the batch: {list(image_ids)}")
+
+
+def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:
+    return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+
+def _drawing_side(model: AutoEncoder) -> nn.Module:
+    """What the image losses alone train: the generator, and what makes codes for it."""
+    if model.appearance is None:
+        return model.generator
+    return nn.ModuleList([model.generator, model.appearance])
+
+
+def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]:
+    """What the joint phase's SGD moves: first what is new, then what the detector has learnt."""
+    detector = model.detector
+    learnt = list(detector.classifier_modules())
+    fresh = [part for part in detector.path_modules() if part not in learnt]
+    new = _trainable([*fresh, model.relpn, model.predictor])
+    if not joint.freeze_backbone or joint.detection_weight > 0:
+        learnt = [detector]
+    taken = set(new)
+    old = [p for p in _trainable(learnt) if p not in taken]
+    groups = [
+        {"params": new, "lr": joint.lr},
+        {"params": old, "lr": joint.lr * joint.detector_lr_factor},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,71 @@
+"""Training targets: which true object a region is, which true relation a pair of regions has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from autoenc_sg.core.structures import SceneGraphBatch, box_scale
+
+
+def match_regions(
+    boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch, threshold: float = 0.5
+) -> Tensor:
+    """The true object that overlaps each region most, if their IoU reaches the threshold, else -1.
+
+    Shapes: `boxes [N, 4]` in pixels, `image_index [N] -> [N]`, rows of `truth`.
+    """
+    if len(boxes) == 0 or len(truth.labels) == 0:
+        return image_index.new_full((len(boxes),), -1)
+    widest = box_scale(truth.image_sizes, image_index).max()
+    shift = (widest + 1) * torch.stack([image_index, image_index * 0] * 2, 1)
+    truth_shift = (widest + 1) * torch.stack([truth.image_index, truth.image_index * 0] * 2, 1)
+    overlap = box_iou(boxes + shift, truth.boxes + truth_shift)  # 0 across images
+    best, row = overlap.max(1)
+    return torch.where(best >= threshold, row, torch.full_like(row, -1))
+
+
+def region_labels(matched: Tensor, truth: SceneGraphBatch) -> Tensor:
+    """The class of each region, 0 (background) where it matches nothing: `[N] -> [N]`."""
+    if len(truth.labels) == 0:
+        return torch.zeros_like(matched)
+    return torch.where(matched >= 0, truth.labels[matched.clamp(min=0)], 0)
+
+
+def pair_predicates(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tensor:
+    """The predicate of each pair of regions, 0 (no relation) where the truth has none.
+
+    Where the truth states several predicates of a pair, its last one is taken.
+
+    Shapes: `pairs [M, 2], matched [N] -> [M]`.
+    """
+    if len(truth.triples) == 0 or len(pairs) == 0:
+        return pairs.new_zeros(len(pairs))
+    size = len(truth.labels)
+    known = truth.triples[:, 0] * size + truth.triples[:, 2]
+    order = torch.sort(known, stable=True).indices
+    ends = matched[pairs]
+    wanted = ends[:, 0] * size + ends[:, 1]
+    place = torch.searchsorted(known[order], wanted, right=True) - 1
+    row = order[place.clamp(min=0)]
+    hit = (ends >= 0).all(1) & (place >= 0) & (known[row] == wanted)
+    return torch.where(hit, truth.triples[row, 1], 0)
+
+
+def add_missed(
+    boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Regions found, plus the boxes of true objects that no region matches.
+
+    Returns:
+        Boxes `[N', 4]`, image index `[N']` (ascending) and matched true rows `[N']`.
+    """
+    matched = match_regions(boxes, image_index, truth)
+    missed = torch.ones(len(truth.labels), dtype=torch.bool, device=boxes.device)
+    missed[matched[matched >= 0]] = False
+    rows = missed.nonzero()[:, 0]
+    all_boxes = torch.cat([boxes, truth.boxes[rows].to(boxes)])
+    index = torch.cat([image_index, truth.image_index[rows]])
+    order = torch.sort(index, stable=True).indices
+    return all_boxes[order], index[order], torch.cat([matched, rows])[order]

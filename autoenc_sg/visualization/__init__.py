@@ -1,0 +1,1 @@
+"""Pictures of graphs, boxes and curves, and the HTML report."""

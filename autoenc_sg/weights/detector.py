@@ -1,0 +1,84 @@
+"""A detector's weights from a file: its own, a whole checkpoint's, or another program's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.detector import Detector
+from autoenc_sg.detector.classes import take_classes
+from autoenc_sg.detector.published import from_imagenet, recognize, translate
+from autoenc_sg.weights.checkpoint import load_weights, read_weights
+
+COCO = "coco"
+logger = logging.getLogger(__name__)
+
+
+def load_detector_weights(detector: Detector, source: str, names: Sequence[str]) -> None:
+    """Load a detector.
+
+    Layers that no detector of objects has, those for the graph, stay as they are where the weights
+    lack them. Of another vocabulary's class head the rows of the same class names are taken. Of an
+    ImageNet classifier the backbone is taken.
+
+    Args:
+        detector: to be filled.
+        source: a file, or `coco`: torchvision's published weights, downloaded.
+        names: the detector's classes, with background.
+
+    Raises:
+        InputError: no file, no network, or a name or shape that does not fit.
+    """
+    weights = read_detector_weights(source)
+    own = detector.state_dict()
+    kind = recognize(weights)
+    if kind is not None:
+        theirs, known = take_classes(own, translate(weights, kind, source), kind, names)
+        logger.warning(
+            "%s: weights of %s; %d of %d classes are known to them, the others begin anew",
+            source,
+            kind,
+            known,
+            len(names) - 1,
+        )
+        weights = {name: value for name, value in theirs.items() if name in own}
+    body = from_imagenet(weights, own, source) if kind is None else None
+    if body is not None:
+        logger.warning("%s: ImageNet weights of the backbone; all else begins anew", source)
+        weights = own | body
+    optional = (*detector.graph_layers, *_counters(own))
+    kept = {name: value for name, value in own.items() if name.startswith(optional)}
+    load_weights(detector, kept | dict(weights), str(source))
+
+
+def read_detector_weights(source: str) -> Mapping[str, Tensor]:
+    """Names and tensors of `source`; of a whole checkpoint of ours, the detector's."""
+    if source == COCO:
+        return _download()
+    weights = read_weights(Path(source))
+    prefix = "detector."
+    own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+    return own or weights
+
+
+def _counters(own: Mapping[str, Tensor]) -> list[str]:
+    """Batch normalization's counters, which frozen layers do not have."""
+    return [name for name in own if name.endswith("num_batches_tracked")]
+
+
+def _download() -> Mapping[str, Tensor]:
+    """Faster R-CNN with ResNet-50 and FPN, trained on COCO, by torchvision."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Published
+
+    try:
+        weights: Mapping[str, Tensor] = Published.COCO_V1.get_state_dict(progress=True)
+    except OSError as error:  # no network: urllib's errors are OSErrors
+        raise InputError(
+            f"detector.weights: expected a network to download {Published.COCO_V1.url}, "
+            f"got {error}; give detector.weights the file instead"
+        ) from error
+    return weights

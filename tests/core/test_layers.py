@@ -1,0 +1,87 @@
+"""Small layers and grouped reductions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.layers import activation_layer, first_per_group, mlp, segment_mean
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("relu", [0.0, 2.0]),
+        ("leakyrelu-0.2", [-0.2, 2.0]),
+        ("leakyrelu", [-0.01, 2.0]),
+        ("none", [-1.0, 2.0]),
+        ("gelu", [-0.158655, 1.954500]),
+    ],
+)
+def test_activations_by_hand(name: str, expected: list[float]) -> None:
+    out = activation_layer(name)(torch.tensor([-1.0, 2.0]))
+    assert_close(out, torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["tanh", "leakyrelu-", "leakyrelu-x", "relu-3", ""])
+def test_unknown_activation(name: str) -> None:
+    with pytest.raises(InputError) as error:
+        activation_layer(name)
+    expected = "relu, leakyrelu-<slope>, gelu or none"
+    assert str(error.value) == f"activation: expected {expected}, got {name!r}"
+
+
+def test_mlp_layers() -> None:
+    kinds = [type(layer) for layer in mlp((3, 4, 5, 2), dropout=0.5)]
+    between = [nn.Linear, nn.ReLU, nn.Dropout]
+    assert kinds == [*between, *between, nn.Linear]
+    assert [type(layer) for layer in mlp((3, 2), final_activation=True)] == [nn.Linear, nn.ReLU]
+    assert mlp((3, 4, 2))(torch.zeros(2, 0, 3)).shape == (2, 0, 2)
+
+
+def test_segment_mean_by_hand() -> None:
+    values = torch.tensor([[1.0, 2], [3, 4], [5, 6]], requires_grad=True)
+    means = segment_mean(values, torch.tensor([2, 0, 2]), 4)
+    assert_close(means, torch.tensor([[3.0, 4], [0, 0], [3, 4], [0, 0]]))
+    means.sum().backward()
+    assert_close(values.grad, torch.tensor([[0.5, 0.5], [1, 1], [0.5, 0.5]]))
+
+
+def test_segment_mean_of_nothing() -> None:
+    values = torch.zeros(0, 2, 3, requires_grad=True)
+    means = segment_mean(values, torch.zeros(0, dtype=torch.int64), 2)
+    assert_close(means, torch.zeros(2, 2, 3))
+    means.sum().backward()
+    assert values.grad is not None
+    assert segment_mean(values, torch.zeros(0, dtype=torch.int64), 0).shape == (0, 2, 3)
+
+
+groups = st.lists(st.integers(0, 3), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups, st.integers(0, 100))
+def test_segment_mean_against_a_loop(group: list[int], seed: int) -> None:
+    values = torch.randn(len(group), 2, generator=torch.Generator().manual_seed(seed))
+    index = torch.tensor(group, dtype=torch.int64)
+    expected = torch.zeros(4, 2)
+    for g in range(4):
+        rows = [values[i] for i in range(len(group)) if group[i] == g]
+        if rows:
+            expected[g] = sum(rows) / len(rows)
+    assert_close(segment_mean(values, index, 4), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups, st.integers(0, 5))
+def test_first_per_group_against_a_loop(group: list[int], count: int) -> None:
+    expected = [
+        i for g in range(5) for i in [k for k in range(len(group)) if group[k] == g][:count]
+    ]
+    index = torch.tensor(group, dtype=torch.int64)
+    assert first_per_group(index, 5, count).tolist() == expected

@@ -1,0 +1,268 @@
+"""How gradient crosses the graph, and how a graph is read off."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import log
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph, RelaxMode
+from autoenc_sg.core.structures import SceneGraphBatch
+from tests.support.graphs import random_batch, random_pairs, random_regions, renumbered, seeded
+
+MODES: tuple[RelaxMode, ...] = ("soft", "straight_through", "detached")
+
+
+def by_hand(grad: bool = False) -> GraphLogits:
+    """Two images, the first empty; probabilities are written as logs."""
+    logs = torch.tensor([[0.2, 0.6, 0.2], [0.5, 0.1, 0.4], [0.1, 0.1, 0.8]]).log()
+    predicates = torch.tensor([[0.5, 0.125, 0.375], [0.2, 0.8, 1e-30]]).log()
+    return GraphLogits(
+        logs.requires_grad_(grad),
+        torch.tensor([[-2.0, 1, 5, 9], [4, 4, 30, 30], [1, 1, 1.5, 9]]).requires_grad_(grad),
+        torch.tensor([[0, 1], [2, 0]]),
+        predicates.requires_grad_(grad),
+        torch.tensor([0.8, 0.9]).requires_grad_(grad),
+        torch.tensor([1, 1, 1]),
+        ((4, 4), (20, 10)),
+    )
+
+
+def random_logits(counts: list[int], seed: int, per_image: int = 4) -> GraphLogits:
+    regions = random_regions(counts, seed)
+    pairs = random_pairs(regions, per_image, seed)
+    predicate_logits = torch.randn(len(pairs), 4, generator=seeded(seed))
+    return GraphLogits(
+        regions.class_logits,
+        regions.boxes,
+        pairs.pairs,
+        predicate_logits,
+        pairs.relatedness,
+        regions.image_index,
+        regions.image_sizes,
+    )
+
+
+def leaves(logits: GraphLogits) -> list[Tensor]:
+    return [logits.object_logits, logits.boxes, logits.predicate_logits, logits.relatedness]
+
+
+def test_soft_by_hand() -> None:
+    graph = by_hand().relax("soft")
+    assert_close(graph.objects, torch.tensor([[0, 0.75, 0.25], [0, 0.2, 0.8], [0, 1 / 9, 8 / 9]]))
+    assert_close(graph.predicates, torch.tensor([[0, 0.25, 0.75], [0, 1.0, 0]]))
+    assert_close(graph.edge_weights, torch.tensor([0.8 * 0.5, 0.9 * 0.8]))
+    assert_close(graph.object_weights, torch.tensor([0.8, 0.5, 0.9]))
+    assert_close(graph.boxes[0], torch.tensor([-0.2, 0.05, 0.5, 0.45]))
+    assert graph.num_images == 2
+    assert_close(graph.pairs, torch.tensor([[0, 1], [2, 0]]))
+    assert_close(graph.image_index, torch.tensor([1, 1, 1]))
+
+
+def test_straight_through_is_exactly_one_hot_with_the_soft_gradient() -> None:
+    hard, soft = by_hand(grad=True), by_hand(grad=True)
+    graph, other = hard.relax("straight_through"), soft.relax("soft")
+    assert torch.equal(graph.objects, torch.tensor([[0.0, 1, 0], [0, 0, 1], [0, 0, 1]]))
+    assert torch.equal(graph.predicates, torch.tensor([[0.0, 0, 1], [0, 1, 0]]))
+    assert torch.equal(graph.edge_weights, torch.tensor([0.0, 1]))
+    assert torch.equal(graph.object_weights, torch.tensor([1.0, 0, 1]))
+    g = seeded(0)
+    names = ("objects", "predicates", "edge_weights", "object_weights", "boxes")
+    weights = {n: torch.randn(getattr(graph, n).shape, generator=g) for n in names}
+    for one in (graph, other):
+        sum((getattr(one, n) * weights[n]).sum() for n in names).backward()
+    for own, wanted in zip(leaves(hard), leaves(soft)):
+        assert own.grad is not None
+        assert own.grad.abs().sum() > 0
+        assert_close(own.grad, wanted.grad)
+
+
+def test_detached_has_the_soft_values_and_no_gradient() -> None:
+    logits = by_hand(grad=True)
+    graph, soft = logits.relax("detached"), logits.relax("soft")
+    for field in fields(graph):
+        value = getattr(graph, field.name)
+        if isinstance(value, Tensor):
+            assert not value.requires_grad
+            assert_close(value, getattr(soft, field.name).detach())
+
+
+def test_soft_gradient_by_hand() -> None:
+    logits = by_hand(grad=True)
+    logits.relax().edge_weights.sum().backward()
+    # d/dr of r (1 - p0), and d/dz0 of it: - r p0 (1 - p0)
+    assert_close(logits.relatedness.grad, torch.tensor([0.5, 0.8]))
+    assert logits.predicate_logits.grad is not None
+    wanted = torch.tensor([-0.8 * 0.25, -0.9 * 0.16])
+    assert_close(logits.predicate_logits.grad[:, 0], wanted)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_object_and_no_pair_with_backward(mode: RelaxMode) -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    parts = [torch.zeros(0, k, requires_grad=True) for k in (5, 4, 4)]
+    weights = torch.zeros(0, requires_grad=True)
+    logits = GraphLogits(
+        parts[0], parts[1], none.reshape(0, 2), parts[2], weights, none, ((4, 4), (5, 5))
+    )
+    graph = logits.relax(mode)
+    assert graph.objects.shape == (0, 5)
+    assert graph.predicates.shape == (0, 4)
+    assert graph.num_images == 2
+    total = graph.objects.sum() + graph.edge_weights.sum() + graph.boxes.sum()
+    if mode != "detached":
+        total.backward()
+        assert weights.grad is not None
+    decoded = logits.decode()
+    assert [len(g) for g in decoded.split()] == [0, 0]
+    assert [len(p.boxes) for p in logits.predictions()] == [0, 0]
+
+
+def test_a_hard_graph_is_the_one_hot_case() -> None:
+    batch = random_batch([(3, 2), (0, 0), (2, 3)])
+    graph = RelaxedGraph.from_graph(batch, 5, 4)
+    assert_close(graph.objects.argmax(1), batch.labels)
+    assert_close(graph.objects.sum(1), torch.ones(5))
+    assert_close(graph.predicates.argmax(1), batch.triples[:, 1])
+    assert_close(graph.pairs, batch.triples[:, [0, 2]])
+    assert_close(graph.edge_weights, torch.ones(5))
+    assert_close(graph.object_weights, torch.ones(5))
+    assert_close(graph.boxes, batch.unit_boxes())
+    assert graph.num_images == 3
+    assert_close(graph.to("cpu").objects, graph.objects)
+
+
+def test_straight_through_of_sure_logits_equals_the_hard_graph() -> None:
+    batch = random_batch([(3, 2), (0, 0), (2, 3)])
+    hard = RelaxedGraph.from_graph(batch, 5, 4)
+    logits = GraphLogits(
+        hard.objects * 50,
+        batch.boxes,
+        hard.pairs,
+        hard.predicates * 50,
+        torch.ones(len(batch.triples)),
+        batch.image_index,
+        batch.image_sizes,
+    )
+    for mode in MODES:
+        graph = logits.relax(mode)
+        for field in fields(graph):
+            value = getattr(graph, field.name)
+            if isinstance(value, Tensor):
+                assert_close(value, getattr(hard, field.name))
+
+
+def test_decode_by_hand() -> None:
+    decoded = by_hand().decode()
+    # object 2 is half a pixel wide; its relation goes with it
+    assert_close(decoded.labels, torch.tensor([1, 2]))
+    assert_close(decoded.boxes, torch.tensor([[0.0, 1, 5, 9], [4, 4, 10, 20]]))
+    assert_close(decoded.triples, torch.tensor([[0, 2, 1]]))
+    assert_close(decoded.object_scores, torch.tensor([0.6, 0.4]))
+    assert_close(decoded.triple_scores, torch.tensor([0.375 * 0.6 * 0.4]))
+    assert_close(decoded.image_index, torch.tensor([1, 1]))
+    assert [len(g) for g in decoded.split()] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("object_threshold", "edge_threshold", "labels", "relations"),
+    [(0.39, 0.39, [1, 2], 1), (0.41, 0.0, [1], 0), (0.0, 0.41, [1, 2], 0), (0.9, 0.0, [], 0)],
+)
+def test_decode_thresholds(
+    object_threshold: float, edge_threshold: float, labels: list[int], relations: int
+) -> None:
+    decoded = by_hand().decode(object_threshold, edge_threshold)
+    assert decoded.labels.tolist() == labels
+    assert len(decoded.triples) == relations
+
+
+def test_predictions_keep_all_by_image() -> None:
+    first, second = by_hand().predictions()
+    assert len(first.boxes) == len(first.pairs) == 0
+    assert first.predicate_scores.shape == (0, 2)
+    assert_close(second.labels, torch.tensor([1, 2, 2]))
+    assert_close(second.scores, torch.tensor([0.6, 0.4, 0.8]))
+    assert_close(second.boxes[2], torch.tensor([1.0, 1, 1.5, 9]))
+    assert_close(second.predicate_scores, torch.tensor([[0.125, 0.375], [0.8, 0.0]]))
+    assert_close(second.pairs, torch.tensor([[0, 1], [2, 0]]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 500))
+def test_batched_equals_one_by_one(counts: list[int], seed: int) -> None:
+    logits = random_logits(counts, seed)
+    together, predictions = logits.decode(0.3, 0.2), logits.predictions()
+    owner = logits.image_index[logits.pairs[:, 0]]
+    singles = []
+    for image in range(len(counts)):
+        rows, own = logits.image_index == image, owner == image
+        start = sum(counts[:image])
+        one = GraphLogits(
+            logits.object_logits[rows],
+            logits.boxes[rows],
+            logits.pairs[own] - start,
+            logits.predicate_logits[own],
+            logits.relatedness[own],
+            logits.image_index[rows] * 0,
+            (logits.image_sizes[image],),
+        )
+        singles.extend(one.decode(0.3, 0.2).split())
+        for field in fields(predictions[image]):
+            a, b = (getattr(p, field.name) for p in (predictions[image], one.predictions()[0]))
+            assert_close(a, b)
+    wanted = SceneGraphBatch.collate(singles)
+    assert_close(together.labels, wanted.labels)
+    assert_close(together.triples, wanted.triples)
+    assert_close(together.boxes, wanted.boxes)
+    assert_close(together.triple_scores, wanted.triple_scores)
+
+
+def test_renumbering_permutes_the_relaxed_graph() -> None:
+    regions = random_regions([4])
+    order = torch.tensor([2, 0, 3, 1])
+    pairs = torch.tensor([[0, 1], [3, 2]])
+    predicate_logits = torch.randn(2, 4, generator=seeded(1))
+    graphs = []
+    for own, ends in ((regions, pairs), (renumbered(regions, order), order.argsort()[pairs])):
+        logits = GraphLogits(
+            own.class_logits,
+            own.boxes,
+            ends,
+            predicate_logits,
+            torch.tensor([0.3, 0.9]),
+            own.image_index,
+            own.image_sizes,
+        )
+        graphs.append(logits)
+    first, second = (g.relax() for g in graphs)
+    assert_close(first.objects[order], second.objects)
+    assert_close(first.boxes[order], second.boxes)
+    assert_close(first.edge_weights, second.edge_weights)
+    triples = [
+        {(int(order[s]) if new else s, p, int(order[o]) if new else o) for s, p, o in t.tolist()}
+        for new, t in enumerate(g.decode().triples for g in graphs)
+    ]
+    assert triples[0] == triples[1]
+
+
+def test_probabilities_of_large_logits_stay_finite() -> None:
+    logits = by_hand()
+    sure = GraphLogits(
+        logits.object_logits * 1e4 + log(2),
+        logits.boxes,
+        logits.pairs,
+        logits.predicate_logits.clamp(min=-1) * 1e4,
+        logits.relatedness,
+        logits.image_index,
+        logits.image_sizes,
+    )
+    for mode in MODES:
+        graph = sure.relax(mode)
+        assert graph.objects.isfinite().all()
+        assert graph.edge_weights.isfinite().all()

@@ -1,0 +1,224 @@
+"""Graphs, batches of them, and boxes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.structures import (
+    GraphPrediction,
+    SceneGraph,
+    SceneGraphBatch,
+    box_scale,
+    to_pixel_boxes,
+    to_unit_boxes,
+    union_boxes,
+)
+from tests.support.graphs import random_graph
+
+OPTIONAL = ("object_scores", "triple_scores", "masks", "appearance")
+
+
+def same_graph(a: SceneGraph, b: SceneGraph) -> None:
+    assert a.image_size == b.image_size
+    for field in fields(a):
+        if field.name != "image_size":
+            assert_close(getattr(a, field.name), getattr(b, field.name), rtol=0, atol=0)
+
+
+def graph() -> SceneGraph:
+    return SceneGraph(
+        torch.tensor([3, 1, 2]),
+        torch.tensor([[0.0, 0, 4, 2], [1, 1, 3, 3], [0, 0, 8, 8]]),
+        torch.tensor([[0, 5, 1], [1, 6, 2], [2, 7, 0]]),
+        (8, 10),
+        torch.tensor([0.9, 0.8, 0.7]),
+        torch.tensor([0.3, 0.2, 0.1]),
+    )
+
+
+def test_unit_boxes_by_hand() -> None:
+    boxes = torch.tensor([[5.0, 2, 10, 4], [1, 1, 2, 2]])
+    image_index = torch.tensor([0, 2])
+    sizes = [(4, 10), (7, 7), (2, 4)]
+    scale = box_scale(sizes, image_index)
+    assert_close(scale, torch.tensor([[10.0, 4, 10, 4], [4, 2, 4, 2]]))
+    unit = to_unit_boxes(boxes, sizes, image_index)
+    assert_close(unit, torch.tensor([[0.5, 0.5, 1, 1], [0.25, 0.5, 0.5, 1]]))
+    assert_close(to_pixel_boxes(unit, sizes, image_index), boxes)
+    none = torch.zeros(0, 4)
+    assert to_unit_boxes(none, sizes, torch.zeros(0, dtype=torch.int64)).shape == (0, 4)
+
+
+def test_union_boxes_by_hand_and_without_pairs() -> None:
+    boxes = torch.tensor([[0.0, 0, 2, 2], [1, 1, 5, 3]], requires_grad=True)
+    pairs = torch.tensor([[0, 1], [1, 0], [0, 0]])
+    expected = torch.tensor([[0.0, 0, 5, 3], [0, 0, 5, 3], [0, 0, 2, 2]])
+    assert_close(union_boxes(boxes, pairs), expected)
+    nothing = union_boxes(boxes, torch.zeros(0, 2, dtype=torch.int64))
+    assert nothing.shape == (0, 4)
+    nothing.sum().backward()
+    assert_close(boxes.grad, torch.zeros(2, 4))
+
+
+def test_collate_by_hand_with_an_empty_image_between() -> None:
+    batch = SceneGraphBatch.collate([graph(), SceneGraph.empty((5, 6)), graph()])
+    assert len(batch) == batch.num_images == 3
+    assert_close(batch.image_index, torch.tensor([0, 0, 0, 2, 2, 2]))
+    assert_close(batch.triples[3:], torch.tensor([[3, 5, 4], [4, 6, 5], [5, 7, 3]]))
+    assert_close(batch.triple_image_index, torch.tensor([0, 0, 0, 2, 2, 2]))
+    assert batch.image_sizes == ((8, 10), (5, 6), (8, 10))
+    assert batch.object_scores is None  # the empty graph has none
+    assert_close(batch.unit_boxes()[4], torch.tensor([0.1, 0.125, 0.3, 0.375]))
+
+
+counts = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts, st.booleans(), st.integers(0, 1000))
+def test_split_inverts_collate(sizes: list[tuple[int, int]], full: bool, seed: int) -> None:
+    graphs = [
+        random_graph(n, m if n else 0, seed + i, (20 + i, 30), full)
+        for i, (n, m) in enumerate(sizes)
+    ]
+    batch = SceneGraphBatch.collate(graphs)
+    parts = batch.split()
+    assert len(parts) == len(graphs)
+    for part, one in zip(parts, graphs):
+        same_graph(part, one)
+    again = SceneGraphBatch.collate(parts)
+    assert again.image_sizes == batch.image_sizes
+    for field in fields(batch):
+        if field.name != "image_sizes":
+            assert_close(getattr(again, field.name), getattr(batch, field.name))
+
+
+def test_split_keeps_triples_in_order_when_images_are_mixed() -> None:
+    batch = SceneGraphBatch(
+        torch.tensor([1, 2, 3]),
+        torch.zeros(3, 4),
+        torch.tensor([[2, 9, 2], [0, 8, 1], [2, 7, 2], [1, 6, 0]]),
+        torch.tensor([0, 0, 1]),
+        ((2, 2), (3, 3)),
+        triple_scores=torch.tensor([0.1, 0.2, 0.3, 0.4]),
+    )
+    first, second = batch.split()
+    assert_close(first.triples, torch.tensor([[0, 8, 1], [1, 6, 0]]))
+    assert_close(first.triple_scores, torch.tensor([0.2, 0.4]))
+    assert_close(second.triples, torch.tensor([[0, 9, 0], [0, 7, 0]]))
+
+
+def test_an_optional_field_is_kept_only_if_all_have_it() -> None:
+    full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
+    mixed = SceneGraphBatch.collate([full, bare])
+    assert all(getattr(mixed, name) is None for name in OPTIONAL[:3])
+
+
+def test_appearance_is_kept_if_any_graph_has_it() -> None:
+    full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
+    mixed = SceneGraphBatch.collate([bare, SceneGraph.empty((4, 4)), full, bare])
+    assert full.appearance is not None
+    zeros = torch.zeros(1, 2)
+    torch.testing.assert_close(mixed.appearance, torch.cat([zeros, full.appearance, zeros]))
+    split = mixed.split()
+    torch.testing.assert_close(split[2].appearance, full.appearance)
+    torch.testing.assert_close(split[3].appearance, zeros)
+    wide = SceneGraph(
+        bare.labels, bare.boxes, bare.triples, bare.image_size, appearance=torch.ones(1, 3)
+    )
+    with pytest.raises(InputError, match=r"codes of a batch: expected one width, got \[2, 3\]"):
+        SceneGraphBatch.collate([full, wide])
+    both = SceneGraphBatch.collate([full, random_graph(1, 1, 1, full=True)])
+    assert both.masks is not None
+    assert both.masks.shape == (3, 3, 3)
+    assert both.triple_scores is not None
+    assert both.triple_scores.shape == (2,)
+
+
+def test_select_by_hand() -> None:
+    part = graph().select(torch.tensor([2, 0]))
+    assert_close(part.labels, torch.tensor([2, 3]))
+    assert_close(part.triples, torch.tensor([[0, 7, 1]]))
+    assert_close(part.object_scores, torch.tensor([0.7, 0.9]))
+    assert_close(part.triple_scores, torch.tensor([0.1]))
+    none = graph().select(torch.zeros(0, dtype=torch.int64))
+    assert len(none) == len(none.triples) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(4)), st.integers(0, 100))
+def test_select_of_a_permutation_renumbers(order: list[int], seed: int) -> None:
+    one = random_graph(4, 6, seed, full=True)
+    other = one.select(torch.tensor(order))
+    position = {old: new for new, old in enumerate(order)}
+    wanted = [[position[s], p, position[o]] for s, p, o in one.triples.tolist()]
+    assert other.triples.tolist() == wanted
+    same_graph(other.select(torch.tensor([position[i] for i in range(4)])), one)
+
+
+def test_moving_keeps_everything() -> None:
+    one = random_graph(3, 2, 0, full=True)
+    same_graph(one.to("cpu"), one)
+    batch = SceneGraphBatch.collate([one]).to("cpu")
+    same_graph(batch.split()[0], one)
+    prediction = GraphPrediction(
+        one.boxes, one.labels, torch.rand(3), torch.zeros(0, 2), torch.zeros(0, 3)
+    )
+    assert_close(prediction.to("cpu").boxes, one.boxes)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"labels": torch.tensor([1, 2])}, "boxes: expected shape [2, 4], got [3, 4]"),
+    ({"labels": torch.tensor(1)}, "labels: expected shape [1], got []"),
+    ({"boxes": torch.zeros(3, 5)}, "boxes: expected shape [3, 4], got [3, 5]"),
+    (
+        {"triples": torch.zeros(2, 2, dtype=torch.int64)},
+        "triples: expected shape [2, 3], got [2, 2]",
+    ),
+    ({"object_scores": torch.zeros(2)}, "object_scores: expected shape [3], got [2]"),
+    ({"triple_scores": torch.zeros(3, 1)}, "triple_scores: expected shape [3], got [3, 1]"),
+    ({"masks": torch.zeros(3, 4)}, "masks: expected shape [3, 'any', 'any'], got [3, 4]"),
+    ({"appearance": torch.zeros(2, 4)}, "appearance: expected shape [3, 'any'], got [2, 4]"),
+    ({"labels": torch.tensor([1, 0, 2])}, "labels: expected >= 1, got 0..2"),
+    ({"labels": torch.tensor([1.0, 1, 2])}, "labels: expected int64, got torch.float32"),
+    ({"triples": torch.zeros(3, 3)}, "triples: expected int64, got torch.float32"),
+    ({"triples": torch.tensor([[0, 1, 3]])}, "triples' objects: expected 0..2, got 0..3"),
+    ({"triples": torch.tensor([[-1, 1, 0]])}, "triples' objects: expected 0..2, got -1..0"),
+    ({"triples": torch.tensor([[0, 0, 1]])}, "triples' predicates: expected >= 1, got 0..0"),
+    (
+        {"boxes": torch.zeros(3, 4, dtype=torch.int64)},
+        "boxes: expected floating-point pixels, got torch.int64",
+    ),
+    (
+        {"boxes": torch.tensor([[0.0, 0, 1, 1], [5, 0, 1, 1], [0, 0, 1, 1]])},
+        "boxes: expected finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2, got [5.0, 0.0, 1.0, 1.0]",
+    ),
+    (
+        {"boxes": torch.tensor([[0.0, 0, 1, 1]] * 2 + [[0, 0, 1, float("nan")]])},
+        "boxes: expected finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2, got [0.0, 0.0, 1.0, nan]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_graphs_are_named_in_one_line(change: dict[str, Any], message: str) -> None:
+    changed = replace(
+        graph(),
+        **({"triple_scores": None} if "triples" in change else {}),
+    )
+    with pytest.raises(InputError) as error:
+        replace(changed, **change)
+    assert str(error.value) == message
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="graphs of a batch: expected one or more, got none"):
+        SceneGraphBatch.collate([])

@@ -1,0 +1,75 @@
+"""Which regions are kept: suppression per class, thresholds, borders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from torchvision.ops import box_iou
+
+from autoenc_sg.detector import Detections
+from autoenc_sg.detector.suppression import choose, clip_to_images, suppress
+from tests.detector.test_faster_rcnn import TINY
+from tests.support.graphs import random_boxes, seeded
+
+
+def test_thresholds_and_the_most_detections_by_hand() -> None:
+    config = replace(TINY, score_threshold=0.3, detections=2, nms_threshold=0.3)
+    boxes = torch.tensor(
+        [[0.0, 0, 8, 8], [10, 10, 18, 18], [20, 20, 28, 28], [1, 20, 9, 28], [5, 5, 5.9, 9]]
+    )
+    scores = torch.tensor([0.29, 0.5, 0.9, 0.8, 0.95])  # too unsure, third, -, -, too narrow
+    found = Detections(boxes, torch.ones(5, dtype=torch.int64), scores, torch.zeros(5).long())
+    kept = suppress(config, found, 1)
+    assert_close(kept.scores, torch.tensor([0.9, 0.8]))
+    assert_close(kept.boxes, boxes[2:4])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 10), st.integers(1, 3), st.booleans())
+def test_suppression_against_a_loop(seed: int, count: int, images: int, one_box: bool) -> None:
+    classes = 4
+    config = replace(TINY, score_threshold=0.2, nms_threshold=0.3, detections=4)
+    g = seeded(seed)
+    index = torch.randint(images, (count,), generator=g).sort().values
+    scores = torch.rand(count, classes, generator=g)
+    columns = 1 if one_box else classes
+    boxes = random_boxes(count * columns, 20, 20, seed).reshape(count, columns, 4)
+    found = choose(config, scores, boxes, index, images)
+    wanted = []  # (region, class)
+    for image in range(images):
+        stay: list[tuple[float, int, int]] = []
+        for label in range(1, classes):
+            kept: list[int] = []
+            for i in scores[:, label].argsort(descending=True).tolist():
+                column = 0 if one_box else label
+                overlaps = [float(box_iou(boxes[i, [column]], boxes[k, [column]])) for k in kept]
+                if (
+                    index[i] == image
+                    and scores[i, label] >= 0.2
+                    and max(overlaps, default=0) <= 0.3
+                ):
+                    kept.append(i)
+                    stay.append((float(scores[i, label]), i, label))
+        chosen: dict[int, int] = {}
+        for _, i, label in sorted(stay, reverse=True):
+            chosen.setdefault(i, label)
+        wanted += list(chosen.items())[:4]
+    labels = [label for _, label in wanted]
+    assert found.labels.tolist() == labels
+    for row, (i, label) in enumerate(wanted):
+        assert_close(found.boxes[row], boxes[i, 0 if one_box else label])
+        assert_close(found.scores[row], scores[i, label])
+        assert found.image_index[row] == index[i]
+
+
+def test_boxes_are_clipped_to_their_own_image() -> None:
+    boxes = torch.tensor([[-3.0, -1, 50, 90], [-3, -1, 50, 90], [1, 2, 3, 4]])
+    got = clip_to_images(boxes, ((40, 60), (80, 20)), torch.tensor([0, 1, 1]))
+    assert_close(got, torch.tensor([[0.0, 0, 50, 40], [0, 0, 20, 80], [1, 2, 3, 4]]))
+
+
+# The whole detector -----------------------------------------------------------------------------

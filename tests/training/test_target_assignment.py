@@ -1,0 +1,136 @@
+"""Training targets against plain loops."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+from torchvision.ops import box_iou
+
+from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch
+from autoenc_sg.relpn import all_pairs
+from autoenc_sg.training.target_assignment import (
+    add_missed,
+    match_regions,
+    pair_predicates,
+    region_labels,
+)
+from tests.support.graphs import random_batch, random_boxes, seeded
+
+images = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=3
+)
+
+
+def found_near(truth: SceneGraphBatch, counts: list[int], seed: int) -> tuple[Tensor, Tensor]:
+    """Boxes and their images; about half are shifted true boxes."""
+    g = seeded(seed)
+    boxes, index = [], []
+    for b, count in enumerate(counts):
+        own = truth.boxes[truth.image_index == b]
+        for k in range(count):
+            if len(own) and torch.rand((), generator=g) < 0.5:
+                boxes.append(own[k % len(own)] + torch.rand(4, generator=g) * 2)
+            else:
+                boxes.append(random_boxes(1, 40, 60, seed + 31 * k + b)[0])
+            index.append(b)
+    return torch.stack(boxes) if boxes else torch.zeros(0, 4), torch.tensor(
+        index, dtype=torch.int64
+    )
+
+
+def naive_match(boxes: Tensor, index: Tensor, truth: SceneGraphBatch) -> list[int]:
+    matched = []
+    for box, image in zip(boxes, index):
+        best, row = 0.5, -1
+        for t in range(len(truth.labels)):
+            if truth.image_index[t] == image:
+                iou = float(box_iou(box[None], truth.boxes[t][None]))
+                if iou > best or (iou == best and row < 0):
+                    best, row = iou, t
+        matched.append(row)
+    return matched
+
+
+def two_images() -> SceneGraphBatch:
+    box = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    first = SceneGraph(torch.tensor([1, 2]), box, torch.tensor([[0, 1, 1], [0, 3, 1]]), (40, 40))
+    second = SceneGraph(torch.tensor([3, 4]), box, torch.tensor([[1, 2, 0]]), (20, 80))
+    return SceneGraphBatch.collate([first, SceneGraph.empty((9, 9)), second])
+
+
+def test_matching_by_hand_stays_inside_the_image() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 5], [0, 0, 10, 4.9], [0, 0, 10, 10], [20, 0, 30, 10]])
+    index = torch.tensor([0, 0, 1, 2])
+    matched = match_regions(boxes, index, two_images())
+    assert matched.tolist() == [0, -1, -1, 3]  # IoU 0.5 is enough; the empty image has none
+    assert region_labels(matched, two_images()).tolist() == [1, 0, 0, 4]
+
+
+def test_predicates_by_hand_the_last_one_wins() -> None:
+    matched = torch.tensor([0, 1, 0, -1, 3, 2])
+    pairs = torch.tensor([[0, 1], [2, 1], [1, 0], [0, 2], [3, 1], [4, 5], [5, 4]])
+    assert pair_predicates(pairs, matched, two_images()).tolist() == [3, 3, 0, 0, 0, 2, 0]
+
+
+def test_an_empty_truth_and_no_region() -> None:
+    nothing = SceneGraphBatch.collate([SceneGraph.empty((4, 4))] * 2)
+    boxes, index = torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([1])
+    assert match_regions(boxes, index, nothing).tolist() == [-1]
+    assert region_labels(torch.tensor([-1]), nothing).tolist() == [0]
+    assert pair_predicates(torch.tensor([[0, 0]]), torch.tensor([-1]), nothing).tolist() == [0]
+    same, where, rows = add_missed(boxes, index, nothing)
+    assert_close(same, boxes)
+    assert (where.tolist(), rows.tolist()) == ([1], [-1])
+    none = torch.zeros(0, dtype=torch.int64)
+    assert match_regions(torch.zeros(0, 4), none, two_images()).shape == (0,)
+    assert region_labels(none, two_images()).shape == (0,)
+    assert pair_predicates(none.reshape(0, 2), none, two_images()).shape == (0,)
+    every, where, rows = add_missed(torch.zeros(0, 4), none, two_images())
+    assert_close(every, two_images().boxes)
+    assert (where.tolist(), rows.tolist()) == ([0, 0, 2, 2], [0, 1, 2, 3])
+    assert add_missed(torch.zeros(0, 4), none, nothing)[0].shape == (0, 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(images, st.integers(0, 1000))
+def test_everything_against_loops(sizes: list[tuple[int, int, int]], seed: int) -> None:
+    truth = random_batch([(n, m if n else 0) for n, m, _ in sizes], seed)
+    boxes, index = found_near(truth, [k for *_, k in sizes], seed)
+    matched = match_regions(boxes, index, truth)
+    assert matched.tolist() == naive_match(boxes, index, truth)
+    labels = [int(truth.labels[t]) if t >= 0 else 0 for t in matched.tolist()]
+    assert region_labels(matched, truth).tolist() == labels
+
+    pairs = all_pairs(index, len(sizes))
+    known = {(s, o): p for s, p, o in truth.triples.tolist()}  # the last one stays
+    rows = matched.tolist()
+    wanted = [known.get((rows[i], rows[j]), 0) for i, j in pairs.tolist()]
+    assert pair_predicates(pairs, matched, truth).tolist() == wanted
+
+    all_boxes, all_index, all_rows = add_missed(boxes, index, truth)
+    assert all_index.tolist() == sorted(all_index.tolist())
+    assert set(range(len(truth.labels))) <= set(all_rows.tolist())
+    missed = [t for t in range(len(truth.labels)) if t not in rows]
+    assert len(all_boxes) == len(boxes) + len(missed)
+    start = 0
+    for b in range(len(sizes)):
+        own, new = (index == b).nonzero()[:, 0], [t for t in missed if truth.image_index[t] == b]
+        end = start + len(own) + len(new)
+        assert_close(all_boxes[start:end], torch.cat([boxes[own], truth.boxes[new]]))
+        assert all_rows[start:end].tolist() == [rows[i] for i in own.tolist()] + new
+        start = end
+
+
+def test_batched_equals_one_by_one() -> None:
+    truth = random_batch([(3, 3), (0, 0), (4, 4)])
+    boxes, index = found_near(truth, [4, 2, 5], 5)
+    together = region_labels(match_regions(boxes, index, truth), truth)
+    alone = []
+    for b, graph in enumerate(truth.split()):
+        one = SceneGraphBatch.collate([graph])
+        own = index == b
+        alone.append(region_labels(match_regions(boxes[own], index[own] * 0, one), one))
+    assert_close(together, torch.cat(alone))
