@@ -47,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 
 from autoenc_sg.config.run import DataConfig, RunConfig
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.images import text_font
+from autoenc_sg.core.images import target_images, text_font
 from autoenc_sg.core.structures import SceneGraph
 from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
@@ -64,7 +64,6 @@ from autoenc_sg.eval.crop_classifier import (
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
 from autoenc_sg.training.loop import train
-from autoenc_sg.training.objectives import target_images
 from autoenc_sg.weights.checkpoint import read_checkpoint
 
 BATCH = 16

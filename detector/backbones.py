@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -216,8 +215,3 @@ def image_sizes(images: Sequence[Tensor], max_size: int) -> tuple[ImageSize, ...
             most = f"a long side of at most {max_size} short sides"
             raise bad_input("image", most, f"{width} x {height} pixels")
     return sizes
-
-
-def as_float(image: Tensor) -> Tensor:
-    """An image `[3, H, W]`, uint8 or float in [0, 1], as float in [0, 1]."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image

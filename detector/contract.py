@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch
@@ -51,6 +52,12 @@ class Detections:
     labels: Tensor
     scores: Tensor
     image_index: Tensor
+
+    def split(self, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, labels and scores of each of the B images, on the CPU."""
+        counts = torch.bincount(self.image_index, minlength=num_images).tolist()
+        parts = [self.boxes.cpu(), self.labels.cpu(), self.scores.cpu()]
+        return list(zip(*(part.split(counts) for part in parts)))
 
 
 class Detector(nn.Module, ABC):

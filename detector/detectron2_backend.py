@@ -20,8 +20,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.run import DetectorConfig
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.images import as_float
 from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch, box_scale, union_boxes
-from autoenc_sg.detector.backbones import as_float, image_sizes
+from autoenc_sg.detector.backbones import image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.heads import at_least_float, projection, union_head
 from autoenc_sg.detector.suppression import choose, clip_to_images

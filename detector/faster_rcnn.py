@@ -17,8 +17,9 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.core.images import as_float
 from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch, box_scale, union_boxes
-from autoenc_sg.detector.backbones import Backbone, as_float, build_parts, image_sizes
+from autoenc_sg.detector.backbones import Backbone, build_parts, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.detectron2_backend import Detectron2Detector

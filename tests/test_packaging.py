@@ -34,13 +34,3 @@ def test_wheel_holds_exactly_the_tracked_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == {f if f.startswith("autoenc_sg/") else f"autoenc_sg/{f}" for f in files}
-
-
-def test_rooms_do_not_import_one_another() -> None:
-    rooms = ("detector", "relpn", "generator", "eval")
-    for room in rooms:
-        for file in (ROOT / room).glob("**/*.py"):
-            text = file.read_text(encoding="utf-8")
-            for other in rooms:
-                if other != room:
-                    assert f"autoenc_sg.{other}" not in text, f"{file} imports {other}"

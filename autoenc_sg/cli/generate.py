@@ -91,9 +91,9 @@ def _generate(options: argparse.Namespace) -> int:
 def _sample(options: argparse.Namespace) -> int:
     from autoenc_sg.core.progress import Reporter
     from autoenc_sg.data.open import find_format, open_dataset
-    from autoenc_sg.model.autoencoder import AutoEncoder, is_decoder
+    from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.sample import SampleOptions, write_samples
-    from autoenc_sg.weights.checkpoint import check_vocabulary, read_checkpoint
+    from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
 
     how = SampleOptions(
         options.limit,

@@ -138,6 +138,19 @@ def _png_text(text: Mapping[str, str]) -> PngInfo:
     return info
 
 
+def as_float(image: Tensor) -> Tensor:
+    """An image `[3, H, W]`, uint8 or float in [0, 1], as float in [0, 1]."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image
+
+
+def target_images(images: Sequence[Tensor], size: int) -> Tensor:
+    """The pictures the generator is trained to draw: `[B, 3, size, size]` in [0, 1].
+
+    `images` are `[3, H, W]` of any sizes, uint8 or float in [0, 1].
+    """
+    return torch.stack([resize_square(as_float(image), size) for image in images])
+
+
 def resize_square(images: Tensor, size: int) -> Tensor:
     """Squeeze `[..., 3, H, W]` float images to `[..., 3, size, size]`, whatever their aspect.
 

@@ -22,9 +22,12 @@ from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.relpn import RelationProposalNetwork
-from autoenc_sg.weights.checkpoint import load_weights, read_checkpoint
-
-DECODER = "generator."  # what the names of the decoder's weights begin with
+from autoenc_sg.weights.checkpoint import (
+    DECODER,
+    is_decoder,
+    load_weights,
+    read_checkpoint,
+)
 
 Photo = Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
 
@@ -229,11 +232,6 @@ class AutoEncoder(nn.Module):
     def reconstruct(self, image: Photo, seed: int = 0) -> Image.Image:
         """`render(parse(image))`."""
         return self.render(self.parse(image), seed)
-
-
-def is_decoder(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a model's weights are those of its decoder alone."""
-    return all(name.startswith(DECODER) for name in weights)
 
 
 class evaluation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
@@ -15,7 +16,6 @@ from autoenc_sg.eval.crop_classifier import (
     fit_crop_classifier,
     object_crops,
 )
-from autoenc_sg.training.objectives import target_images
 
 BATCH = 16  # images at a time
 

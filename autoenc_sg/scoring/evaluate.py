@@ -18,8 +18,8 @@ from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
-from autoenc_sg.model.autoencoder import AutoEncoder, is_decoder
-from autoenc_sg.scoring.graph_scores import GraphScores, per_image
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.scoring.graph_scores import GraphScores
 from autoenc_sg.scoring.image_scores import PictureScores, mean_image
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
 from autoenc_sg.scoring.results import (
@@ -28,7 +28,12 @@ from autoenc_sg.scoring.results import (
     EvaluationOptions,
     EvaluationResults,
 )
-from autoenc_sg.weights.checkpoint import check_vocabulary, load_weights, read_checkpoint
+from autoenc_sg.weights.checkpoint import (
+    check_vocabulary,
+    is_decoder,
+    load_weights,
+    read_checkpoint,
+)
 
 __all__ = [
     "ALL_TASKS",
@@ -39,7 +44,6 @@ __all__ = [
     "evaluate_model",
     "mean_image",
     "open_splits",
-    "per_image",
 ]
 
 

@@ -76,7 +76,7 @@ class GraphScores:
         model.eval()
         maps = model.detector.encode([image.to(model.device) for image in batch.images])
         logits, found = detected_graphs(model, maps)
-        self.detection.update(per_image(found, len(batch)), truths)
+        self.detection.update(found.split(len(batch)), truths)
         self._count(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
         given: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
         for task, with_labels in given:
@@ -129,13 +129,6 @@ def given_graphs(
         known = F.one_hot(truth.labels.to(model.device), model.vocabulary.num_objects)
         regions = replace(regions, class_logits=_CERTAIN * known.to(regions.class_logits))
     return model.graph_pass(regions).graph
-
-
-def per_image(found: Detections, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Boxes, labels and scores of each image, on the CPU."""
-    counts = torch.bincount(found.image_index, minlength=num_images).tolist()
-    parts = [found.boxes.cpu(), found.labels.cpu(), found.scores.cpu()]
-    return list(zip(*(part.split(counts) for part in parts)))
 
 
 def _watched(graphs: Iterable[SceneGraph], triples: list[Tensor]) -> Iterator[SceneGraph]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch, GraphDataset
@@ -29,7 +30,6 @@ from autoenc_sg.eval.crop_classifier import ObjectAccuracy
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
 from autoenc_sg.scoring.results import EvaluationOptions
-from autoenc_sg.training.objectives import target_images
 from autoenc_sg.weights.checkpoint import read_weights
 
 DRAWN = ("predicted graph", "true graph")

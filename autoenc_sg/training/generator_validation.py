@@ -9,10 +9,11 @@ import torch
 
 from autoenc_sg.config.run import ReconstructionPhase
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder, evaluation
-from autoenc_sg.training.objectives import reconstruction_losses, target_images
+from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 

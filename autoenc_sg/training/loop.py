@@ -26,12 +26,14 @@ from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.data.open import open_dataset
-from autoenc_sg.model.autoencoder import DECODER, AutoEncoder, is_decoder
+from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.validation import is_due, open_held_out, validate_phase
 from autoenc_sg.weights.checkpoint import (
+    DECODER,
     Checkpoint,
     check_vocabulary,
+    is_decoder,
     read_checkpoint,
     write_checkpoint,
 )

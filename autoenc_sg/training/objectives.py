@@ -8,7 +8,6 @@ They hold no optimizer and know no loop; one forward is one batch, so that Fabri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.config.run import JointPhase, ReconstructionPhase
-from autoenc_sg.core.images import resize_square
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.layers import first_per_group
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.core.structures import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.detector import Detections, Detector
-from autoenc_sg.detector.backbones import as_float
 from autoenc_sg.generator import (
     Generated,
     Generator,
@@ -41,11 +39,6 @@ from autoenc_sg.training.target_assignment import (
     pair_predicates,
     region_labels,
 )
-
-
-def target_images(images: Sequence[Tensor], size: int) -> Tensor:
-    """The pictures the generator is to give: `[B, 3, size, size]` in [0, 1]."""
-    return torch.stack([resize_square(as_float(image), size) for image in images])
 
 
 class Parcel:

@@ -18,7 +18,6 @@ from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.model.autoencoder import AutoEncoder, evaluation
-from autoenc_sg.scoring.evaluate import per_image
 from autoenc_sg.training.generator_validation import validate
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
@@ -78,5 +77,5 @@ def detector_precision(
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
             images = [image.to(model.device) for image in batch.images]
             found = detector.detect(detector.encode(images))
-            metric.update(per_image(found, len(batch)), batch.graphs.split())
+            metric.update(found.split(len(batch)), batch.graphs.split())
     return {name: float(value) for name, value in metric.compute().items()}

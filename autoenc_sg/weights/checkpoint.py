@@ -27,6 +27,7 @@ from autoenc_sg.weights.safe_pickle import read_array_pickle
 
 FORMAT = "autoenc-sg checkpoint"
 VERSION = 1
+DECODER = "generator."  # prefix of the names of the decoder's weights
 CONTENT = {
     "config": dict,
     "vocabulary": dict,
@@ -55,6 +56,11 @@ class Checkpoint:
     phase: str = ""
     step: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_decoder(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a model's weights are those of its decoder alone."""
+    return all(name.startswith(DECODER) for name in weights)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

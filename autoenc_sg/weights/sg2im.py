@@ -34,8 +34,8 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.coco.geometric_relations import GEOMETRIC_PREDICATES
 from autoenc_sg.data.sg2im_vg.vocabulary import from_sg2im_vocab
 from autoenc_sg.generator import Generator, ObjectDiscriminator, PatchDiscriminator
-from autoenc_sg.model.autoencoder import DECODER
 from autoenc_sg.weights.checkpoint import (
+    DECODER,
     Checkpoint,
     check_weights,
     read_checkpoint,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.structures import SceneGraph, SceneGraphBatch, union_boxes
 from autoenc_sg.data.base.samples import Sample
 from autoenc_sg.data.open import open_dataset
@@ -25,7 +26,6 @@ from autoenc_sg.eval.crop_classifier import (
     object_crops,
 )
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of, real_crops, real_union_crops
-from autoenc_sg.training.objectives import target_images
 from tests.support.tiny import tiny_config
 
 SHORT = CropTraining(steps=25, batch_size=24, width=4, lr=0.01)

@@ -12,6 +12,7 @@ from torchvision.models import squeezenet1_1
 
 from autoenc_sg.__main__ import main
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
@@ -25,7 +26,6 @@ from autoenc_sg.scoring.evaluate import (
 )
 from autoenc_sg.scoring.graph_scores import given_graphs
 from autoenc_sg.scoring.score_files import ScoreOptions, score_files
-from autoenc_sg.training.objectives import target_images
 from tests.scoring.test_score_files import as_record, as_truth, lines
 from tests.support.tiny import tiny_config
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import RelaxMode
 from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import GeneratorNoise, pixel_loss
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.loop import make_fabric
-from autoenc_sg.training.objectives import JointObjective, Outcome, Parcel, target_images
+from autoenc_sg.training.objectives import JointObjective, Outcome, Parcel
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 

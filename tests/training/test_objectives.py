@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.config.run import JointPhase, RelpnConfig
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.structures import Regions, SceneGraph, SceneGraphBatch
 from autoenc_sg.core.vocabulary import Vocabulary
@@ -26,7 +27,6 @@ from autoenc_sg.training.objectives import (
     graph_losses,
     predicate_loss,
     refinement_loss,
-    target_images,
 )
 from autoenc_sg.training.target_assignment import match_regions
 from tests.support.graphs import C, D, P, one_image, random_boxes, random_graph, renumbered, seeded
