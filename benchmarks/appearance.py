@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 from autoenc_sg.config.run import DataConfig, RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images, text_font
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch

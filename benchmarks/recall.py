@@ -39,7 +39,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import RecallConventions, TripletRecall
 
 BOXES, CLASSES, PREDICATES, RELATIONS, SIDE = 64, 150, 50, 12, 1024

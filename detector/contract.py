@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.core.structures import ImageSize, Regions, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.structures import ImageSize, Regions
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 
 Detections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
 _Rows = npt.NDArray[np.float64]

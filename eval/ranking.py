@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.conventions import Task
 
 _CHUNK = 32  # images ranked at a time: their padded scores fit the cache

@@ -9,7 +9,8 @@ import torchmetrics
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.conventions import Average, RecallConventions
 from autoenc_sg.eval.matching import Matches, match

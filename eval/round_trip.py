@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autoenc_sg.core.structures import GraphPrediction, ImageSize, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction, ImageSize
 
 
 def in_pixels_of(

@@ -69,7 +69,7 @@ def imported_modules(source: str) -> Iterator[str]:
 
 
 def floor(module: str) -> str:
-    """`autoenc_sg.data.open.x` is on the floor `data`, `autoenc_sg.__version__` on the package's."""
+    """`autoenc_sg.data.open.x` is on the floor `data`, `autoenc_sg.__version__` on ""."""
     name = module.split(".")[1]
     return name if name in MAY_IMPORT else ""
 

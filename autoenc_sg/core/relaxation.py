@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoenc_sg.core.scene_graph import SceneGraphBatch
 from autoenc_sg.core.structures import (
     GraphPrediction,
     ImageSize,
-    SceneGraphBatch,
     box_scale,
     to_device,
     to_unit_boxes,

@@ -15,7 +15,7 @@ from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import PHASES, RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter, duration
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.scenes.files import write_scenes

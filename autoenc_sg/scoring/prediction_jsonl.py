@@ -24,7 +24,8 @@ from torch import Tensor
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.eval import Task
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import as_tensor, text_font, to_pil
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.visualization.boxes import class_colour, draw_boxes
 from autoenc_sg.visualization.graph import draw_graph

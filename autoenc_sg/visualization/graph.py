@@ -19,7 +19,7 @@ from matplotlib.path import Path as Curve
 from PIL import Image
 
 from autoenc_sg.core.images import text_font
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.visualization.boxes import Colour, Floats, class_colour, tint
 from autoenc_sg.visualization.graph_layout import Ints, Shapes, edge_curve, overlap, place

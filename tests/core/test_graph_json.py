@@ -20,7 +20,7 @@ from autoenc_sg.core.graph_json import (
     write_graph,
     write_graphs,
 )
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_names(["sky", "tree", "dog"], ["above", "left of", "on"])

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torchvision.ops import box_iou
 
 from autoenc_sg.config.run import DataConfig, ScenesConfig
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.inspect.verify import verify

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Sample
 from autoenc_sg.data.loading import BatchPlan, batches, training_loader

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.eval.detection import Detections
 

@@ -9,7 +9,8 @@ import torch
 import torchvision
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import Features, GenerativeQuality, InceptionNetwork, LpipsDiversity
 from autoenc_sg.eval.round_trip import in_pixels_of
 

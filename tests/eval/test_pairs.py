@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.eval import PairRecall, RecallConventions
 from tests.eval.test_recall import NOTHING, TRUTH, prediction
 from tests.support.eval_graphs import TASKS, random_batch

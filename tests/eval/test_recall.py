@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import (
     MISSED,
     PairRecall,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import graph_from_json, graph_to_json
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from tests.support.tiny import tiny_config

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.scoring.frequency_prior import FrequencyPrior
 
 C, P = 4, 3

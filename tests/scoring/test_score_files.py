@@ -14,7 +14,8 @@ import torch
 from autoenc_sg.__main__ import main
 from autoenc_sg.config.run import DataConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import RecallConventions, RecallSuite, frequency_groups, seen_triplets
 from autoenc_sg.scoring.prediction_jsonl import read_truths

@@ -6,7 +6,8 @@ import random
 
 import torch
 
-from autoenc_sg.core.structures import GraphPrediction, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import RecallConventions
 
 P = 4  # predicates with the reserved 0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.structures import Pairs, Regions, SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.structures import Pairs, Regions
 from autoenc_sg.generator.layout import Layout, factor_layout
 
 C, P, D = 5, 4, 6  # classes and predicates with the reserved 0, width of the features

@@ -146,7 +146,7 @@ def test_detection_losses_join_when_weighted(finished: Path) -> None:
 
 
 def test_images_without_objects_or_relations_train(finished: Path) -> None:
-    from autoenc_sg.core.structures import SceneGraph
+    from autoenc_sg.core.scene_graph import SceneGraph
     from autoenc_sg.data.base.samples import Sample
 
     dataset = open_dataset(tiny_config(finished).data, "train")

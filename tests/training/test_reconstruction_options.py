@@ -12,7 +12,7 @@ from torch import nn
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import ReconstructionPhase
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder

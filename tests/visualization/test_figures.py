@@ -12,7 +12,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.visualization.figures import (
     GrowthStep,

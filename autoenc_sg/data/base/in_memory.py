@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import ImageSize, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.samples import (

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.in_memory import stated_sample

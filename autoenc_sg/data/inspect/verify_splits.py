@@ -13,7 +13,8 @@ from typing import NamedTuple
 from autoenc_sg.config.run import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter
-from autoenc_sg.core.structures import ImageSize, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.base.in_memory import RecordDataset
 from autoenc_sg.data.base.samples import Split

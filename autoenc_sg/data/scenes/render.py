@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.scenes.plan import SIDE, VOCABULARY, Point, Scene
 from autoenc_sg.data.scenes.shapes import SHAPES, Pen
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.structures import ImageSize, SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.in_memory import check_aspect, same_aspect

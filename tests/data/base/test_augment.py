@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip, flip_boxes, flip_half, left_right_swap
 from autoenc_sg.data.base.samples import Sample

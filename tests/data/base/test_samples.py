@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Sample, collate_samples, num_validation, random_stream
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.testing import assert_close
 
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.scenes.plan import BACKGROUNDS, OBJECTS, PREDICATES, SIDE, VOCABULARY, Scene
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.scenes.sample import sample_scene

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.run import DataConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.structures import SceneGraph
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.vg150.files import boxes_outside, clip_boxes, decode_boxes, read_annotations

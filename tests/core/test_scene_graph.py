@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
 from autoenc_sg.core.structures import (
     GraphPrediction,
-    SceneGraph,
-    SceneGraphBatch,
     box_scale,
     to_pixel_boxes,
     to_unit_boxes,
