@@ -21,7 +21,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from autoenc_sg.config.run import DetectorConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import as_float
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import ImageSize, Regions, box_scale, union_boxes
 from autoenc_sg.detector.backbones import image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps

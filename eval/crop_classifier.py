@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from autoenc_sg.core.errors import bad_input, require
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.eval.boxes import paired_iou, union_boxes
 from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes

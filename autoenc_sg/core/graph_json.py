@@ -5,15 +5,18 @@ r"""Scene graphs as JSON, a superset of that of sg2im (whose `run_model.py` read
      "object_scores": [...], "relationship_scores": [...],
      "masks": [[[...]]], "appearance": [[...]]}
 
-A file holds one such graph or a list of them. Only `objects` and `relationships` are required; a
-null optional key counts as absent and unknown keys are passed over (files of sg2im's descendants
-have some). An object without an appearance code among others has null for it. Numbers are written
-with the fewest digits that give the same float32 back.
+A file holds one such graph or a list of them. Only `objects` is required; a key that is null counts
+as absent, no `relationships` as none, and unknown keys are passed over (files of sg2im's
+descendants have some). An object or relation without a score, or an object without an appearance
+code, has null for it; scores and codes that a list lacks at its end count as null, so that objects
+and relations can be added by hand. A relation of an object to itself is read as sg2im reads it: an
+edge like others. Numbers are written with the fewest digits that give the same float32 back.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +57,7 @@ def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
 
     Raises:
         InputError: an id lies outside the vocabulary, a number is not finite or out of its range, a
-            box has no area or lies outside the image, or an object is related to itself.
+            box has no area or lies outside the image.
     """
     names, predicates = vocabulary.objects, vocabulary.predicates
     data: dict[str, Any] = {
@@ -65,14 +68,14 @@ def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
         "boxes": _plain(graph.boxes),
         "image_size": list(graph.image_size),
     }
-    for key, values in (
-        ("object_scores", graph.object_scores),
-        ("relationship_scores", graph.triple_scores),
-        ("masks", graph.masks),
-        ("appearance", graph.appearance),
+    for key, values, plain in (
+        ("object_scores", graph.object_scores, _plain_scores),
+        ("relationship_scores", graph.triple_scores, _plain_scores),
+        ("masks", graph.masks, _plain),
+        ("appearance", graph.appearance, _plain),
     ):
         if values is not None:
-            data[key] = _plain(values)
+            data[key] = plain(values)
     graph_from_json(data, vocabulary, "graph to write")
     return data
 
@@ -105,10 +108,11 @@ def graph_from_json(
         _whole_image(len(labels), size) if boxes is None else boxes,
         torch.tensor(triples, dtype=torch.int64).reshape(-1, 3),
         size,
-        _fractions(data, "object_scores", (len(labels),), where),
-        _fractions(data, "relationship_scores", (len(triples),), where),
+        _scores(data, "object_scores", len(labels), where),
+        _scores(data, "relationship_scores", len(triples), where),
         _masks(data, len(labels), where),
         _appearance(data, len(labels), where),
+        vocabulary,
     )
     return ParsedGraph(graph, boxes is not None)
 
@@ -179,10 +183,15 @@ def _plain(values: Tensor) -> Any:
     return np.where(short.astype(np.float32) == exact, short, exact.astype(np.float64)).tolist()
 
 
+def _plain_scores(values: Tensor) -> list[float | None]:
+    """As `_plain`, with None for NaN: no score."""
+    return [None if math.isnan(value) else value for value in _plain(values)]
+
+
 def _check_words(data: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> None:
     """Refuse a graph with several unknown words, naming all; what is no word is judged later."""
     objects = [name for name in _required(data, "objects", where) if isinstance(name, str)]
-    rows = _required(data, "relationships", where)
+    rows = _relationships(data, where)
     predicates = [row[1] for row in rows if _is_list(row) and len(row) == 3]
     unknown: list[str] = []
     for words, known in ((objects, vocabulary.objects), (predicates, vocabulary.predicates)):
@@ -207,7 +216,7 @@ def _triples(
     data: Mapping[str, Any], vocabulary: Vocabulary, count: int, where: str
 ) -> list[tuple[int, int, int]]:
     triples = []
-    for i, row in enumerate(_required(data, "relationships", where)):
+    for i, row in enumerate(_relationships(data, where)):
         here = f"{where}, relationships[{i}]"
         if not _is_list(row) or len(row) != 3:
             raise bad_input(here, '[subject, "predicate", object]', _short(row))
@@ -215,10 +224,15 @@ def _triples(
         for end in (subject, other):
             if not _is_int(end) or not 0 <= end < count:
                 raise bad_input(here, f"object indices from 0 to {count - 1}", _short(end))
-        if subject == other:
-            raise bad_input(here, "two different objects", f"object {subject} twice")
         triples.append((subject, _id(vocabulary.predicate_id, predicate, here), other))
     return triples
+
+
+def _relationships(data: Mapping[str, Any], where: str) -> Sequence[Any]:
+    """The rows of `relationships`; none where the key is absent or null."""
+    if data.get("relationships") is None:
+        return []
+    return _required(data, "relationships", where)
 
 
 def _image_size(data: Mapping[str, Any], where: str) -> ImageSize:
@@ -269,14 +283,19 @@ def _appearance(data: Mapping[str, Any], count: int, where: str) -> Tensor | Non
     """Codes, zeros for null ones."""
     if _none(data, "appearance", count):
         return None
-    rows = data["appearance"]
-    if _is_list(rows) and len(rows) == count and any(row is None for row in rows):
-        given = [row for row in rows if row is not None]
-        if not given:
+    rows = _filled(data["appearance"], count)
+    if _is_list(rows) and any(row is None for row in rows):
+        codes = [row for row in rows if row is not None]
+        if not codes:
             return None
-        zeros = [0.0] * _width(given)
-        data = {"appearance": [zeros if row is None else row for row in rows]}
-    return _floats(data, "appearance", (count, _width(data["appearance"])), where)
+        zeros = [0.0] * _width(codes)
+        rows = [zeros if row is None else row for row in rows]
+    return _floats({"appearance": rows}, "appearance", (count, _width(rows)), where)
+
+
+def _filled(rows: Any, count: int) -> Any:
+    """A list with null for what it lacks at its end; anything else as it is."""
+    return [*rows, *[None] * (count - len(rows))] if _is_list(rows) else rows
 
 
 def _none(data: Mapping[str, Any], key: str, count: int) -> bool:
@@ -286,6 +305,21 @@ def _none(data: Mapping[str, Any], key: str, count: int) -> bool:
 def _width(rows: Any) -> int:
     """The length of the first row, which the others must share; 1 where that is to fail a check."""
     return len(rows[0]) if _is_list(rows) and rows and _is_list(rows[0]) and rows[0] else 1
+
+
+def _scores(data: Mapping[str, Any], key: str, count: int, where: str) -> Tensor | None:
+    """Scores `[count]` in [0, 1], NaN for those that are null or that the list lacks at its end."""
+    rows = _filled(data.get(key), count)
+    if not _is_list(rows) or len(rows) > count:
+        return _fractions(data, key, (count,), where)  # absent, or an error
+    present = [i for i, value in enumerate(rows) if value is not None]
+    if not present and count:
+        return None
+    for i in present:
+        if not _is_finite(rows[i]) or not 0 <= rows[i] <= 1:
+            raise bad_input(f"{where}, {key}[{i}]", "a number in 0..1, or null", _short(rows[i]))
+    values = [math.nan if value is None else value for value in rows]
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def _fractions(

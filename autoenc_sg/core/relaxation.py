@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import (
     GraphPrediction,
     ImageSize,

@@ -1,39 +1,69 @@
-"""Scene graphs: the graph of one image, and batches of them.
+"""The scene graph of one image: what `parse` returns, `render` draws and users edit.
 
 Legend, here and in every docstring: `B` images, `N` objects of all images, `M` pairs or triples of
 all images, `C` object classes and `P` predicates (both with the reserved 0), `D` features, `H W`
 pixels. Boxes are `xyxy`; `SceneGraph` holds them in pixels of its image, the generator wants them
-in [0, 1]. A batch of graphs is one disconnected graph with an image index: no padding.
+in [0, 1].
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.structures import ImageSize, to_device, to_unit_boxes
+from autoenc_sg.core.structures import ImageSize, to_device
+from autoenc_sg.core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
+class Relation(NamedTuple):
+    """A relation by name, as JSON files have it: `[0, "on", 1]`."""
+
+    subject: int
+    predicate: str
+    object: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SceneGraph:
     """The graph of one image: objects with boxes, and triples between them.
+
+    With a vocabulary it prints, edits and saves by name. Edits return new graphs; an object or
+    relation that is added without a score has NaN for it.
+
+    Example:
+        >>> graph = SceneGraph.empty((480, 640), vocabulary)
+        >>> graph = graph.add("dog", (10, 200, 210, 420)).add("grass", (0, 300, 640, 480))
+        >>> print(graph.relate(0, "on", 1))
+        scene graph of a 640 x 480 image (width x height): 2 objects, 1 relation
+          0 dog    (10, 200, 210, 420)
+          1 grass  (0, 300, 640, 480)
+          dog on grass
 
     Attributes:
         labels: `[N]` int64, object class ids >= 1.
         boxes: `[N, 4]` float, xyxy in pixels of the image, finite, x1 <= x2 and y1 <= y2.
         triples: `[M, 3]` int64, (subject, predicate, object): object rows and a predicate id >= 1.
         image_size: (height, width) in pixels.
-        object_scores: `[N]` in [0, 1], or None.
-        triple_scores: `[M]` in [0, 1], or None.
+        object_scores: `[N]` in [0, 1], NaN for an object without one, or None.
+        triple_scores: `[M]` in [0, 1], NaN for a triple without one, or None.
         masks: `[N, S, S]` soft masks in [0, 1] over each object's box, or None.
         appearance: `[N, A]` appearance codes, a row of zeros where an object has none, or None.
+        vocabulary: the names behind the ids, or None.
 
     Raises:
-        InputError: a shape, a type, an index or a box is not as stated above.
+        InputError: a shape, a type, an index or a box is not as stated above, or an id lies outside
+            the vocabulary.
     """
 
     labels: Tensor
@@ -44,6 +74,7 @@ class SceneGraph:
     triple_scores: Tensor | None = None
     masks: Tensor | None = None
     appearance: Tensor | None = None
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         n, m = self.labels.shape[:1].numel(), self.triples.shape[:1].numel()
@@ -57,21 +88,29 @@ class SceneGraph:
         _check_ids("labels", self.labels)
         _check_ids("triples", self.triples)
         _check_boxes(self.boxes)
-        _check_range("labels", self.labels, 1, None)
-        _check_range("triples' objects", self.triples[:, [0, 2]], 0, n - 1)
-        _check_range("triples' predicates", self.triples[:, 1], 1, None)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        last_class = last_predicate = None
+        if self.vocabulary is not None:
+            last_class = self.vocabulary.num_objects - 1
+            last_predicate = self.vocabulary.num_predicates - 1
+        _check_range("labels", self.labels, 1, last_class)
+        _check_range("triples' objects", self.triples[:, [0, 2]], 0, len(self) - 1)
+        _check_range("triples' predicates", self.triples[:, 1], 1, last_predicate)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @classmethod
-    def empty(cls, image_size: ImageSize) -> SceneGraph:
+    def empty(cls, image_size: ImageSize, vocabulary: Vocabulary | None = None) -> SceneGraph:
         """A graph without objects."""
         return cls(
             torch.zeros(0, dtype=torch.int64),
             torch.zeros(0, 4),
             torch.zeros(0, 3, dtype=torch.int64),
             image_size,
+            vocabulary=vocabulary,
         )
 
     def to(self, device: torch.device | str) -> SceneGraph:
@@ -90,128 +129,174 @@ class SceneGraph:
             self.boxes[objects],
             triples,
             self.image_size,
-            _take(self.object_scores, objects),
-            _take(self.triple_scores, kept),
-            _take(self.masks, objects),
-            _take(self.appearance, objects),
+            take_rows(self.object_scores, objects),
+            take_rows(self.triple_scores, kept),
+            take_rows(self.masks, objects),
+            take_rows(self.appearance, objects),
+            self.vocabulary,
         )
 
-
-@dataclass(frozen=True, eq=False)
-class SceneGraphBatch:
-    """Graphs of B images as one disconnected graph; `collate` and `split` invert each other.
-
-    Attributes:
-        labels, boxes, object_scores, triple_scores, masks, appearance: those of the `SceneGraph`s,
-            concatenated.
-        triples: `[M, 3]`, object rows counted over the whole batch.
-        image_index: `[N]` int64, the image of each object, ascending.
-        image_sizes: (height, width) of each image; its length is B.
-    """
-
-    labels: Tensor
-    boxes: Tensor
-    triples: Tensor
-    image_index: Tensor
-    image_sizes: tuple[ImageSize, ...]
-    object_scores: Tensor | None = None
-    triple_scores: Tensor | None = None
-    masks: Tensor | None = None
-    appearance: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.image_sizes)
+    # Names ----------------------------------------------------------------------------------------
 
     @property
-    def num_images(self) -> int:
-        """B."""
-        return len(self.image_sizes)
+    def objects(self) -> tuple[str, ...]:
+        """The class name of each object; `class 3` without a vocabulary."""
+        return tuple(name_of(self.vocabulary, "objects", i) for i in self.labels.tolist())
 
     @property
-    def triple_image_index(self) -> Tensor:
-        """The image of each triple: `[M]`."""
-        return self.image_index[self.triples[:, 0]]
+    def relations(self) -> tuple[Relation, ...]:
+        """The triples with the predicates' names; `predicate 3` without a vocabulary."""
+        rows = self.triples.tolist()
+        return tuple(Relation(s, name_of(self.vocabulary, "predicates", p), o) for s, p, o in rows)
 
-    def unit_boxes(self) -> Tensor:
-        """The boxes as fractions of their images: `[N, 4]`."""
-        return to_unit_boxes(self.boxes, self.image_sizes, self.image_index)
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return f"SceneGraph({len(self)} objects, {len(self.triples)} relations, {width} x {height})"
 
-    def to(self, device: torch.device | str) -> SceneGraphBatch:
-        """The same batch on another device."""
-        return to_device(self, device)
+    def __str__(self) -> str:
+        from autoenc_sg.core.scene_graph_views import as_text
 
-    @classmethod
-    def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
-        """One batch of at least one graph; an optional field is kept if all graphs have it.
+        return as_text(self)
 
-        Appearance is kept if any has it: objects of graphs without have codes of zeros.
+    def with_vocabulary(self, vocabulary: Vocabulary) -> SceneGraph:
+        """The same ids with the names of `vocabulary`."""
+        return replace(self, vocabulary=vocabulary)
+
+    # Views ----------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and names, ready for `json.dumps`; see `core.graph_json`."""
+        from autoenc_sg.core.graph_json import graph_to_json
+
+        return graph_to_json(self, self.words())
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """A node an object (`name`, `label`, `box`, `score`), an edge a relation.
+
+        Edges have the predicate's name as their key, and `predicate`, `label` and `score`.
+        """
+        from autoenc_sg.core.scene_graph_views import as_networkx
+
+        return as_networkx(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row a relation: names, object rows, scores and boxes of both ends; wants pandas."""
+        from autoenc_sg.core.scene_graph_views import as_dataframe
+
+        return as_dataframe(self)
+
+    # Edits ----------------------------------------------------------------------------------------
+
+    def add(
+        self, name: str | int, box: Sequence[float] | Tensor, score: float | None = None
+    ) -> SceneGraph:
+        """The graph with one more object, its last.
+
+        Args:
+            name: its class, by name or id.
+            box: xyxy in pixels of the image.
+            score: in [0, 1], or None: unknown.
+
+        Its mask, where the graph has masks, is the whole box; its appearance code, where the graph
+        has codes, is zeros: none.
+        """
+        label = torch.tensor([self._object_id(name)], device=self.labels.device)
+        return replace(
+            self,
+            labels=torch.cat([self.labels, label]),
+            boxes=torch.cat([self.boxes, _box(box, self.boxes)[None]]),
+            object_scores=_append_score(self.object_scores, len(self), score, self.boxes),
+            masks=_append_row(self.masks, 1.0),
+            appearance=_append_row(self.appearance, 0.0),
+        )
+
+    def relate(
+        self, subject: int, predicate: str | int, object_: int, score: float | None = None
+    ) -> SceneGraph:
+        """The graph with one more relation, its last: `graph.relate(0, "on", 1)`.
 
         Raises:
-            InputError: there is no graph, or their codes differ in width.
+            InputError: no such object or predicate, or the graph has that relation already.
         """
-        if not graphs:
-            raise bad_input("graphs of a batch", "one or more", "none")
-        counts = torch.tensor([len(g) for g in graphs])
-        starts = counts.cumsum(0) - counts
-        shift = torch.tensor([1, 0, 1])
-        device = graphs[0].labels.device
-        triples = [g.triples + (s * shift).to(device) for g, s in zip(graphs, starts)]
-        return cls(
-            torch.cat([g.labels for g in graphs]),
-            torch.cat([g.boxes for g in graphs]),
-            torch.cat(triples),
-            torch.repeat_interleave(torch.arange(len(graphs)), counts).to(device),
-            tuple(g.image_size for g in graphs),
-            _join([g.object_scores for g in graphs]),
-            _join([g.triple_scores for g in graphs]),
-            _join([g.masks for g in graphs]),
-            _join_codes([g.appearance for g in graphs], counts.tolist()),
+        ends = [self._row(subject), self._row(object_)]
+        triple = self.triples.new_tensor([[ends[0], self._predicate_id(predicate), ends[1]]])
+        if bool((self.triples == triple).all(1).any()):
+            raise bad_input("relation", "one that the graph has not yet", self._sentence(triple))
+        return replace(
+            self,
+            triples=torch.cat([self.triples, triple]),
+            triple_scores=_append_score(self.triple_scores, len(self.triples), score, self.boxes),
         )
 
-    def split(self) -> list[SceneGraph]:
-        """The graphs of the single images."""
-        counts = torch.bincount(self.image_index, minlength=len(self)).tolist()
-        owner = self.triple_image_index
-        graphs, start = [], 0
-        for i, count in enumerate(counts):
-            objects = slice(start, start + count)
-            own = owner == i
-            triples = self.triples[own] - self.triples.new_tensor([start, 0, start])
-            graphs.append(
-                SceneGraph(
-                    self.labels[objects],
-                    self.boxes[objects],
-                    triples,
-                    self.image_sizes[i],
-                    _take(self.object_scores, objects),
-                    _take(self.triple_scores, own),
-                    _take(self.masks, objects),
-                    _take(self.appearance, objects),
-                )
-            )
-            start += count
-        return graphs
+    def remove(self, index: int) -> SceneGraph:
+        """The graph without an object and its relations; later objects move up by one."""
+        rows = torch.arange(len(self), device=self.labels.device)
+        return self.select(rows[rows != self._row(index)])
+
+    def remove_relation(self, index: int) -> SceneGraph:
+        """The graph without a relation, by its place in `relations`."""
+        rows = torch.arange(len(self.triples), device=self.triples.device)
+        kept = rows[rows != self._relation_row(index)]
+        scores = take_rows(self.triple_scores, kept)
+        return replace(self, triples=self.triples[kept], triple_scores=scores)
+
+    def relabel(self, index: int, name: str | int) -> SceneGraph:
+        """The graph in which an object is of another class; its score is unknown."""
+        labels = self.labels.clone()
+        labels[self._row(index)] = self._object_id(name)
+        return replace(self, labels=labels, object_scores=_forget(self.object_scores, index))
+
+    def move(self, index: int, box: Sequence[float] | Tensor) -> SceneGraph:
+        """The graph in which an object has another box."""
+        boxes = self.boxes.clone()
+        boxes[self._row(index)] = _box(box, self.boxes)
+        return replace(self, boxes=boxes)
+
+    def replace_predicate(self, index: int, predicate: str | int) -> SceneGraph:
+        """The graph in which a relation (its place in `relations`) has another predicate."""
+        triples = self.triples.clone()
+        triples[self._relation_row(index), 1] = self._predicate_id(predicate)
+        return replace(self, triples=triples, triple_scores=_forget(self.triple_scores, index))
+
+    def words(self) -> Vocabulary:
+        """The vocabulary.
+
+        Raises:
+            InputError: the graph has none.
+        """
+        if self.vocabulary is None:
+            raise bad_input("names", "a graph with a vocabulary (with_vocabulary)", "one without")
+        return self.vocabulary
+
+    def _object_id(self, name: str | int) -> int:
+        return self.words().object_id(name) if isinstance(name, str) else _whole(name, "class id")
+
+    def _predicate_id(self, name: str | int) -> int:
+        if isinstance(name, str):
+            return self.words().predicate_id(name)
+        return _whole(name, "predicate id")
+
+    def _row(self, index: int) -> int:
+        return _checked_row("object", index, len(self))
+
+    def _relation_row(self, index: int) -> int:
+        return _checked_row("relation", index, len(self.triples))
+
+    def _sentence(self, triple: Tensor) -> str:
+        s, p, o = triple.flatten().tolist()
+        return f"{s} {name_of(self.vocabulary, 'predicates', p)} {o}"
 
 
-def _take(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+def name_of(vocabulary: Vocabulary | None, kind: Literal["objects", "predicates"], i: int) -> str:
+    """The name behind an id, or `class 3` or `predicate 3` without a vocabulary."""
+    if vocabulary is not None:
+        return getattr(vocabulary, kind)[i]  # type: ignore[no-any-return]
+    return f"{'class' if kind == 'objects' else 'predicate'} {i}"
+
+
+def take_rows(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    """These rows, or None of None."""
     return None if values is None else values[rows]
-
-
-def _join(parts: list[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if len(present) == len(parts) else None
-
-
-def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
-    """Appearance codes of graphs of these sizes, zeros where a graph has none."""
-    present = [part for part in parts if part is not None]
-    if not present:
-        return None
-    widths = {part.shape[1] for part in present}
-    if len(widths) > 1:
-        raise bad_input("appearance codes of a batch", "one width", sorted(widths))
-    like, width = present[0], widths.pop()
-    return torch.cat([like.new_zeros(n, width) if p is None else p for p, n in zip(parts, counts)])
 
 
 def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) -> None:
@@ -219,8 +304,8 @@ def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...])
         return
     same = value.ndim == len(shape) and all(e in (None, g) for e, g in zip(shape, value.shape))
     if not same:
-        wanted = [("any" if size is None else size) for size in shape]
-        raise bad_input(name, f"shape {wanted}", list(value.shape))
+        expected = [("any" if size is None else size) for size in shape]
+        raise bad_input(name, f"shape {expected}", list(value.shape))
 
 
 def _check_ids(name: str, value: Tensor) -> None:
@@ -242,5 +327,55 @@ def _check_range(name: str, value: Tensor, low: int, high: int | None) -> None:
         return
     least, most = int(value.min()), int(value.max())
     if least < low or (high is not None and most > high):
-        wanted = f">= {low}" if high is None else f"{low}..{high}"
-        raise bad_input(name, wanted, f"{least}..{most}")
+        expected = f">= {low}" if high is None else f"{low}..{high}"
+        raise bad_input(name, expected, f"{least}..{most}")
+
+
+def _box(box: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """A user's box as `[4]`, of the kind of `like`."""
+    try:
+        values = torch.as_tensor(box, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise bad_input("box", "four numbers", repr(box)) from error
+    if values.shape != (4,):
+        raise bad_input("box", "[x1, y1, x2, y2]", list(values.shape))
+    return values
+
+
+def _whole(value: object, what: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise bad_input(what, "a name or a whole number", repr(value))
+    return index(value)  # type: ignore[arg-type]
+
+
+def _checked_row(kind: str, value: object, count: int) -> int:
+    row = _whole(value, f"{kind} row")
+    if not 0 <= row < count:
+        raise bad_input(f"{kind} row", f"0..{count - 1}" if count else f"a graph with {kind}s", row)
+    return row
+
+
+def _append_score(
+    scores: Tensor | None, count: int, score: float | None, like: Tensor
+) -> Tensor | None:
+    """The scores and one more; None while there are none at all."""
+    if scores is None and score is None:
+        return None
+    if score is not None and not 0 <= score <= 1:
+        raise bad_input("score", "a number in 0..1", score)
+    before = like.new_full((count,), math.nan) if scores is None else scores
+    return torch.cat([before, before.new_tensor([math.nan if score is None else score])])
+
+
+def _append_row(values: Tensor | None, fill: float) -> Tensor | None:
+    if values is None:
+        return None
+    return torch.cat([values, values.new_full((1, *values.shape[1:]), fill)])
+
+
+def _forget(scores: Tensor | None, row: int) -> Tensor | None:
+    if scores is None:
+        return None
+    scores = scores.clone()
+    scores[row] = math.nan
+    return scores

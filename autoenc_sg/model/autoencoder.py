@@ -15,7 +15,8 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import as_tensor, to_pil
 from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.detector import FeatureMaps, build_detector

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoenc_sg.core.relaxation import GraphLogits
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch, GraphDataset

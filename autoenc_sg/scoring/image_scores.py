@@ -14,7 +14,8 @@ from torch import Tensor
 
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import GraphLogits
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch, GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.eval import (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,6 @@ def test_unknown_keys_and_null_are_passed_over() -> None:
         ({"relationships": [[0, "above", 2]]}, "expected object indices from 0 to 1, got 2"),
         ({"relationships": [[-1, "above", 1]]}, "expected object indices from 0 to 1, got -1"),
         ({"relationships": [[True, "above", 0]]}, "expected object indices from 0 to 1, got True"),
-        ({"relationships": [[1, "above", 1]]}, "expected two different objects, got object 1"),
         ({"boxes": [[0, 0, 1, 1]]}, "g, boxes: expected a list of 2, got a list of 1"),
         ({"boxes": [[0, 0, 1, 1], [0, 0, 1]]}, r"g, boxes\[1\]: expected a list of 4, got a list"),
         ({"boxes": [[0, 0, 1, 1], [5, 0, 5, 1]]}, r"g, boxes\[1\]: expected .* x1 < x2 .*\[5, 0"),
@@ -179,11 +179,14 @@ def test_unknown_keys_and_null_are_passed_over() -> None:
         ({"image_size": [0, 10]}, r"in 1..100000, got \[0, 10\]"),
         ({"image_size": [10, 1e3]}, r"in 1..100000, got \[10, 1000.0\]"),
         ({"image_size": [10, 100_001]}, r"in 1..100000, got \[10, 100001\]"),
-        ({"object_scores": [0.5]}, "object_scores: expected a list of 2, got a list of 1"),
-        ({"object_scores": [0.5, 1.5]}, "object_scores: expected numbers in 0..1, got 0.5..1.5"),
+        ({"object_scores": [0.5] * 3}, "object_scores: expected a list of 2, got a list of 3"),
+        ({"object_scores": [0.5, 1.5]}, r"object_scores\[1\]: expected a number in 0..1, or null"),
+        ({"object_scores": ["x"]}, r"object_scores\[0\]: expected a number in 0..1, or null, got"),
+        ({"object_scores": 0.5}, "object_scores: expected a list of 2, got float 0.5"),
         ({"relationship_scores": [0.5, 1]}, "relationship_scores: expected a list of 1"),
         ({"masks": []}, "masks: expected a list of 2, got a list of 0"),
         ({"masks": [[[0, 0], [0, 0]], [[0, 0], [0]]]}, r"masks\[1\]\[1\]: expected a list of 2"),
+        ({"appearance": [[1], [1], [1]]}, "appearance: expected a list of 2, got a list of 3"),
         ({"appearance": [[1, 2], [1]]}, r"appearance\[1\]: expected a list of 2, got a list of 1"),
         ({"appearance": 4}, "appearance: expected a list of 2, got int 4"),
     ],
@@ -210,8 +213,37 @@ def test_all_unknown_words_are_named() -> None:
 
 
 def test_missing_key_names_those_present() -> None:
-    with pytest.raises(InputError, match=r"g: expected the key 'relationships', got the keys"):
-        graph_from_json({"objects": []}, VOCABULARY, "g")
+    with pytest.raises(InputError, match=r"g: expected the key 'objects', got the keys"):
+        graph_from_json({"relationships": []}, VOCABULARY, "g")
+
+
+@pytest.mark.parametrize("relationships", [{}, {"relationships": None}])
+def test_no_relationships_are_none(relationships: dict[str, Any]) -> None:
+    graph = graph_from_json({"objects": ["sky"]} | relationships, VOCABULARY).graph
+    assert graph.objects == ("sky",)
+    assert graph.relations == ()
+
+
+def test_an_object_related_to_itself_is_read_as_sg2im_reads_it() -> None:
+    data = hand_made() | {"relationships": [[1, "above", 1]]}
+    graph = graph_from_json(data, VOCABULARY).graph
+    assert graph.relations == ((1, "above", 1),)
+    assert graph_to_json(graph, VOCABULARY)["relationships"] == [[1, "above", 1]]
+
+
+def test_objects_and_relations_added_by_hand_need_no_scores() -> None:
+    data = hand_made() | {"object_scores": [0.25], "relationship_scores": [None]}
+    graph = graph_from_json(data, VOCABULARY).graph
+    assert graph.object_scores is not None
+    assert_close(graph.object_scores, torch.tensor([0.25, math.nan]), equal_nan=True)
+    assert graph.triple_scores is None
+    assert graph_to_json(graph, VOCABULARY)["object_scores"] == [0.25, None]
+
+
+def test_codes_that_are_missing_at_the_end_are_none() -> None:
+    graph = graph_from_json(hand_made() | {"appearance": [[0.5, 1.0]]}, VOCABULARY).graph
+    assert graph.appearance is not None
+    assert_close(graph.appearance, torch.tensor([[0.5, 1.0], [0.0, 0.0]]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph, RelaxMode
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from tests.support.graphs import random_batch, random_pairs, random_regions, renumbered, seeded
 
 MODES: tuple[RelaxMode, ...] = ("soft", "straight_through", "detached")

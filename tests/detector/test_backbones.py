@@ -17,7 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from autoenc_sg.config.detector import BackboneName, DetectorConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.detector import build_detector
 from autoenc_sg.detector.backbones import SmallBody, build_backbone
 from autoenc_sg.detector.published import from_imagenet

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.detector import Detector
 from tests.support.detectors import MARKED, small_detector

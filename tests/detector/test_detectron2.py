@@ -77,7 +77,8 @@ def test_losses_are_detectron2_s(tmp_path: Path) -> None:
     from detectron2.structures import Boxes, Instances
     from detectron2.utils.events import EventStorage
 
-    from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+    from autoenc_sg.core.scene_graph import SceneGraph
+    from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 
     detector = small_detector("detectron2-fpn", tmp_path).train()
     image, boxes = torch.rand(3, 64, 64, generator=seeded(1)), random_boxes(3, 64, 64, 2)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from autoenc_sg.config.run import DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_float
-from autoenc_sg.core.scene_graph import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.detector import Detector, FasterRCNN, FeatureMaps, build_detector
 from autoenc_sg.detector.backbones import Backbone

@@ -17,7 +17,8 @@ from autoenc_sg.config.run import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs, write_graph
 from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph, RelaxMode
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.generator import Generator
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.model.appearance import AppearanceEncoder

@@ -18,7 +18,8 @@ from autoenc_sg.config.run import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_tensor
 from autoenc_sg.core.relaxation import RelaxedGraph
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.generator import Generator, ObjectDiscriminator
 from autoenc_sg.generator.heads import MASKS_AT_ONCE, MaskHead
 from autoenc_sg.model.autoencoder import AutoEncoder

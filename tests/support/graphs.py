@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Pairs, Regions
 from autoenc_sg.generator.layout import Layout, factor_layout
 

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 from autoenc_sg.config.run import JointPhase, RelpnConfig
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import GraphLogits
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
-from autoenc_sg.core.scene_graph import SceneGraph, SceneGraphBatch
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.target_assignment import (
     add_missed,
