@@ -133,7 +133,8 @@ def _train(options: argparse.Namespace) -> int:
     from lightning.fabric.utilities import rank_zero_only
 
     from autoenc_sg.config.files import dump_config, load_config
-    from autoenc_sg.training.loop import find_start, train
+    from autoenc_sg.training.loop import train
+    from autoenc_sg.training.start import find_start
 
     config = load_config(options.config, options.overrides)
     if options.print_config:

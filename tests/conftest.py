@@ -25,7 +25,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny scenes, and a run with codes that goes on from the tiny run's."""
-    from autoenc_sg.training.loop import Start, train
+    from autoenc_sg.training.loop import train
+    from autoenc_sg.training.start import Start
     from autoenc_sg.weights.checkpoint import read_checkpoint
     from tests.support.coded import CODES
     from tests.support.tiny import tiny_config

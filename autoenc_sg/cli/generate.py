@@ -120,7 +120,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from autoenc_sg.training.loop import HISTORY
+    from autoenc_sg.training.run_log import HISTORY
     from autoenc_sg.weights.import_detector import import_detector
     from autoenc_sg.weights.sg2im import import_file
 

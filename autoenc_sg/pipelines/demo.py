@@ -26,7 +26,9 @@ from autoenc_sg.scoring.evaluate import (
     evaluate_model,
     open_splits,
 )
-from autoenc_sg.training.loop import CHECKPOINT, Start, read_history, train
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.run_log import read_history
+from autoenc_sg.training.start import CHECKPOINT, Start
 from autoenc_sg.visualization.figures import (
     GrowthStep,
     Reconstruction,

@@ -12,7 +12,7 @@ from autoenc_sg.__main__ import main
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import ScenesConfig
 from autoenc_sg.data.scenes.files import write_scenes
-from autoenc_sg.training.loop import read_history
+from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
 
 STEPS = ("detector_vgg16", "reconstruction", "joint", "graph_only")

@@ -20,7 +20,9 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import build_detector
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.loop import VALIDATION, find_start, read_history, train
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.run_log import VALIDATION, read_history
+from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import BEST_DETECTOR, detector_precision, is_due
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from autoenc_sg.generator.refinement import RefinementNetwork
-from autoenc_sg.training.loop import read_history, train
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import tiny_config
 

@@ -15,8 +15,11 @@ from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.loop import Start, find_start, make_fabric, read_history, train
+from autoenc_sg.training.fabric import make_fabric
+from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase, check_finite, decayed
+from autoenc_sg.training.run_log import read_history
+from autoenc_sg.training.start import Start, find_start
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config
 
@@ -199,7 +202,7 @@ def test_detector_weights_load_from_a_checkpoint(finished: Path) -> None:
     weights = str(finished / "run" / "checkpoint.pt")
     config = tiny_config(finished, "--detector.weights", weights)
     dataset = open_dataset(config.data, "train")
-    from autoenc_sg.training.loop import build_model
+    from autoenc_sg.training.start import build_model
 
     model = build_model(config, dataset, Start())
     same(
@@ -216,7 +219,7 @@ def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from autoenc_sg.model import autoencoder as model_module
-    from autoenc_sg.training.loop import build_model
+    from autoenc_sg.training.start import build_model
     from autoenc_sg.weights.checkpoint import write_checkpoint
 
     asked, build = [], model_module.build_detector

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.training.loop import read_history
+from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import TINY
 

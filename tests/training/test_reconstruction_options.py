@@ -17,9 +17,11 @@ from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.ema import WeightAverage
+from autoenc_sg.training.fabric import make_fabric
 from autoenc_sg.training.generator_validation import validate, validation_losses
-from autoenc_sg.training.loop import find_start, make_fabric, train
+from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase
+from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import is_due
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config

@@ -11,7 +11,8 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
 from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.loop import read_history, train
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.sg2im_data import SMALL, write_coco_stuff, write_raw
 from tests.support.tiny import tiny_config

@@ -1,0 +1,148 @@
+"""What a run writes of its progress: losses, validation scores and sample images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from autoenc_sg.config.files import dump_config
+from autoenc_sg.config.run import PHASES, RunConfig
+from autoenc_sg.core.atomic_files import make_folder, replacing
+from autoenc_sg.core.images import resize_square
+from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.phases import Phase
+from autoenc_sg.training.start import Start
+
+HISTORY = "history.jsonl"
+VALIDATION = "validation.jsonl"
+SAMPLE_PICTURES = 4
+
+
+class RunLog:
+    """TensorBoard, the loss history beside it (JSON Lines), and the note of the progress bar."""
+
+    def __init__(self, out: Path, active: bool, start: Start) -> None:
+        self.out = out
+        self.active = active
+        self.note = ""
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self._since = time.monotonic()
+        self._writer: SummaryWriter | None = None
+        if active:
+            make_folder(out)
+            for name in (HISTORY, VALIDATION):
+                _keep_history(out, name, start)
+            self._writer = SummaryWriter(str(out / "logs"))
+
+    def write_config(self, config: RunConfig) -> None:
+        """The run's whole configuration beside its checkpoint."""
+        if self.active:
+            with replacing(self.out / "config.yaml") as temporary:
+                temporary.write_text(dump_config(config), encoding="utf-8")
+
+    def losses(
+        self, phase: str, step: int, losses: Mapping[str, Tensor], state: Phase, every: int
+    ) -> None:
+        """Add a step's losses; every so often write their means, the rates and images/second."""
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+        self._count += 1
+        if step % every != 0 and step != state.steps:
+            return
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        seconds = time.monotonic() - self._since
+        speed = self._count * state.batch_size / max(seconds, 1e-9)
+        self.note = (
+            f"loss {sum(v for k, v in means.items() if not k.endswith('discriminator')):.3f}"
+        )
+        self._write(phase, step, means, state.rates(), speed)
+        self._sums, self._count, self._since = {}, 0, time.monotonic()
+
+    def _write(
+        self,
+        phase: str,
+        step: int,
+        means: Mapping[str, float],
+        rates: Mapping[str, float],
+        speed: float,
+    ) -> None:
+        if self._writer is None:
+            return
+        for name, value in means.items():
+            self._writer.add_scalar(f"{phase}/{name}", value, step)
+        for name, value in rates.items():
+            self._writer.add_scalar(f"{phase}_lr/{name}", value, step)
+        self._writer.add_scalar(f"{phase}/images_per_second", speed, step)
+        line = {"phase": phase, "step": step, "images_per_second": speed, "losses": dict(means)}
+        self._append(HISTORY, line)
+
+    def validation(self, phase: str, step: int, scores: Mapping[str, float]) -> None:
+        """Losses, or the detector's AP, on the validation split."""
+        if self._writer is not None:
+            for name, value in scores.items():
+                self._writer.add_scalar(f"{phase}_validation/{name}", value, step)
+            self._append(VALIDATION, {"phase": phase, "step": step, "scores": dict(scores)})
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        with (self.out / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def pictures(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
+        """The first images above what the model makes of them."""
+        if self._writer is None or phase == "detector":
+            return
+        batch = collate_samples([dataset[i] for i in range(min(SAMPLE_PICTURES, len(dataset)))])
+        self._writer.add_images(f"{phase}/reconstructions", sample_grid(phase, model, batch), step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
+    """True pictures above reconstructions: `[B, 3, 2 S, S]` in [0, 1].
+
+    Drawn from true graphs in the reconstruction phase, from predicted ones in the joint phase.
+    """
+    size = model.config.generator.image_size
+    images = [image.float() / 255 for image in batch.images]
+    if phase == "reconstruction":
+        graphs = model.with_appearance(images, batch.graphs).split()
+    else:
+        graphs = model.parse_batch(images)
+    drawn = model.render_batch(graphs, list(range(len(graphs)))).cpu()
+    true = torch.stack([resize_square(image, size).cpu() for image in images])
+    return torch.cat([true, drawn], 2)
+
+
+def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
+    """The loss history of a run (or its validation), oldest first."""
+    path = out / name
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def _keep_history(out: Path, name: str, start: Start) -> None:
+    """Drop what a resumed run will write again; a fresh run begins an empty history."""
+    path = out / name
+    if start.checkpoint is None:
+        path.write_text("", encoding="utf-8")
+        return
+    if not start.resume or not path.is_file():
+        return
+    done = (PHASES.index(start.checkpoint.phase), start.checkpoint.step)  # type: ignore[arg-type]
+    kept = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= done]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

@@ -1,0 +1,97 @@
+"""Where a run begins: with fresh weights, with those of a checkpoint, or resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from autoenc_sg.config.run import PHASES, PhaseName, RunConfig
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.weights.checkpoint import (
+    DECODER,
+    Checkpoint,
+    check_vocabulary,
+    is_decoder,
+    read_checkpoint,
+)
+from autoenc_sg.weights.detector import load_detector_weights
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: a checkpoint to continue or to take weights from, or nothing."""
+
+    checkpoint: Checkpoint | None = None
+    resume: bool = False
+
+    def skips(self, phase: PhaseName) -> bool:
+        """Whether a resumed run has left this phase behind."""
+        if not self.resume or self.checkpoint is None or not self.checkpoint.phase:
+            return False
+        return PHASES.index(phase) < PHASES.index(self.checkpoint.phase)  # type: ignore[arg-type]
+
+    def step(self, phase: PhaseName) -> int:
+        """Steps of this phase that a resumed run has done."""
+        if self.resume and self.checkpoint is not None and self.checkpoint.phase == phase:
+            return self.checkpoint.step
+        return 0
+
+
+def find_start(
+    config: RunConfig, phase: PhaseName | None, resume: bool, weights: Path | None = None
+) -> Start:
+    """Decide from the output folder and the options how to begin; nothing is lost unasked.
+
+    Raises:
+        InputError: the folder holds a run and neither `resume` nor a single phase was asked for, or
+            there is nothing to resume.
+    """
+    own = Path(config.out) / CHECKPOINT
+    if resume:
+        if not own.is_file():
+            raise InputError(f"--resume: expected a checkpoint at {own}, got no such file")
+        return Start(read_checkpoint(own), resume=True)
+    if weights is not None:
+        return Start(read_checkpoint(weights))
+    if not own.is_file():
+        return Start()
+    if phase is None:
+        raise InputError(
+            f"{own}: expected no earlier run in the output folder, got its checkpoint; "
+            "use --resume, --phase or another --out"
+        )
+    return Start(read_checkpoint(own))
+
+
+def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:
+    """The model with fresh, given or resumed weights."""
+    checkpoint, weights = start.checkpoint, config.detector.weights
+    begun = checkpoint is not None and not is_decoder(checkpoint.model)  # the encoder
+    model = AutoEncoder(config, dataset.vocabulary, download=not begun and weights is None)
+    if checkpoint is not None:
+        check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
+        model.load(with_new_appearance(model, checkpoint.model), "checkpoint")
+        model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
+    if weights is not None and not begun:
+        load_detector_weights(model.detector, weights, model.vocabulary.objects)
+    return model
+
+
+def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of a model without appearance codes, with this one's own for theirs.
+
+    New ones change no picture of a graph without codes; other weights are returned as they are.
+    """
+    begin = ("appearance.", f"{DECODER}appearance_net.")
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(begin)}
+    if any(name in weights for name in own):
+        return weights
+    decoder = is_decoder(weights)
+    return {**weights, **{n: v for n, v in own.items() if n.startswith(DECODER) or not decoder}}
