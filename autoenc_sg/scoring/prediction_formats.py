@@ -13,9 +13,7 @@ Column 0 of both programs' predicate scores is no relation.
 
 from __future__ import annotations
 
-import importlib
 import json
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.scoring.prediction_jsonl import Entry, ImageId, entries_of
+from autoenc_sg.weights.safe_pickle import unpickle_arrays
 
 Format = Literal["auto", "jsonl", "sgb", "motifs"]
 
@@ -43,17 +42,6 @@ _MOTIFS = {
     "predicate_scores": "rel_scores",
 }
 _PICKLE_BEGINS = (b"\x80", b"(", b"]")
-# What a pickle of lists, dicts, numbers and NumPy arrays refers to; nothing else is looked up.
-_ARRAYS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("builtins", "bytes"),
-    ("collections", "OrderedDict"),
-}
 
 
 def open_predictions(
@@ -158,7 +146,7 @@ def _motifs_entries(
             f"{path}: expected --allow-pickle for a pickle file, got none: reading a pickle can "
             "run what its author put there; allow it for files whose origin you trust"
         )
-    content = _unpickle(file, path)
+    content = unpickle_arrays(file, path)
     if not isinstance(content, list):
         raise bad_input(path, "a list with an entry for each image", type(content).__name__)
     if len(content) != len(image_ids):
@@ -166,28 +154,6 @@ def _motifs_entries(
         raise bad_input(path, wanted, len(content))
     for number, (values, image_id) in enumerate(zip(content, image_ids)):
         yield _entry(f"{path} entry {number}", values, image_id, _MOTIFS)
-
-
-def _unpickle(file: BufferedReader, path: Path) -> Any:
-    try:
-        return _ArraysOnly(file, encoding="latin1").load()
-    except InputError as error:
-        raise bad_input(path, "a pickle of NumPy arrays alone", error) from error
-    except Exception as error:  # a damaged pickle raises whatever it makes its parts raise
-        raise bad_input(path, "a pickle file", f"a damaged one ({error})") from error
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads lists, dicts, numbers and NumPy arrays; refuses to look up anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a pickle refers to by name."""
-        plain = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
-        if (plain, name) not in _ARRAYS:
-            raise InputError(f"one that refers to {module}.{name}")
-        if plain.startswith("numpy.core") and int(np.__version__.split(".")[0]) >= 2:
-            plain = plain.replace("numpy.core", "numpy._core")
-        return getattr(importlib.import_module(plain), name)
 
 
 def _entry(place: str, values: Any, image_id: ImageId, names: Mapping[str, str]) -> Entry:

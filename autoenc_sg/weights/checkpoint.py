@@ -5,12 +5,9 @@ Written to a temporary name and renamed; read without executing anything from th
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,7 +20,7 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.weights.safe_pickle import read_array_pickle
+from autoenc_sg.weights.safe_pickle import read_array_pickle, read_torch_file
 
 FORMAT = "autoenc-sg checkpoint"
 VERSION = 1
@@ -105,37 +102,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content["step"],
         content["training"],
     )
-
-
-def read_torch_file(path: Path, standins: Sequence[tuple[Callable[..., Any], str]] = ()) -> Any:
-    """What a `torch.save` file holds, if it is tensors and plain values alone.
-
-    Args:
-        path: the file.
-        standins: what is called instead of the functions and classes of these names, if the file
-            refers to them.
-
-    Raises:
-        InputError: no such file, not readable, or it would have to run code to be read.
-    """
-    if not path.is_file():
-        raise bad_input(path, "a checkpoint file", "a folder" if path.is_dir() else "no such file")
-    try:
-        with torch.serialization.safe_globals(list(standins)), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old and odd files, which are refused or read
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises what pickle, zip and storage raise
-        raise bad_input(path, "a checkpoint of tensors and plain values", _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a file, without torch's advice to load it unsafely."""
-    code = re.search(r"GLOBAL (\S+)", str(error))
-    if code is not None:
-        return f"one that would run {code[1]} to be read"
-    if isinstance(error, UnpicklingError):
-        return "a file of another kind, or one that would run code to be read"
-    return "a truncated or damaged file"
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

@@ -18,7 +18,7 @@ Source: google/sg2im `scripts/train.py`, `scripts/strip_checkpoint.py`, `sg2im/m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,9 @@ from autoenc_sg.weights.checkpoint import (
     Checkpoint,
     check_weights,
     read_checkpoint,
-    read_torch_file,
     write_checkpoint,
 )
+from autoenc_sg.weights.safe_pickle import HISTORY_STANDINS, read_torch_file
 from autoenc_sg.weights.sg2im_arguments import (
     DEFAULTS,
     KINDS,
@@ -158,37 +158,8 @@ def export_file(source: Path, out: Path) -> tuple[str, ...]:
 # Reading ------------------------------------------------------------------------------------------
 
 
-class _Forgotten:
-    """Stands for a NumPy type in the history of losses."""
-
-    def __init__(self, *_: object) -> None:
-        return
-
-    def __setstate__(self, _: object) -> None:
-        return
-
-
-def _forget(*_: object) -> None:
-    return
-
-
-def _empty_dict(*_: object) -> dict[str, Any]:
-    return {}
-
-
-# The names a training checkpoint refers to beside tensors; each means something harmless of ours.
-STANDINS: list[tuple[Callable[..., Any], str]] = [
-    (_empty_dict, "collections.defaultdict"),
-    (list, "builtins.list"),
-    (list, "__builtin__.list"),
-    (_forget, "numpy.core.multiarray.scalar"),
-    (_forget, "numpy._core.multiarray.scalar"),
-    (_Forgotten, "numpy.dtype"),
-]
-
-
 def _read(path: Path) -> dict[str, Any]:
-    data = read_torch_file(path, STANDINS)
+    data = read_torch_file(path, HISTORY_STANDINS)
     if not isinstance(data, dict) or not isinstance(data.get("model_kwargs"), dict):
         raise bad_input(path, "a checkpoint of sg2im", "a file of another kind")
     if not isinstance(data.get("model_state"), dict):

@@ -25,11 +25,11 @@ from autoenc_sg.weights.checkpoint import (
     check_vocabulary,
     load_weights,
     read_checkpoint,
-    read_torch_file,
     read_weights,
     write_checkpoint,
 )
 from autoenc_sg.weights.detector import load_detector_weights
+from autoenc_sg.weights.safe_pickle import read_torch_file
 from tests.detector.test_faster_rcnn import TINY
 from tests.support.tiny import same
 
