@@ -22,7 +22,8 @@ from autoenc_sg.cli.generate import (
     add_weights_commands,
     usable_device,
 )
-from autoenc_sg.config.run import PHASES, ScenesConfig
+from autoenc_sg.config.data import ScenesConfig
+from autoenc_sg.config.phases import PHASES
 from autoenc_sg.core.errors import InputError, TrainingDiverged
 
 

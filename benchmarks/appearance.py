@@ -45,7 +45,8 @@ from torchvision.utils import make_grid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.config.run import DataConfig, RunConfig
+from autoenc_sg.config.data import DataConfig
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images, text_font
 from autoenc_sg.core.scene_graph import SceneGraph

@@ -32,7 +32,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
 from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import Detector, build_detector
 from autoenc_sg.detector.faster_rcnn import FasterRCNN

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.generator import (
     Generator,

@@ -40,7 +40,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch

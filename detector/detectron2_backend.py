@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch

@@ -16,7 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import ImageSize, Regions, box_scale, union_boxes

@@ -10,7 +10,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import at_least_float

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.layers import first_per_group
 from autoenc_sg.core.structures import ImageSize, box_scale
 from autoenc_sg.detector.contract import Detections

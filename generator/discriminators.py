@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, cat, channels_last, nn
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import activation_layer
 from autoenc_sg.generator.crops import crop_objects

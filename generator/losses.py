@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.config.run import BoxKind, GanKind, PixelSpace
+from autoenc_sg.config.phases import BoxKind, GanKind, PixelSpace
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.generator.image_node import WHOLE_IMAGE
 from autoenc_sg.generator.normalization import IMAGENET_STD

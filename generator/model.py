@@ -18,7 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.generator.appearance import AppearanceInput

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.config.run import RelpnConfig
+from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.core.layers import mlp
 from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes
 from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs

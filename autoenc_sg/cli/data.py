@@ -10,7 +10,7 @@ from autoenc_sg.cli.sg2im_vg import add_sg2im_vg
 from autoenc_sg.core.errors import bad_input
 
 if TYPE_CHECKING:
-    from autoenc_sg.config.run import DataConfig
+    from autoenc_sg.config.data import DataConfig
     from autoenc_sg.data.vg150.from_raw.build import BuildRules
 
 
@@ -156,7 +156,7 @@ def _from_jsonl(options: argparse.Namespace) -> int:
 
 def data_source(options: argparse.Namespace) -> DataConfig:
     """The data set that the options of `add_source` name."""
-    from autoenc_sg.config.run import DataConfig, FormatName
+    from autoenc_sg.config.data import DataConfig, FormatName
     from autoenc_sg.data.open import find_format
 
     if not options.root.is_dir():

@@ -1,4 +1,4 @@
-"""The phases that train the generator and the whole: `reconstruction` and `joint`."""
+"""Options of the three training phases: `detector`, `reconstruction` and `joint`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,50 @@ from typing import Literal
 
 from autoenc_sg.core.errors import require, require_at_least
 
+PhaseName = Literal["detector", "reconstruction", "joint"]
+PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
+
 GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
+
+
+@dataclass(frozen=True)
+class DetectorPhase:
+    """Phase 0: Faster R-CNN on the data set's boxes (SGD with warm-up, decayed by 0.1).
+
+    Attributes:
+        steps: how long.
+        batch_size: images a step, over all processes.
+        lr, momentum, weight_decay: of SGD.
+        warmup: steps of linear warm-up.
+        decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.
+        clip: largest gradient norm.
+        validate_epochs: epochs between validations (COCO AP on the validation split), which keep
+            `best_detector.pt`; the phase's end is one, too. 0: none.
+        validation_images: of the validation split, at most.
+    """
+
+    steps: int = 100_000
+    batch_size: int = 8
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: int = 500
+    decay_at: tuple[float, ...] = (0.7, 0.9)
+    clip: float = 5.0
+    validate_epochs: int = 1
+    validation_images: int = 1000
+
+    def __post_init__(self) -> None:
+        where, epochs = "detector_training", self.validate_epochs
+        for name in ("steps", "warmup", "lr", "momentum", "weight_decay"):
+            require(getattr(self, name) >= 0, f"{where}.{name}", ">= 0", getattr(self, name))
+        require(self.batch_size >= 1, f"{where}.batch_size", ">= 1", self.batch_size)
+        require(self.clip > 0, f"{where}.clip", "> 0", self.clip)
+        require(epochs >= 0, f"{where}.validate_epochs", ">= 0", epochs)
+        images = self.validation_images
+        require(images > 0, f"{where}.validation_images", "> 0", images)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from autoenc_sg.config.run import DataConfig, FormatName
+from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.in_memory import RecordDataset
 from autoenc_sg.data.base.lazy import SourceDataset

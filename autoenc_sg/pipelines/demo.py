@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import PHASES, RunConfig
+from autoenc_sg.config.phases import PHASES
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter, duration
 from autoenc_sg.core.scene_graph import SceneGraph

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoenc_sg.config.run import PredictorConfig
+from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.layers import mlp, segment_mean
 from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes, union_boxes

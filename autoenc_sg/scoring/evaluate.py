@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import GraphDataset

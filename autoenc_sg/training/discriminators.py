@@ -10,7 +10,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from autoenc_sg.config.run import GanKind, GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.config.phases import GanKind
 from autoenc_sg.generator import (
     ObjectDiscriminator,
     PatchDiscriminator,

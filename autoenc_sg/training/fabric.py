@@ -10,7 +10,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from autoenc_sg.config.run import RunConfig, RuntimeConfig
+from autoenc_sg.config.run import RunConfig
+from autoenc_sg.config.runtime import RuntimeConfig
 
 
 def make_fabric(config: RunConfig) -> Fabric:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.run import ReconstructionPhase
+from autoenc_sg.config.phases import ReconstructionPhase
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset

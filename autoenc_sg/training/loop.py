@@ -10,7 +10,8 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 
-from autoenc_sg.config.run import PHASES, PhaseName, RunConfig
+from autoenc_sg.config.phases import PHASES, PhaseName
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoenc_sg.config.run import JointPhase, ReconstructionPhase
+from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.layers import first_per_group
 from autoenc_sg.core.relaxation import RelaxedGraph

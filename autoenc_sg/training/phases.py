@@ -14,7 +14,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from autoenc_sg.config.run import DetectorPhase, JointPhase, PhaseName, RunConfig
+from autoenc_sg.config.phases import DetectorPhase, JointPhase, PhaseName
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import TrainingDiverged
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder

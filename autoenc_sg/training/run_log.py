@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.config.files import dump_config
-from autoenc_sg.config.run import PHASES, RunConfig
+from autoenc_sg.config.phases import PHASES
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import make_folder, replacing
 from autoenc_sg.core.images import resize_square
 from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from autoenc_sg.config.run import PHASES, PhaseName, RunConfig
+from autoenc_sg.config.phases import PHASES, PhaseName
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.model.autoencoder import AutoEncoder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.run import DetectorPhase
+from autoenc_sg.config.phases import DetectorPhase
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches

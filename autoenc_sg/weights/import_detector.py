@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector import build_detector

@@ -27,7 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoenc_sg.config.run import DataConfig, DetectorConfig, GeneratorConfig, RunConfig
+from autoenc_sg.config.data import DataConfig
+from autoenc_sg.config.model import DetectorConfig, GeneratorConfig
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.sg2im_vg.vocabulary import to_sg2im_vocab

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from autoenc_sg.config.run import DetectorPhase, ReconstructionPhase, RunConfig
+from autoenc_sg.config.phases import DetectorPhase, ReconstructionPhase
+from autoenc_sg.config.run import RunConfig
 
 HEAD = """# Every value of the configuration
 

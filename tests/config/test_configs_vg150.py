@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from autoenc_sg.__main__ import main
+from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import ScenesConfig
 from autoenc_sg.data.scenes.files import write_scenes
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint

@@ -9,7 +9,8 @@ import yaml
 
 from autoenc_sg.__main__ import main
 from autoenc_sg.config.files import config_to_dict
-from autoenc_sg.config.run import JointPhase, RunConfig
+from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.run import RunConfig
 from tests.config.configuration_docs import attribute_texts, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

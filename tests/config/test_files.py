@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.config.files import (
     config_from_dict,
     config_to_dict,
@@ -18,7 +19,9 @@ from autoenc_sg.config.files import (
     load_config,
     packaged_configs,
 )
-from autoenc_sg.config.run import GeneratorConfig, JointPhase, RelpnConfig, RunConfig, ScenesConfig
+from autoenc_sg.config.model import GeneratorConfig, RelpnConfig
+from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 
 

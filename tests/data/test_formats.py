@@ -12,7 +12,7 @@ from PIL import Image
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
-from autoenc_sg.config.run import DataConfig, ScenesConfig
+from autoenc_sg.config.data import DataConfig, ScenesConfig
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Split

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DataConfig, ScenesConfig
+from autoenc_sg.config.data import DataConfig, ScenesConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.loading import BatchPlan, training_loader

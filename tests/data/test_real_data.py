@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.data.coco.dataset import CocoDataset, CocoRules
 from autoenc_sg.data.images.store import find_images
 from autoenc_sg.data.inspect.report import write_data_report

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from torchvision.models import VGG16_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from autoenc_sg.config.detector import BackboneName, DetectorConfig
+from autoenc_sg.config.model import BackboneName, DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.detector import build_detector

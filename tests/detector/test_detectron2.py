@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import build_detector
 from autoenc_sg.weights.detector import load_detector_weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from torchvision.models import WeightsEnum
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import FasterRCNN, build_detector
 from autoenc_sg.detector.classes import class_pairs, coco_names, take_classes

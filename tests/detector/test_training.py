@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DetectorPhase
+from autoenc_sg.config.phases import DetectorPhase
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import collate_samples

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.__main__ import main
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs, write_graph
 from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph, RelaxMode

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from autoenc_sg.__main__ import main
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_tensor
 from autoenc_sg.core.relaxation import RelaxedGraph

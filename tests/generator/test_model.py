@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.generator import Generator, GeneratorNoise

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from autoenc_sg.config.run import GeneratorConfig
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.generator import (
     ObjectDiscriminator,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import PredictorConfig
+from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes, union_boxes
 from autoenc_sg.predictors.gcn import (
     GraphPredictor,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
-from autoenc_sg.config.run import RelpnConfig
+from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.relpn import (
     RelationProposalNetwork,

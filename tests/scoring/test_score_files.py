@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from autoenc_sg.__main__ import main
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction

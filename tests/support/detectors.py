@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.detector import Detector, build_detector
 from tests.support.graphs import C
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoenc_sg.config.run import PHASES
+from autoenc_sg.config.phases import PHASES
 from autoenc_sg.core.errors import InputError, TrainingDiverged
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import collate_samples

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import JointPhase, RelpnConfig
+from autoenc_sg.config.model import RelpnConfig
+from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import ReconstructionPhase
+from autoenc_sg.config.phases import ReconstructionPhase
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Batch, Sample, collate_samples

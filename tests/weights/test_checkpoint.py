@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from autoenc_sg.config.run import JointPhase, RunConfig
+from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.detector import Detector, build_detector

@@ -16,7 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from autoenc_sg.__main__ import main
 from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import DetectorConfig
+from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.detector import FasterRCNN, build_detector
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.pooling import CornerSampling, roi_pool

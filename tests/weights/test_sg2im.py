@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from autoenc_sg.__main__ import main
-from autoenc_sg.config.run import GeneratorConfig, RunConfig
+from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import graph_from_json
 from autoenc_sg.core.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import save_image, side_by_side

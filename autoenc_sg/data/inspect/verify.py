@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.h5_files import H5_ERRORS
 from autoenc_sg.core.progress import Reporter

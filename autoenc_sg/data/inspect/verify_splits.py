@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.run import ScenesConfig
+from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import random_stream, read_json

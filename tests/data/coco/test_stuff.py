@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.coco.masks import mask_centres

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from autoenc_sg.__main__ import main
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.inspect.plots import long_tail, sizes
 from autoenc_sg.data.inspect.report import write_data_report

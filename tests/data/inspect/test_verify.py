@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.inspect.findings import Finding, found, joined, worst_first
 from autoenc_sg.data.inspect.verify import verify

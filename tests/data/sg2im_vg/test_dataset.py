@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.run import DataConfig
+from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
