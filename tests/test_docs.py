@@ -76,3 +76,16 @@ def test_the_table_of_floors_is_that_of_the_import_test() -> None:
     table = {folder: set(re.findall(r"`(\w+)`", cell)) for folder, cell in FLOOR.findall(text)}
     folders = {folder: below - {folder, ""} for folder, below in MAY_IMPORT.items() if folder}
     assert table == folders
+
+
+def test_the_structures_are_in_the_files_that_the_page_names() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("\n## Data\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert len(rows) > 8
+    for row in rows:
+        files = [
+            (ROOT / "docs" / link).read_text(encoding="utf-8") for link in LINK.findall(row[-1])
+        ]
+        for name in re.findall(r"`(\w+)`", row[0]):
+            assert any(f"class {name}" in text for text in files), name
