@@ -19,10 +19,15 @@ setup(
     packages=find_packages(include=["autoenc_sg", "autoenc_sg.*"], exclude=LINKS)
     + [f"autoenc_sg.{p}" for f in FOLDERS for p in find_packages(include=[f, f"{f}.*"])],
     package_dir={f"autoenc_sg.{f}": f for f in FOLDERS},
-    package_data={"autoenc_sg": ["py.typed"], "autoenc_sg.configs": ["*.yaml", "*/*.yaml"]},
+    package_data={
+        "autoenc_sg": ["py.typed"],
+        "autoenc_sg.configs": ["*.yaml", "*/*.yaml"],
+        "autoenc_sg.visualization": ["templates/*.jinja"],
+    },
     entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.__main__:main"]},
     install_requires=[
         "h5py>=3.8",
+        "jinja2>=3.1",
         "jsonargparse[signatures]>=4.49",
         "lightning>=2.4",
         "matplotlib>=3.7",

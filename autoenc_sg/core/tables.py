@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,21 +53,16 @@ class Table:
         for i, (name, numeric) in enumerate(zip(self.columns, self._numeric())):
             side: Literal["right", "left"] = "right" if numeric else "left"
             table.add_column(Text(name), justify=side, no_wrap=i == 0)
-        for row in self._texts():
+        for row in self.texts():
             table.add_row(*(Text(cell) for cell in row))
         return table
 
-    def to_html(self) -> str:
-        """The table as a `<table>`, every text escaped; columns of numbers have class `number`."""
-        classes = [' class="number"' if numeric else "" for numeric in self._numeric()]
-        head = _html_row((f'th scope="col"{c}', name) for c, name in zip(classes, self.columns))
-        body = "\n".join(
-            _html_row((f"td{c}", cell) for c, cell in zip(classes, row)) for row in self._texts()
-        )
-        caption = f"<caption>{html.escape(self.title)}</caption>"
-        return f"<table>{caption}\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody></table>"
+    def column_classes(self) -> list[str | None]:
+        """For HTML: `number` for a column of numbers, None for any other."""
+        return ["number" if numeric else None for numeric in self._numeric()]
 
-    def _texts(self) -> list[list[str]]:
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown, row by row."""
         columns = [format_column([row[k] for row in self.rows]) for k in range(len(self.columns))]
         return [[column[i] for column in columns] for i in range(len(self.rows))]
 
@@ -103,8 +97,3 @@ def _format(cell: Cell, digits: int) -> str:
         return f"{cell:,}"
     tiny = 0 < abs(cell) <= 0.5 * 10**-digits
     return f"{cell:.1e}" if tiny or abs(cell) >= _HUGE else f"{cell:,.{digits}f}"
-
-
-def _html_row(cells: Iterator[tuple[str, str]]) -> str:
-    parts = (f"<{tag}>{html.escape(text)}</{tag.split()[0]}>" for tag, text in cells)
-    return f"<tr>{''.join(parts)}</tr>"

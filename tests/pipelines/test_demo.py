@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.pipelines.demo import PLAN, demo_config, run_demo
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.pipelines.demo import PLAN, build_report, demo_config, run_demo
+from autoenc_sg.scoring.evaluate import EvaluationResults, open_splits
+from autoenc_sg.visualization.html_report import report_html
 
 SMALL = [
     f"--{key}={value}"
@@ -59,6 +62,18 @@ def test_demo_writes_all_it_promises_and_is_not_overwritten(tmp_path: Path) -> N
     run_demo(out, 3, SMALL)  # resumes: training is done, evaluation is written again
     again = json.loads((out / "results.json").read_text())
     assert again["predicted graph L1"] == results["predicted graph L1"]
+
+
+def test_a_name_is_text_in_the_report(tiny_run: Path) -> None:
+    name = "<script>alert(1)</script>"
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    _, test = open_splits(model.config.data, "test", model.config.seed)
+    pictures = {name: {"L1": 0.5, "PSNR": 10.0, "SSIM": 0.5}}
+    cost = {"seed": 0, "seconds": 1.0, "peak memory GiB": 1.0, "threads": 1}
+    results = EvaluationResults(1, {name: {}}, {}, pictures, cost)
+    page = report_html(build_report(model, test, results, tiny_run / "run"))
+    assert "<script" not in page
+    assert page.count("<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>") == 2  # one in each table
 
 
 def test_plan_covers_the_whole() -> None:

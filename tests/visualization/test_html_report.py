@@ -127,6 +127,19 @@ def test_html_holds_every_text_escaped() -> None:
     assert page.all_texts("figcaption") == ["photo > graph"]
 
 
+def test_no_text_of_a_report_becomes_markup() -> None:
+    text = '<script>alert(1)</script>" onload="x'
+    figure = Figure(text, picture(), text)
+    page_text = report_html(Report(text, [text], [Table(text, [text], [[text]], text)], [figure]))
+    page = Page(page_text)
+    assert "<script" not in page_text
+    for tag in ("title", "h1", "p", "caption", "th", "td", "h2", "figcaption"):
+        assert page.all_texts(tag)[0] == text, tag
+    assert [attrs["aria-label"] for attrs in page.attributes("div")] == [text, text]
+    assert page.attributes("img")[0]["alt"] == f"{text}. {text}"
+    assert not any("onload" in attrs for _, attrs in page.tags)
+
+
 def test_html_needs_nothing_else() -> None:
     page = Page(report_html(report()))
     assert not page.attributes("script")

@@ -14,6 +14,7 @@ from PIL import Image
 from autoenc_sg.__main__ import main
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.inspect.plots import long_tail, sizes
 from autoenc_sg.data.inspect.report import write_data_report
 from autoenc_sg.data.inspect.statistics import (
@@ -26,6 +27,7 @@ from autoenc_sg.data.inspect.statistics import (
 )
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.writing import write_annotations
 from tests.data.test_open import KINDS, config
 from tests.data.vg150.test_dataset import ALONE, APART, FULL, NAMES, make
 
@@ -124,3 +126,14 @@ def test_annotations_without_photos_and_the_command(
     with pytest.raises(InputError, match="expected a data set of one or more images, got none"):
         write_data_report(empty, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_class_name_is_text_in_the_page(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>"
+    root = make(tmp_path / "data", [FULL, FULL], [0, 2])
+    renamed = Vocabulary.from_names([name, "mat"], NAMES.predicates[1:])
+    write_annotations(root, [FULL, FULL], [100, 101], [0, 2], renamed)
+    write_data_report(DataConfig("vg150", str(root)), tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script" not in page
+    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>" in page
