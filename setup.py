@@ -24,7 +24,7 @@ setup(
         "autoenc_sg.configs": ["*.yaml", "*/*.yaml"],
         "autoenc_sg.visualization": ["templates/*.jinja"],
     },
-    entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.__main__:main"]},
+    entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.cli.main:main"]},
     install_requires=[
         "h5py>=3.8",
         "jinja2>=3.1",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.data.vg150.files import read_annotations
 from tests.cli.test_main import one_line
 from tests.data.vg150.from_raw.test_build import raw_files

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import TINY

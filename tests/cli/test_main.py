@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from tests.support.tiny import TINY
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.config.files import load_config
 from autoenc_sg.data.scenes.files import write_scenes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.files import config_to_dict
 from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.config.run import RunConfig

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs, write_graph

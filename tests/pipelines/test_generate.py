@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import graph_from_json, read_graphs
 from autoenc_sg.model.autoencoder import AutoEncoder

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs
 from autoenc_sg.core.images import as_tensor, read_image, resize_square

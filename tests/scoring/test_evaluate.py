@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.models import squeezenet1_1
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.structures import Regions

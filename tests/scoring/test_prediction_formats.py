@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.scoring.prediction_formats import open_predictions, resized_size
 from autoenc_sg.scoring.score_files import ScoreOptions, score_files

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.models.detection.image_list import ImageList
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.detector import FasterRCNN, build_detector

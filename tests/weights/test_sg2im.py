@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from autoenc_sg.__main__ import main
+from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
 from autoenc_sg.data.sg2im_vg.padded_tables import commonest, first_known, first_seen, last_places
