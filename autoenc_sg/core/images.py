@@ -24,6 +24,7 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 
 ImageLike = Image.Image | NDArray[Any] | Tensor
+ImageSource = ImageLike | Path | str
 
 _ROUNDING = 1e-3  # resampling may leave [0, 1] by a rounding error; a wrong scale does by far more
 _WHITE = (255, 255, 255)
@@ -85,22 +86,25 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def as_tensor(image: ImageLike) -> Tensor:
+def as_tensor(image: ImageSource) -> Tensor:
     """What users pass as an image, as float32 `[3, H, W]` in [0, 1] (a tensor keeps its device).
 
     Args:
-        image: a PIL image; an array `[H, W, 3]` or a tensor `[3, H, W]`, RGB, uint8 in 0..255 or
+        image: a path, read as by `read_image`; a PIL image, turned upright by its EXIF orientation
+            as a file is; an array `[H, W, 3]` or a tensor `[3, H, W]`, RGB, uint8 in 0..255 or
             float in [0, 1].
 
     Raises:
-        InputError: another kind, shape, type or range.
+        InputError: another kind, shape, type or range, or a file that cannot be read.
     """
-    if isinstance(image, Image.Image):
-        image = from_pil(image)
+    if isinstance(image, (str, Path)):
+        image = read_image(image)
+    elif isinstance(image, Image.Image):
+        image = from_pil(ImageOps.exif_transpose(image))
     elif isinstance(image, np.ndarray):
         image = _from_array(image)
     elif not isinstance(image, Tensor):
-        raise bad_input("image", "a PIL image, an array or a tensor", type(image).__name__)
+        raise bad_input("image", "a path, a PIL image, an array or a tensor", type(image).__name__)
     _check_tensor(image)
     if not image.is_floating_point():
         return image.float() / 255

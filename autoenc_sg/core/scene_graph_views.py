@@ -1,15 +1,17 @@
-"""A scene graph as text, as a networkx graph and as a table."""
+"""A scene graph as text, as a networkx graph, as a table, and with the ids of other names."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -88,6 +90,26 @@ COLUMNS = [
     "subject_box",
     "object_box",
 ]
+
+
+def translate(graph: SceneGraph, vocabulary: Vocabulary) -> SceneGraph:
+    """The graph with the ids that its names have in another vocabulary.
+
+    A graph without a vocabulary of its own keeps its ids.
+
+    Raises:
+        InputError: a name is unknown there; the message has the nearest known ones.
+    """
+    if graph.vocabulary is None or graph.vocabulary == vocabulary:
+        return graph
+    labels = [vocabulary.object_id(name) for name in graph.objects]
+    triples = [(s, vocabulary.predicate_id(name), o) for s, name, o in graph.relations]
+    return replace(
+        graph,
+        labels=graph.labels.new_tensor(labels),
+        triples=graph.triples.new_tensor(triples).reshape(-1, 3),
+        vocabulary=vocabulary,
+    )
 
 
 def _titles(names: tuple[str, ...]) -> list[str]:

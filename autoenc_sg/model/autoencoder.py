@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.images import as_tensor, to_pil
+from autoenc_sg.core.images import ImageSource, to_pil
 from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.core.scene_graph_views import translate
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.detector import FeatureMaps, build_detector
 from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
+from autoenc_sg.model.given_objects import Boxes, Labels
+from autoenc_sg.model.modes import eval_mode, inference
+from autoenc_sg.model.parsing import parse_photos, with_thresholds
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.weights.checkpoint import (
@@ -31,7 +36,7 @@ from autoenc_sg.weights.checkpoint import (
     read_checkpoint,
 )
 
-Photo = Image.Image | np.ndarray | Tensor  # type: ignore[type-arg]
+_CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,18 +150,32 @@ class AutoEncoder(nn.Module):
         if not self.has_encoder:
             raise bad_input("parse", "a model with an encoder", "a decoder alone")
         maps = self.detector.encode([image.to(self.device) for image in images])
-        found = self.detector.detect(maps)
-        return self.graph_logits_of(maps, found.boxes, found.image_index)
+        detections = self.detector.detect(maps)
+        return self.graph_logits_of(maps, detections.boxes, detections.image_index)
 
     @torch.no_grad()
-    def graph_logits_of(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> GraphLogits:
-        """The graph over given boxes `[N, 4]` (PredCls, SGCls) or found ones."""
-        return self.graph_pass(self.detector.describe(maps, boxes, image_index)).graph
+    def graph_logits_of(
+        self,
+        maps: FeatureMaps,
+        boxes: Tensor,
+        image_index: Tensor,
+        labels: Tensor | None = None,
+    ) -> GraphLogits:
+        """The graph over boxes `[N, 4]`: detected ones (SGGen), or given ones.
+
+        `image_index [N]` ascends. Given boxes alone are SGCls, with their classes `labels [N]`
+        PredCls.
+        """
+        regions = self.detector.describe(maps, boxes, image_index)
+        if labels is not None:
+            one_hot = F.one_hot(labels, self.vocabulary.num_objects)
+            regions = replace(regions, class_logits=_CERTAIN * one_hot.to(regions.class_logits))
+        return self.graph_pass(regions).graph
 
     @torch.no_grad()
     def region_maps(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Tensor:
         """What the detector, as it is, sees in the graphs' boxes: `[N, D_map, S, S]`."""
-        with evaluation(self.detector):
+        with eval_mode(self.detector):
             maps = self.detector.encode([image.to(self.device) for image in images])
             boxes, index = graphs.boxes.to(self.device), graphs.image_index.to(self.device)
             return self.detector.region_maps(self.detector.describe(maps, boxes, index))
@@ -169,17 +188,63 @@ class AutoEncoder(nn.Module):
         codes = self.appearance(self.region_maps(images, graphs))
         return replace(graphs, appearance=codes.to(graphs.boxes.device))
 
-    def parse(self, image: Photo) -> SceneGraph:
-        """The graph of one photo, boxes in its pixels; `config.decode` holds the thresholds."""
-        return self.parse_batch([as_tensor(image)])[0]
+    @overload
+    def parse(  # type: ignore[overload-overlap]  # a str is a Sequence of str, too
+        self,
+        photo: ImageSource,
+        boxes: Boxes | None = None,
+        labels: Labels | None = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> SceneGraph: ...
 
-    def parse_batch(self, images: Sequence[Tensor]) -> list[SceneGraph]:
-        """The scene graphs of several images `[3, H, W]`, of any sizes."""
-        with evaluation(self):
-            logits = self.graph_logits(images)
-        decode = self.config.decode
-        graphs = logits.decode(decode.object_threshold, decode.edge_threshold)
-        return [graph.to("cpu") for graph in graphs.split()]
+    @overload
+    def parse(
+        self,
+        photo: Sequence[ImageSource],
+        boxes: Sequence[Boxes] | None = None,
+        labels: Sequence[Labels] | None = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> list[SceneGraph]: ...
+
+    def parse(
+        self,
+        photo: ImageSource | Sequence[ImageSource],
+        boxes: Any = None,
+        labels: Any = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> SceneGraph | list[SceneGraph]:
+        """The scene graph of a photo, boxes in its pixels, on the CPU; of a list, a list of graphs.
+
+        Args:
+            photo: a path, a PIL image (turned upright by its EXIF orientation, as a file is), an
+                array `[H, W, 3]` or a tensor `[3, H, W]`, RGB, uint8 or float in [0, 1]; or a list
+                of those, of any sizes.
+            boxes: xyxy in pixels of the upright photo: its objects, instead of detected ones
+                (SGCls). All are kept, as they are. For a list of photos a list of such boxes.
+            labels: names or ids of the boxes' classes (PredCls); wants boxes.
+            batch_size: photos that the network sees at a time.
+            object_threshold: least class score of an object, instead of `config.decode`'s.
+            edge_threshold: least weight of a relation, instead of `config.decode`'s.
+
+        Raises:
+            InputError: a photo cannot be read, boxes or labels are not as stated, or the model is a
+                decoder alone.
+        """
+        decode = with_thresholds(self.config.decode, object_threshold, edge_threshold)
+        if isinstance(photo, Sequence) and not isinstance(photo, str):
+            return parse_photos(self, photo, boxes, labels, batch_size, decode)
+        given_boxes = None if boxes is None else [boxes]
+        given_labels = None if labels is None else [labels]
+        return parse_photos(self, [photo], given_boxes, given_labels, batch_size, decode)[0]
 
     # Decoder --------------------------------------------------------------------------------------
 
@@ -194,58 +259,66 @@ class AutoEncoder(nn.Module):
                 raise bad_input(f"{name} id", f"below {size}", int(ids.max()))
         return RelaxedGraph.from_graph(graphs.to(self.device), objects, predicates)
 
-    @torch.no_grad()
     def generate_batch(
         self,
         graphs: Sequence[SceneGraph],
-        seeds: Sequence[int],
+        seeds: int | Sequence[int],
         predict_boxes: bool = False,
         temperature: float = 1.0,
     ) -> Generated:
         """Everything the generator makes of graphs.
 
         Args:
-            graphs: one or more; their masks, if all have some, are drawn instead of predicted ones.
-            seeds: one of the noise for each graph.
+            graphs: one or more, on any device; their masks, if all have some, are drawn instead of
+                predicted ones. A graph of another vocabulary is translated by its names.
+            seeds: of the noise, 0..2^63 - 1: one for each graph, or one number for all of them.
             predict_boxes: draw the generator's boxes instead of the graphs'.
             temperature: factor of the noise.
 
         Raises:
-            InputError: an id lies outside the vocabulary, or what comes out is not finite.
+            InputError: no graph, another number of seeds than of graphs, an id or a name that is
+                not in the vocabulary, or what comes out is not finite.
         """
-        with evaluation(self):
-            noise = self.generator.seeded_noise(seeds).scaled(temperature)
-            relaxed = self.relax(SceneGraphBatch.collate(graphs))
-            made: Generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
-        if not bool(made.image.isfinite().all()):
+        numbers = _seeds(seeds, len(graphs))
+        translated = [translate(graph, self.vocabulary) for graph in graphs]
+        with inference(self):
+            noise = self.generator.seeded_noise(numbers).scaled(temperature)
+            relaxed = self.relax(SceneGraphBatch.collate(translated))
+            generated: Generated = self.generator(relaxed, noise, use_predicted_boxes=predict_boxes)
+        if not bool(generated.image.isfinite().all()):
             raise bad_input("picture", "finite numbers", "none: weights or noise are too large")
-        return made
+        return generated
 
     def render_batch(
-        self, graphs: Sequence[SceneGraph], seeds: Sequence[int], predict_boxes: bool = False
+        self,
+        graphs: Sequence[SceneGraph],
+        seeds: int | Sequence[int] = 0,
+        predict_boxes: bool = False,
     ) -> Tensor:
-        """Pictures `[B, 3, S, S]` in [0, 1] of graphs, one seed of the noise each."""
-        return self.generate_batch(graphs, seeds, predict_boxes).image.clamp(0, 1)
+        """Pictures `[B, 3, S, S]` float32 in [0, 1] of graphs; arguments as in `generate_batch`.
+
+        No graphs give no pictures: `[0, 3, S, S]`.
+        """
+        if not graphs:
+            side = self.config.generator.image_size
+            return torch.zeros(0, 3, side, side, device=self.device)
+        return self.generate_batch(graphs, seeds, predict_boxes).image.float().clamp(0, 1)
 
     def render(self, graph: SceneGraph, seed: int = 0, predict_boxes: bool = False) -> Image.Image:
         """The picture of a graph; the same seed gives the same picture."""
         return to_pil(self.render_batch([graph], [seed], predict_boxes)[0])
 
-    def reconstruct(self, image: Photo, seed: int = 0) -> Image.Image:
-        """`render(parse(image))`."""
-        return self.render(self.parse(image), seed)
+    def reconstruct(self, photo: ImageSource, seed: int = 0) -> Image.Image:
+        """`render(parse(photo))`."""
+        return self.render(self.parse(photo), seed)
 
 
-class evaluation:
-    """Evaluation mode inside a `with`, the former mode after it."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.modes = {name: part.training for name, part in module.named_modules()}
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for name, part in self.module.named_modules():
-            part.training = self.modes[name]
+def _seeds(seeds: int | Sequence[int], count: int) -> list[int]:
+    """A seed a graph."""
+    numbers = list(seeds) if isinstance(seeds, Sequence) else [seeds] * count
+    if len(numbers) != count:
+        raise bad_input("seeds", f"one number, or one for each of {count} graphs", len(numbers))
+    for seed in numbers:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise bad_input("seed", "a whole number in 0..2^63 - 1", repr(seed))
+    return numbers

@@ -175,7 +175,7 @@ def reconstructions(model: AutoEncoder, test: GraphDataset, count: int) -> list[
     """Rows of figure 2: the first `count` images of a data set."""
     samples = [test[i] for i in range(min(count, len(test)))]
     seeds = [sample.image_id for sample in samples]
-    predicted = model.parse_batch([sample.image for sample in samples])
+    predicted = model.parse([sample.image for sample in samples])
     from_predicted = model.render_batch(predicted, seeds).cpu()
     from_truth = model.render_batch([sample.graph for sample in samples], seeds).cpu()
     return [

@@ -8,11 +8,9 @@ their labels alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
@@ -34,7 +32,6 @@ from autoenc_sg.scoring.frequency_prior import FrequencyPrior
 from autoenc_sg.scoring.results import DETECTED, EvaluationOptions
 
 ROWS = ("model", "frequency prior")
-_CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
 
 
 class GraphScores:
@@ -120,17 +117,13 @@ def detected_graphs(model: AutoEncoder, maps: FeatureMaps) -> tuple[GraphLogits,
     return model.graph_logits_of(maps, found.boxes, found.image_index), found
 
 
-@torch.no_grad()
 def given_graphs(
     model: AutoEncoder, maps: FeatureMaps, truth: SceneGraphBatch, with_labels: bool
 ) -> GraphLogits:
     """The graphs over the true boxes (SGCls), or also the true classes (PredCls)."""
     boxes, index = truth.boxes.to(model.device), truth.image_index.to(model.device)
-    regions = model.detector.describe(maps, boxes, index)
-    if with_labels:
-        known = F.one_hot(truth.labels.to(model.device), model.vocabulary.num_objects)
-        regions = replace(regions, class_logits=_CERTAIN * known.to(regions.class_logits))
-    return model.graph_pass(regions).graph
+    labels = truth.labels.to(model.device) if with_labels else None
+    return model.graph_logits_of(maps, boxes, index, labels)
 
 
 def _watched(graphs: Iterable[SceneGraph], triples: list[Tensor]) -> Iterator[SceneGraph]:

@@ -12,7 +12,8 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
-from autoenc_sg.model.autoencoder import AutoEncoder, evaluation
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
@@ -36,7 +37,7 @@ def validation_losses(
         raise bad_input("validation split", "one image or more (data.num_val)", 0)
     generator, count = model.generator, 0
     sums: dict[str, float] = {}
-    with evaluation(model):
+    with eval_mode(model):
         for batch in batches(dataset, config.batch_size, config.validation_images):
             images = [image.to(model.device) for image in batch.images]
             graph = model.relax(model.with_appearance(images, batch.graphs))

@@ -120,7 +120,7 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
     if phase == "reconstruction":
         graphs = model.with_appearance(images, batch.graphs).split()
     else:
-        graphs = model.parse_batch(images)
+        graphs = model.parse(images)
     drawn = model.render_batch(graphs, list(range(len(graphs)))).cpu()
     true = torch.stack([resize_square(image, size).cpu() for image in images])
     return torch.cat([true, drawn], 2)

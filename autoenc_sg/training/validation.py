@@ -17,7 +17,8 @@ from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import DetectionPrecision
-from autoenc_sg.model.autoencoder import AutoEncoder, evaluation
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.training.generator_validation import validate
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
@@ -73,7 +74,7 @@ def detector_precision(
     """COCO's AP, AP50, AP75 and AR of the detector on the first `validation_images`."""
     # In training the first process alone is here: it must not wait for the others' images.
     detector, metric = model.detector, DetectionPrecision(sync_on_compute=False)
-    with evaluation(model):
+    with eval_mode(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
             images = [image.to(model.device) for image in batch.images]
             found = detector.detect(detector.encode(images))

@@ -173,7 +173,8 @@ def test_as_tensor_agrees_for_all_kinds() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ("photo.jpg", "expected a PIL image, an array or a tensor, got str"),
+        (3, "expected a path, a PIL image, an array or a tensor, got int"),
+        ("photo.jpg", "photo.jpg: expected an image file, got no file there"),
         (np.zeros((4, 4), np.uint8), r"expected shape \[H, W, 3\], got \[4, 4\]"),
         (np.zeros((3, 4, 4), np.uint8), r"expected shape \[H, W, 3\], got \[3, 4, 4\]"),
         (np.zeros((4, 4, 3), np.int64), "expected uint8 or float, got int64"),

@@ -244,7 +244,7 @@ def test_parse_fills_codes_that_survive_json_and_are_drawn(
     model: AutoEncoder, coded_run: Path, tmp_path: Path
 ) -> None:
     images = photos(coded_run, 2).images
-    graphs = model.parse_batch([image.float() / 255 for image in images])
+    graphs = model.parse([image.float() / 255 for image in images])
     for graph in graphs:
         assert graph.appearance is not None
         assert graph.appearance.shape == (len(graph), 3)

@@ -42,7 +42,7 @@ def test_parse_takes_pil_numpy_and_tensors_alike(
 
 
 def test_batched_equals_one_by_one(model: AutoEncoder, photos: list[torch.Tensor]) -> None:
-    together = model.parse_batch(photos)
+    together = model.parse(photos)
     for photo, graph in zip(photos, together):
         alone = model.parse(photo)
         assert torch.equal(alone.labels, graph.labels)

@@ -48,7 +48,7 @@ def test_all_phases(kind: str, tmp_path: Path) -> None:
     graph = data[0].graph
     assert (graph.masks is not None) == (kind == "coco_stuff")
     assert model.render_batch([graph], [0]).shape == (1, 3, 32, 32)
-    assert len(model.parse_batch([data[0].image.float() / 255])) == 1
+    assert len(model.parse([data[0].image.float() / 255])) == 1
 
 
 def test_the_mask_head_learns_from_true_masks(tmp_path: Path) -> None:
