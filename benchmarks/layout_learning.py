@@ -41,6 +41,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
 from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.core.boxes import paired_iou
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
@@ -48,7 +49,6 @@ from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_graph, left_right_swap
 from autoenc_sg.data.vg150.dataset import VG150Dataset
-from autoenc_sg.eval.boxes import paired_iou
 from autoenc_sg.eval.geometry import FAMILIES, families_of, obeyed
 from autoenc_sg.generator.image_node import add_image_nodes
 from autoenc_sg.generator.losses import box_loss

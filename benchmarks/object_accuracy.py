@@ -36,9 +36,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
+from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.open import open_dataset

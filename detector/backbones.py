@@ -16,8 +16,8 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import StageHead
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import ImageSize, Regions
+from autoenc_sg.core.structures import Regions
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.model import DetectorConfig
+from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import ImageSize, Regions, box_scale, union_boxes
+from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbones import image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.heads import at_least_float, projection, union_head
-from autoenc_sg.detector.suppression import choose, clip_to_images
+from autoenc_sg.detector.suppression import choose
 
 LOSSES = {  # detectron2's names to ours
     "loss_rpn_cls": "rpn_objectness",
@@ -103,8 +104,8 @@ class Detectron2Detector(Detector):
         moved = torch.cat(list(found)).reshape(len(index), -1, 4)
         if moved.shape[1] > 1:  # one for each class: background has none
             moved = torch.cat([moved[:, :1], moved], 1)
-        scale = box_scale(maps.image_sizes, index) / box_scale(maps.network_sizes, index)
-        moved = clip_to_images(moved * scale[:, None], maps.image_sizes, index)
+        moved = rescale_boxes(moved, maps.network_sizes, maps.image_sizes, index)
+        moved = clip_to_images(moved, maps.image_sizes, index)
         scores = _background_first(logits).softmax(-1)
         return choose(self.config, scores, moved, index, len(maps.image_sizes))
 
@@ -159,9 +160,9 @@ class Detectron2Detector(Detector):
     ) -> list[Any]:
         """Boxes `[N, 4]` in pixels of the images passed in as detectron2's, in its pixels."""
         d2 = import_detectron2()
-        scale = box_scale(network_sizes, image_index) / box_scale(image_sizes, image_index)
+        scaled = rescale_boxes(boxes, image_sizes, network_sizes, image_index).to(boxes)
         counts = torch.bincount(image_index, minlength=len(image_sizes)).tolist()
-        return [d2.structures.Boxes(own) for own in (boxes * scale.to(boxes)).split(counts)]
+        return [d2.structures.Boxes(own) for own in scaled.split(counts)]
 
     def _used(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
         named = dict(zip(self.names, maps))

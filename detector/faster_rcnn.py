@@ -17,9 +17,10 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.model import DetectorConfig
+from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import ImageSize, Regions, box_scale, union_boxes
+from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbones import Backbone, build_parts, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
@@ -27,7 +28,7 @@ from autoenc_sg.detector.detectron2_backend import Detectron2Detector
 from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_head
 from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
-from autoenc_sg.detector.suppression import choose, clip_to_images
+from autoenc_sg.detector.suppression import choose
 
 LOSSES = {  # torchvision's names to ours
     "loss_objectness": "rpn_objectness",
@@ -148,9 +149,9 @@ class FasterRCNN(Detector):
 
         The images of the boxes ascend: torchvision wants them in a list, one entry an image.
         """
-        scale = box_scale(network_sizes, image_index) / box_scale(image_sizes, image_index)
+        scaled = rescale_boxes(boxes, image_sizes, network_sizes, image_index).to(boxes)
         counts = torch.bincount(image_index, minlength=len(image_sizes)).tolist()
-        per_image = list((boxes * scale.to(boxes)).split(counts))
+        per_image = list(scaled.split(counts))
         named = OrderedDict(zip(self.backbone.names, maps))
         pooled: Tensor = pool(named, per_image, list(network_sizes))
         return pooled
@@ -164,8 +165,8 @@ class FasterRCNN(Detector):
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
         boxes = self.roi_heads.box_coder.decode_single(deltas, proposals)
         boxes = boxes.reshape(-1, self.num_classes, 4)
-        scale = box_scale(maps.image_sizes, index) / box_scale(maps.network_sizes, index)
-        boxes = clip_to_images(boxes * scale[:, None], maps.image_sizes, index)
+        boxes = rescale_boxes(boxes, maps.network_sizes, maps.image_sizes, index)
+        boxes = clip_to_images(boxes, maps.image_sizes, index)
         return choose(self.config, logits.softmax(-1), boxes, index, len(maps.image_sizes))
 
     def _propose(self, maps: FeatureMaps) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from autoenc_sg.core.structures import ImageSize
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.detector.conventions import Conventions
 
 

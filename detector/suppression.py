@@ -8,7 +8,6 @@ from torchvision.ops import batched_nms
 
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.layers import first_per_group
-from autoenc_sg.core.structures import ImageSize, box_scale
 from autoenc_sg.detector.contract import Detections
 
 
@@ -52,13 +51,3 @@ def suppress(
     return Detections(
         found.boxes[keep], found.labels[keep], found.scores[keep], found.image_index[keep]
     )
-
-
-def clip_to_images(
-    boxes: Tensor, image_sizes: tuple[ImageSize, ...], image_index: Tensor
-) -> Tensor:
-    """Boxes `[N, 4]` or `[N, C, 4]` clipped to their own images of different sizes."""
-    most = box_scale(image_sizes, image_index).to(boxes)
-    if boxes.ndim == 3:
-        most = most[:, None]
-    return torch.minimum(boxes.clamp(min=0), most)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import enclosing_boxes, paired_iou
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.eval.boxes import paired_iou, union_boxes
 from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes
 
@@ -110,6 +110,6 @@ def find(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions)
 def _overlap(first: Tensor, second: Tensor, conventions: RecallConventions) -> Tensor:
     """IoU of the union boxes (PhrDet), or the lesser of the two IoUs: `[R, 2, 4] x 2 -> [R]`."""
     if conventions.task == "PhrDet":
-        first, second = (union_boxes(boxes[:, 0], boxes[:, 1]) for boxes in (first, second))
+        first, second = (enclosing_boxes(boxes[:, 0], boxes[:, 1]) for boxes in (first, second))
         return paired_iou(first, second, conventions.plus_one)
     return paired_iou(first, second, conventions.plus_one).amin(1)

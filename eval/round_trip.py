@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import GraphPrediction, ImageSize
+from autoenc_sg.core.structures import GraphPrediction
 
 
 def in_pixels_of(

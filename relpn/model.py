@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from autoenc_sg.config.model import RelpnConfig
+from autoenc_sg.core.boxes import to_unit_boxes
 from autoenc_sg.core.layers import mlp
-from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes
+from autoenc_sg.core.structures import Pairs, Regions
 from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs
 
 

@@ -1,4 +1,4 @@
-"""The house has floors, and imports go down only (docs/architecture.md)."""
+"""The folders are ordered, and a file imports from lower ones only (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAY_IMPORT = {
 # The floors of `data/`, lower ones first.
 DATA_MAY_IMPORT = {
     "images": set(),
-    "base": {"images", "vg150"},
+    "base": {"images"},
     "vg150": {"images", "base"},
     "coco": {"images", "base"},
     "formats": {"images", "base", "coco"},
@@ -69,7 +69,7 @@ def imported_modules(source: str) -> Iterator[str]:
 
 
 def floor(module: str) -> str:
-    """`autoenc_sg.data.open.x` is on the floor `data`, `autoenc_sg.__version__` on ""."""
+    """Folder of a module: `autoenc_sg.data.open.x -> data`; `""` for the package's own names."""
     name = module.split(".")[1]
     return name if name in MAY_IMPORT else ""
 
@@ -141,4 +141,4 @@ def test_folders_are_small() -> None:
     folders += [f for f in (ROOT / "autoenc_sg").rglob("*") if f.is_dir() and not f.is_symlink()]
     for folder in folders:
         entries = [e for e in folder.iterdir() if not (e.is_symlink() or e.name.startswith("__"))]
-        assert len(entries) <= 14, f"{folder.relative_to(ROOT)} has {len(entries)} entries"
+        assert len(entries) <= 13, f"{folder.relative_to(ROOT)} has {len(entries)} entries"

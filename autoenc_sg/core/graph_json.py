@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary, nearest
 
 DEFAULT_SIZE: ImageSize = (256, 256)

@@ -20,14 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoenc_sg.core.boxes import ImageSize, clip_to_images, to_unit_boxes
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import (
-    GraphPrediction,
-    ImageSize,
-    box_scale,
-    to_device,
-    to_unit_boxes,
-)
+from autoenc_sg.core.structures import GraphPrediction, to_device
 
 RelaxMode = Literal["soft", "straight_through", "detached"]
 
@@ -174,8 +169,7 @@ class GraphLogits:
         )
 
     def _clipped_boxes(self) -> Tensor:
-        limit = box_scale(self.image_sizes, self.image_index).to(self.boxes)
-        return torch.minimum(self.boxes.clamp(min=0), limit)
+        return clip_to_images(self.boxes, self.image_sizes, self.image_index)
 
     def predictions(self) -> list[GraphPrediction]:
         """Everything, unthresholded, image by image, for evaluation."""

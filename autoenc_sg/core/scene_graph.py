@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.structures import ImageSize, to_device
+from autoenc_sg.core.structures import to_device
 from autoenc_sg.core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

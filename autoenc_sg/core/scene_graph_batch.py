@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize, to_unit_boxes
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph, take_rows
-from autoenc_sg.core.structures import ImageSize, to_device, to_unit_boxes
+from autoenc_sg.core.structures import to_device
 from autoenc_sg.core.vocabulary import Vocabulary
 
 

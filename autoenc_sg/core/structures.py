@@ -8,14 +8,14 @@ in [0, 1]. A batch of graphs is one disconnected graph with an image index: no p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-ImageSize = tuple[int, int]  # height, width in pixels
+from autoenc_sg.core.boxes import ImageSize
+
 T = TypeVar("T")
 
 
@@ -29,31 +29,6 @@ def to_device(value: T, device: torch.device | str) -> T:
         elif isinstance(item, tuple) and item and isinstance(item[0], Tensor):
             moved[field.name] = tuple(part.to(device) for part in item)
     return replace(value, **moved)  # type: ignore[type-var]
-
-
-def box_scale(image_sizes: Sequence[ImageSize], image_index: Tensor) -> Tensor:
-    """Width, height, width, height of each object's image: `[N, 4]`, pixels."""
-    sizes = torch.tensor(
-        [(w, h, w, h) for h, w in image_sizes], dtype=torch.float32, device=image_index.device
-    )
-    return sizes.reshape(-1, 4)[image_index]
-
-
-def to_unit_boxes(boxes: Tensor, image_sizes: Sequence[ImageSize], image_index: Tensor) -> Tensor:
-    """Boxes `[N, 4]` in pixels of their image to fractions of it in [0, 1]."""
-    return boxes / box_scale(image_sizes, image_index).to(boxes)
-
-
-def to_pixel_boxes(boxes: Tensor, image_sizes: Sequence[ImageSize], image_index: Tensor) -> Tensor:
-    """The inverse of `to_unit_boxes`."""
-    return boxes * box_scale(image_sizes, image_index).to(boxes)
-
-
-def union_boxes(boxes: Tensor, pairs: Tensor) -> Tensor:
-    """The smallest box around both boxes of each pair: `[N, 4], [M, 2] -> [M, 4]`."""
-    first, second = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
-    least = torch.minimum(first[:, :2], second[:, :2])
-    return torch.cat([least, torch.maximum(first[:, 2:], second[:, 2:])], 1)
 
 
 @dataclass(frozen=True, eq=False)

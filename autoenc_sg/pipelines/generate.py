@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from autoenc_sg.core.boxes import to_pixel_boxes
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import ParsedGraph, graph_to_json, read_graphs
 from autoenc_sg.core.images import enlarged, save_image, side_by_side, to_pil
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import box_scale
 from autoenc_sg.generator import Generated
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.visualization.figures import GrowthStep, figure_3
@@ -239,7 +239,7 @@ def _pictures(
     images = made.image.clamp(0, 1).cpu()
     for graph, seed, image, box, mask in zip(graphs, seeds, images, boxes, masks):
         index = torch.zeros(len(graph), dtype=torch.int64)
-        pixels = box * box_scale([graph.image_size], index)
+        pixels = to_pixel_boxes(box, [graph.image_size], index)
         drawn = mask if graph.masks is None else graph.masks
         yield Picture(graph, seed, image, pixels, drawn, predicted)
 

@@ -31,26 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.config.model import PredictorConfig
+from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.layers import mlp, segment_mean
 from autoenc_sg.core.relaxation import GraphLogits
-from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes, union_boxes
-
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # Fast R-CNN's scale of box deltas
-
-
-def coverage(boxes: Tensor, frames: Tensor, size: int) -> Tensor:
-    r"""How much of each cell of a frame's grid a box covers.
-
-        m(y, x) = |[x_1, x_2] \cap cell_x| |[y_1, y_2] \cap cell_y| / |cell|
-
-    Shapes: `boxes [M, 4], frames [M, 4] -> [M, size, size]` in [0, 1]; a frame of no area gives 0.
-    """
-    extent = (frames[:, 2:] - frames[:, :2]).clamp(min=1e-6)
-    low = ((boxes[:, :2] - frames[:, :2]) / extent * size)[:, :, None]  # [M, 2, 1] in cells
-    high = ((boxes[:, 2:] - frames[:, :2]) / extent * size)[:, :, None]
-    cells = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
-    share = (torch.minimum(high, cells + 1) - torch.maximum(low, cells)).clamp(0, 1)  # [M, 2, size]
-    return share[:, 1, :, None] * share[:, 0, None, :]
+from autoenc_sg.core.structures import Pairs, Regions
 
 
 class GraphPredictor(nn.Module):
@@ -113,7 +97,7 @@ class GraphPredictor(nn.Module):
         known = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
         frames = union_boxes(regions.boxes, pairs.pairs)
         size = subgraphs.shape[-1]
-        ends = [coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
+        ends = [grid_coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
         maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
         return F.relu(self.object_in(known)), F.relu(maps)
 
@@ -128,7 +112,7 @@ class GraphPredictor(nn.Module):
 
     def _refine(self, regions: Regions, objects: Tensor) -> Tensor:
         """Boxes moved by predicted deltas, in pixels: `[N, 4]`."""
-        return decode_boxes(self.box_deltas(objects), regions.boxes)
+        return decode_deltas(self.box_deltas(objects), regions.boxes)
 
 
 class MessagePassing(nn.Module):
@@ -149,25 +133,3 @@ class MessagePassing(nn.Module):
         as_object = self.to_object(segment_mean(pooled, pairs[:, 1], n))
         ends = self.from_subject(objects)[pairs[:, 0]] + self.from_object(objects)[pairs[:, 1]]
         return objects + F.relu(as_subject + as_object), maps + F.relu(ends)[:, :, None, None]
-
-
-def encode_boxes(target: Tensor, boxes: Tensor) -> Tensor:
-    """Fast R-CNN deltas that move `boxes [N, 4]` onto `target [N, 4]`: `[N, 4]`."""
-    weights = boxes.new_tensor(BOX_WEIGHTS)
-    size, centre = _size_centre(boxes)
-    target_size, target_centre = _size_centre(target)
-    return weights * torch.cat([(target_centre - centre) / size, (target_size / size).log()], 1)
-
-
-def decode_boxes(deltas: Tensor, boxes: Tensor) -> Tensor:
-    """The inverse of `encode_boxes`; growth is limited to a factor of 4 a side."""
-    deltas = deltas / boxes.new_tensor(BOX_WEIGHTS)
-    size, centre = _size_centre(boxes)
-    centre = centre + deltas[:, :2] * size
-    half = size * deltas[:, 2:].clamp(max=1.386).exp() / 2
-    return torch.cat([centre - half, centre + half], 1)
-
-
-def _size_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
-    return size, (boxes[:, :2] + boxes[:, 2:]) / 2

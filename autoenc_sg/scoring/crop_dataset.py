@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.eval.crop_classifier import (

@@ -12,10 +12,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import paired_iou
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.boxes import paired_iou
 
 _EPSILON = 1e-3
 

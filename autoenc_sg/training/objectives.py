@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
+from autoenc_sg.core.boxes import encode_deltas
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.layers import first_per_group
 from autoenc_sg.core.relaxation import RelaxedGraph
@@ -31,7 +32,6 @@ from autoenc_sg.generator import (
     with_image_boxes,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
-from autoenc_sg.predictors.gcn import encode_boxes
 from autoenc_sg.relpn import all_pairs, relatedness_loss, sample_pairs
 from autoenc_sg.training.target_assignment import (
     add_missed,
@@ -266,7 +266,7 @@ def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
     """Smooth L1 of the deltas from `start` to `boxes` and to `target`: `[N, 4]` each to `[]`."""
     if len(boxes) == 0:
         return boxes.sum() * 0
-    return F.smooth_l1_loss(encode_boxes(boxes, start), encode_boxes(target, start))
+    return F.smooth_l1_loss(encode_deltas(boxes, start), encode_deltas(target, start))
 
 
 def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from autoenc_sg.core.boxes import box_scale
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import box_scale
 
 
 def match_regions(

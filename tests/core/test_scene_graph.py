@@ -14,13 +14,7 @@ from torch.testing import assert_close
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import (
-    GraphPrediction,
-    box_scale,
-    to_pixel_boxes,
-    to_unit_boxes,
-    union_boxes,
-)
+from autoenc_sg.core.structures import GraphPrediction
 from tests.support.graphs import random_graph
 
 OPTIONAL = ("object_scores", "triple_scores", "masks", "appearance")
@@ -42,30 +36,6 @@ def graph() -> SceneGraph:
         torch.tensor([0.9, 0.8, 0.7]),
         torch.tensor([0.3, 0.2, 0.1]),
     )
-
-
-def test_unit_boxes_by_hand() -> None:
-    boxes = torch.tensor([[5.0, 2, 10, 4], [1, 1, 2, 2]])
-    image_index = torch.tensor([0, 2])
-    sizes = [(4, 10), (7, 7), (2, 4)]
-    scale = box_scale(sizes, image_index)
-    assert_close(scale, torch.tensor([[10.0, 4, 10, 4], [4, 2, 4, 2]]))
-    unit = to_unit_boxes(boxes, sizes, image_index)
-    assert_close(unit, torch.tensor([[0.5, 0.5, 1, 1], [0.25, 0.5, 0.5, 1]]))
-    assert_close(to_pixel_boxes(unit, sizes, image_index), boxes)
-    none = torch.zeros(0, 4)
-    assert to_unit_boxes(none, sizes, torch.zeros(0, dtype=torch.int64)).shape == (0, 4)
-
-
-def test_union_boxes_by_hand_and_without_pairs() -> None:
-    boxes = torch.tensor([[0.0, 0, 2, 2], [1, 1, 5, 3]], requires_grad=True)
-    pairs = torch.tensor([[0, 1], [1, 0], [0, 0]])
-    expected = torch.tensor([[0.0, 0, 5, 3], [0, 0, 5, 3], [0, 0, 2, 2]])
-    assert_close(union_boxes(boxes, pairs), expected)
-    nothing = union_boxes(boxes, torch.zeros(0, 2, dtype=torch.int64))
-    assert nothing.shape == (0, 4)
-    nothing.sum().backward()
-    assert_close(boxes.grad, torch.zeros(2, 4))
 
 
 def test_collate_by_hand_with_an_empty_image_between() -> None:

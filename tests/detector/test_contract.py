@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.detector import Detector
 from tests.support.detectors import MARKED, small_detector
 from tests.support.graphs import C, random_boxes, random_graph, seeded

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from autoenc_sg.config.model import DetectorConfig
+from autoenc_sg.core.boxes import encode_deltas, union_boxes
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.detector import Detector, FasterRCNN, FeatureMaps, build_detector
 from autoenc_sg.detector.backbones import Backbone
-from autoenc_sg.predictors.gcn import encode_boxes
 from tests.support.graphs import C, random_boxes, random_graph, seeded
 
 TINY = DetectorConfig(
@@ -191,7 +190,7 @@ def test_detections_by_hand() -> None:
         ]
     )
     deltas = torch.zeros(5, 3, 4)
-    deltas[3, 2] = encode_boxes(torch.tensor([[24.0, 20, 36, 31]]), start[3:4])[0]
+    deltas[3, 2] = encode_deltas(torch.tensor([[24.0, 20, 36, 31]]), start[3:4])[0]
     deltas[3, 1] = 9.0  # those of a class that is not chosen count for nothing
     glass.rpn = Proposals(start[:4], start[:0], start[4:])  # type: ignore[assignment]
     answers = Answers(probabilities.log().clamp(min=-99), deltas.flatten(1))

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torchvision.ops import box_iou
 
 from autoenc_sg.detector import Detections
-from autoenc_sg.detector.suppression import choose, clip_to_images, suppress
+from autoenc_sg.detector.suppression import choose, suppress
 from tests.detector.test_faster_rcnn import TINY
 from tests.support.graphs import random_boxes, seeded
 
@@ -64,12 +64,6 @@ def test_suppression_against_a_loop(seed: int, count: int, images: int, one_box:
         assert_close(found.boxes[row], boxes[i, 0 if one_box else label])
         assert_close(found.scores[row], scores[i, label])
         assert found.image_index[row] == index[i]
-
-
-def test_boxes_are_clipped_to_their_own_image() -> None:
-    boxes = torch.tensor([[-3.0, -1, 50, 90], [-3, -1, 50, 90], [1, 2, 3, 4]])
-    got = clip_to_images(boxes, ((40, 60), (80, 20)), torch.tensor([0, 1, 1]))
-    assert_close(got, torch.tensor([[0.0, 0, 50, 40], [0, 0, 20, 80], [1, 2, 3, 4]]))
 
 
 # The whole detector -----------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import union_boxes
 from autoenc_sg.data.base.samples import Sample
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval.crop_classifier import (

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from autoenc_sg.config.model import PredictorConfig
-from autoenc_sg.core.structures import Pairs, Regions, to_unit_boxes, union_boxes
+from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
+from autoenc_sg.core.structures import Pairs, Regions
 from autoenc_sg.predictors.gcn import (
     GraphPredictor,
     MessagePassing,
-    coverage,
-    decode_boxes,
-    encode_boxes,
 )
 from tests.support.graphs import (
     C,
     D,
     P,
     one_image,
-    random_boxes,
     random_pairs,
     random_regions,
     renumbered,
@@ -42,47 +37,6 @@ def predictor(steps: int = 2, dropout: float = 0.0) -> GraphPredictor:
 def subgraphs_of(pairs: Pairs, grad: bool = False) -> Tensor:
     maps = torch.randn(len(pairs), D, S, S, generator=seeded(7))
     return maps.requires_grad_(grad)
-
-
-def test_coverage_by_hand() -> None:
-    frame = torch.tensor([[0.0, 0, 4, 2]])
-    # cells are 2 wide and 1 high
-    box = torch.tensor([[1.0, 0, 4, 1.25]])
-    assert_close(coverage(box, frame, 2), torch.tensor([[[0.5, 1.0], [0.125, 0.25]]]))
-    assert_close(coverage(frame, frame, 3), torch.ones(1, 3, 3))
-    outside = torch.tensor([[10.0, 10, 12, 12]])
-    assert_close(coverage(outside, frame, 2), torch.zeros(1, 2, 2))
-    flat = torch.tensor([[1.0, 1, 1, 1]])
-    assert_close(coverage(flat, flat, 2), torch.zeros(1, 2, 2))
-    assert coverage(torch.zeros(0, 4), torch.zeros(0, 4), 5).shape == (0, 5, 5)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 6))
-def test_coverage_sums_to_the_area(seed: int, size: int) -> None:
-    boxes = random_boxes(6, 50, 80, seed)
-    pairs = torch.tensor([[0, 1], [2, 3], [4, 5]])
-    frames = union_boxes(boxes, pairs)
-    share = coverage(boxes[pairs[:, 0]], frames, size).mean((1, 2))
-    own = (boxes[pairs[:, 0], 2:] - boxes[pairs[:, 0], :2]).prod(1)
-    whole = (frames[:, 2:] - frames[:, :2]).prod(1)
-    assert_close(share, own / whole, atol=1e-5, rtol=1e-4)
-
-
-def test_coverage_against_a_loop_over_cells() -> None:
-    boxes, size = random_boxes(4, 30, 30, 3), 4
-    frames = random_boxes(4, 30, 30, 4)
-    got = coverage(boxes, frames, size)
-    for k in range(4):
-        x1, y1, x2, y2 = frames[k].tolist()
-        w, h = (x2 - x1) / size, (y2 - y1) / size
-        bx1, by1, bx2, by2 = boxes[k].tolist()
-        for y in range(size):
-            for x in range(size):
-                left, top = x1 + x * w, y1 + y * h
-                wide = max(0.0, min(bx2, left + w) - max(bx1, left))
-                high = max(0.0, min(by2, top + h) - max(by1, top))
-                assert abs(float(got[k, y, x]) - wide * high / (w * h)) < 1e-4
 
 
 def test_message_passing_against_a_loop() -> None:
@@ -116,7 +70,7 @@ def test_equations_3_and_4_against_a_loop() -> None:
     objects = [F.relu(net.object_in(row)) for row in known]
     for k, (i, j) in enumerate(pairs.pairs.tolist()):
         frame = union_boxes(regions.boxes, pairs.pairs[k : k + 1])
-        cover = [coverage(regions.boxes[e : e + 1], frame, S) for e in (i, j)]
+        cover = [grid_coverage(regions.boxes[e : e + 1], frame, S) for e in (i, j)]
         s_k = F.relu(net.subgraph_in(subgraphs[k][None]) + net.coverage_in(torch.cat(cover)[None]))[
             0
         ]
@@ -133,7 +87,7 @@ def test_equations_3_and_4_against_a_loop() -> None:
     for i, vector in enumerate(objects):
         wanted = regions.class_logits[i] + net.object_classifier(vector)
         assert_close(logits.object_logits[i], wanted, atol=1e-5, rtol=1e-4)
-        box = decode_boxes(net.box_deltas(vector)[None], regions.boxes[i : i + 1])
+        box = decode_deltas(net.box_deltas(vector)[None], regions.boxes[i : i + 1])
         assert_close(logits.boxes[i : i + 1], box, atol=1e-4, rtol=1e-5)
 
 
@@ -224,35 +178,6 @@ def test_gradient_reaches_every_parameter() -> None:
         assert parameter.grad.abs().sum() > 0, name
     assert subgraphs.grad is not None
     assert (subgraphs.grad.flatten(1).abs().sum(1) > 0).all()
-
-
-def test_encode_boxes_by_hand() -> None:
-    boxes = torch.tensor([[0.0, 0, 10, 20]])
-    target = torch.tensor([[5.0, 0, 25, 20]])
-    # centre moves by one width, the width doubles
-    wanted = torch.tensor([[10.0, 0, 5 * 0.6931472, 0]])
-    assert_close(encode_boxes(target, boxes), wanted)
-    assert_close(decode_boxes(wanted, boxes), target)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000))
-def test_decode_inverts_encode(seed: int) -> None:
-    boxes = random_boxes(5, 40, 60, seed)
-    scale = 0.3 + 3.5 * torch.rand(5, 2, generator=seeded(seed))  # at most 3.8 a side
-    centre = torch.rand(5, 2, generator=seeded(seed + 1)) * 40
-    half = (boxes[:, 2:] - boxes[:, :2]) * scale / 2
-    target = torch.cat([centre - half, centre + half], 1)
-    assert_close(decode_boxes(encode_boxes(target, boxes), boxes), target, atol=1e-3, rtol=1e-4)
-
-
-def test_growth_is_limited_and_nothing_moves_nothing() -> None:
-    boxes = torch.tensor([[4.0, 4, 6, 8]])
-    assert_close(decode_boxes(torch.zeros(1, 4), boxes), boxes)
-    grown = decode_boxes(torch.full((1, 4), 1e4) * torch.tensor([0.0, 0, 1, 1]), boxes)
-    assert_close(grown, torch.tensor([[1.0, -2, 9, 14]]), atol=2e-2, rtol=0)
-    none = torch.zeros(0, 4)
-    assert decode_boxes(none, none).shape == encode_boxes(none, none).shape == (0, 4)
 
 
 def test_no_round_needs_no_message() -> None:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.samples import (
@@ -23,7 +23,6 @@ from autoenc_sg.data.base.samples import (
     resize_graph,
 )
 from autoenc_sg.data.images.store import ImageStore, available
-from autoenc_sg.data.vg150.files import clip_boxes
 
 Box = Sequence[float]
 
@@ -157,7 +156,8 @@ def make_graph(
         raise bad_input(where, "boxes of four numbers and relations of three", error) from None
     if len(table) != len(ids):
         raise bad_input(where, "a box for each label", f"{len(table)} boxes, {len(ids)} labels")
-    clipped, inside = clip_boxes(table, size)
+    clipped = clip_to_image(table, size)
+    inside = has_area(clipped)
     sane = table.isfinite().all(1) & (table[:, 2:] >= table[:, :2]).all(1)
     wrong = ~(sane & inside) if strict else ~sane
     if wrong.any():

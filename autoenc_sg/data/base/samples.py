@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import ImageSize, to_device
+from autoenc_sg.core.structures import to_device
 from autoenc_sg.core.vocabulary import Vocabulary
 
 Split = Literal["train", "val", "test"]

@@ -15,9 +15,9 @@ from pycocotools import mask as mask_codec
 from pycocotools.coco import COCO
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.in_memory import check_aspect

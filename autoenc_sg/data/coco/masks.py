@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_codec
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import ImageSize
 
 _HALF = 128 / 255  # sg2im scales masks to 255, resizes, and keeps what is more than 128
 

@@ -24,9 +24,9 @@ import torch
 from pycocotools.coco import COCO
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.lazy import SourceDataset
 from autoenc_sg.data.base.samples import Split

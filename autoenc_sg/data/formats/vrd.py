@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.in_memory import (
     FORM_ERRORS,

@@ -15,9 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import from_pil
-from autoenc_sg.core.structures import ImageSize
 
 _DRAFT = 4  # a JPEG that is to shrink by this is decoded at less than its size
 

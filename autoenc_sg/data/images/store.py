@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 import torch
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.h5_files import H5_ERRORS, missing_names, read_arrays
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.data.images.decode import (
     Pixels,
     decode_pixels,

@@ -10,11 +10,11 @@ import torch
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import save_image, side_by_side
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.data.base.in_memory import check_aspect
 from autoenc_sg.data.base.samples import Split, random_stream, resize_graph
 from autoenc_sg.data.inspect.plots import long_tail, sizes

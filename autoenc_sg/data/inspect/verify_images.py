@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.data.base.in_memory import same_aspect
 from autoenc_sg.data.images.store import ImageStore
 from autoenc_sg.data.inspect.findings import Finding, found

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoenc_sg.config.data import DataConfig
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.base.in_memory import RecordDataset
 from autoenc_sg.data.base.samples import Split

@@ -25,16 +25,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.h5_files import read_arrays
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.lazy import SourceDataset
 from autoenc_sg.data.base.samples import Split, read_json
 from autoenc_sg.data.images.store import ImageStore, Place, find_images
 from autoenc_sg.data.sg2im_vg.vocabulary import from_sg2im_vocab
-from autoenc_sg.data.vg150.files import clip_boxes, read_image_data
+from autoenc_sg.data.vg150.files import read_image_data
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Sg2imVGSource:
         triples = data.relations[row, :relations]
         triples = triples[triples[:, 0] != triples[:, 2]]
         size = self._size(row, boxes)
-        clipped, inside = clip_boxes(boxes, size)
+        clipped = clip_to_image(boxes, size)
+        inside = has_area(clipped)
         graph = SceneGraph(data.object_names[row, :objects], clipped, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.in_memory import check_aspect, same_aspect
@@ -26,7 +26,6 @@ from autoenc_sg.data.vg150.files import (
     TEST,
     TRAIN,
     VG150Annotations,
-    clip_boxes,
     read_annotations,
 )
 
@@ -136,7 +135,8 @@ class VG150Dataset:
         ends = data.relationships[rel_first:rel_end][kept] - first
         predicates = data.predicates[rel_first:rel_end][kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
-        boxes, inside = clip_boxes(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
+        boxes = clip_to_image(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
+        inside = has_area(boxes)
         if choice is not None:
             triples = one_per_pair(triples, choice)
         graph = SceneGraph(data.labels[first:end], boxes, triples, size)

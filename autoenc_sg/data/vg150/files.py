@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.h5_files import read_arrays
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import LONGEST_SIDE, read_json
 
@@ -253,13 +253,6 @@ def _checkowners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> 
         row = int(bad[0])
         expected = f"boxes of its own image, {int(low[row])}..{int(high[row]) - 1}"
         raise bad_input(f"{path} 'relationships' row {row}", expected, relations[row].tolist())
-
-
-def clip_boxes(boxes: Tensor, size: ImageSize) -> tuple[Tensor, Tensor]:
-    """Boxes `[N, 4]` cut at the image's borders, and whether anything is left of each `[N]`."""
-    height, width = size
-    clipped = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
-    return clipped, (clipped[:, 2:] > clipped[:, :2]).all(1)
 
 
 def boxes_outside(data: VG150Annotations) -> Tensor:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import ImageSize
 from autoenc_sg.core.vocabulary import Vocabulary
 
 Array = NDArray[Any]

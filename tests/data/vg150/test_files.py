@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from autoenc_sg.config.data import DataConfig
+from autoenc_sg.core.boxes import clip_to_image, has_area
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.inspect.verify import verify
-from autoenc_sg.data.vg150.files import boxes_outside, clip_boxes, decode_boxes, read_annotations
+from autoenc_sg.data.vg150.files import boxes_outside, decode_boxes, read_annotations
 from autoenc_sg.data.vg150.writing import encode_boxes, write_annotations
 
 NAMES = Vocabulary.from_names(["cat", "dog", "mat"], ["on", "near"])
@@ -135,9 +136,9 @@ def test_a_box_beyond_the_image_is_clipped(root: Path) -> None:
     change(root, "boxes_1024", put(1, [512, 400, 1200, 400]))
     data = read_annotations(root)
     assert_close(data.raw_boxes[1], torch.tensor([-88.0, 200, 1112, 600]))
-    clipped, inside = clip_boxes(data.raw_boxes[:2], (512, 1024))
+    clipped = clip_to_image(data.raw_boxes[:2], (512, 1024))
     assert_close(clipped[1], torch.tensor([0.0, 200, 1024, 512]))
-    assert inside.tolist() == [True, True]
+    assert has_area(clipped).tolist() == [True, True]
 
 
 def test_boxes_outside_of_their_images_are_told_of(
