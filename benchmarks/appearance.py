@@ -50,7 +50,6 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images, text_font
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.data.loading import batches
@@ -65,6 +64,7 @@ from autoenc_sg.eval.crop_classifier import (
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
 from autoenc_sg.training.loop import train
+from autoenc_sg.visualization.tables import Table
 from autoenc_sg.weights.checkpoint import read_checkpoint
 
 BATCH = 16

@@ -45,7 +45,6 @@ from autoenc_sg.core.boxes import paired_iou
 from autoenc_sg.core.relaxation import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_graph, left_right_swap
 from autoenc_sg.data.vg150.dataset import VG150Dataset
@@ -53,6 +52,7 @@ from autoenc_sg.eval.geometry import FAMILIES, families_of, obeyed
 from autoenc_sg.generator.image_node import add_image_nodes
 from autoenc_sg.generator.losses import box_loss
 from autoenc_sg.generator.model import Generator
+from autoenc_sg.visualization.tables import Table
 
 EXCHANGED = torch.tensor([2, 1, 0])
 MEASURED = ("above", "below", "on", "in")  # the others are rare in Visual Genome

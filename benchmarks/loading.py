@@ -25,12 +25,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.images.cache import open_cache
 from autoenc_sg.data.images.decode import decode_pixels, shrunk_size
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.scenes.sample import sample_scene
+from autoenc_sg.visualization.tables import Cell, Table
 
 WORKERS = (0, 1, 2, 4)
 BATCH = 8

@@ -39,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval.crop_classifier import (
@@ -50,6 +49,7 @@ from autoenc_sg.eval.crop_classifier import (
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import real_crops, real_union_crops
+from autoenc_sg.visualization.tables import Cell, Table
 from autoenc_sg.weights.checkpoint import check_vocabulary, read_checkpoint
 
 CUES = ("holding", "riding", "wearing", "tied to", "looking at", "in front of", "behind")

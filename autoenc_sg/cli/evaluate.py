@@ -12,8 +12,8 @@ from autoenc_sg.core.atomic_files import check_place
 from autoenc_sg.core.errors import bad_input
 
 if TYPE_CHECKING:
-    from autoenc_sg.core.tables import Table
     from autoenc_sg.eval import RecallConventions, Task
+    from autoenc_sg.visualization.tables import Table
 
 TASK_NAMES: dict[str, Task] = {
     "predcls": "PredCls",
@@ -175,8 +175,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from autoenc_sg.core.progress import Reporter
     from autoenc_sg.scoring.score_files import ScoreOptions, score_files
+    from autoenc_sg.visualization.progress import Reporter
 
     conventions = _conventions(options)
     if options.json is not None:

@@ -67,9 +67,9 @@ def add_weights_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from autoenc_sg.core.progress import Reporter
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.generate import GenerateOptions, generate_pictures
+    from autoenc_sg.visualization.progress import Reporter
 
     how = GenerateOptions(
         options.seed,
@@ -89,10 +89,10 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from autoenc_sg.core.progress import Reporter
     from autoenc_sg.data.open import find_format, open_dataset
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.sample import SampleOptions, write_samples
+    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
 
     how = SampleOptions(

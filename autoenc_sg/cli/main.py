@@ -148,9 +148,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _reconstruct(options: argparse.Namespace) -> int:
-    from autoenc_sg.core.progress import Reporter
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.reconstruct import reconstruct_photos
+    from autoenc_sg.visualization.progress import Reporter
 
     model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
     reporter = Reporter([("reconstruct", 1.0)])
@@ -163,8 +163,8 @@ def _reconstruct(options: argparse.Namespace) -> int:
 
 
 def _scenes(options: argparse.Namespace) -> int:
-    from autoenc_sg.core.progress import Reporter
     from autoenc_sg.data.scenes.files import write_scenes
+    from autoenc_sg.visualization.progress import Reporter
 
     config = ScenesConfig(*(getattr(options, field.name) for field in fields(ScenesConfig)))
     reporter = Reporter([("scenes", 1.0)])

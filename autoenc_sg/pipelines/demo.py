@@ -15,7 +15,6 @@ from autoenc_sg.config.files import load_config
 from autoenc_sg.config.phases import PHASES
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.progress import Reporter, duration
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.open import open_dataset
@@ -38,6 +37,7 @@ from autoenc_sg.visualization.figures import (
     loss_curves,
 )
 from autoenc_sg.visualization.html_report import Figure, Report, write_report
+from autoenc_sg.visualization.progress import Reporter, duration
 from autoenc_sg.weights.checkpoint import read_checkpoint
 
 ROWS = 8  # of figure 2

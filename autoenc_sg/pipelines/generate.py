@@ -18,11 +18,11 @@ from autoenc_sg.core.boxes import to_pixel_boxes
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import ParsedGraph, graph_to_json, read_graphs
 from autoenc_sg.core.images import enlarged, save_image, side_by_side, to_pil
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.generator import Generated
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.visualization.figures import GrowthStep, figure_3
+from autoenc_sg.visualization.progress import Reporter
 
 BATCH_OBJECTS = 256  # drawn at a time, so that memory stays bounded
 MASK_SIDE = 128  # pixels of a mask's picture

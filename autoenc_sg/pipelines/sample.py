@@ -14,12 +14,12 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import write_graphs
 from autoenc_sg.core.images import resize_square, save_image
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.generate import Picture, Source, check_noise, draw_all
+from autoenc_sg.visualization.progress import Reporter
 
 INDEX = "index.jsonl"
 BATCH = 8  # photos at a time

@@ -14,7 +14,6 @@ import torch
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
@@ -28,6 +27,7 @@ from autoenc_sg.scoring.results import (
     EvaluationOptions,
     EvaluationResults,
 )
+from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import (
     check_vocabulary,
     is_decoder,

@@ -13,10 +13,10 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.core.atomic_files import replacing
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.eval import table_names
 from autoenc_sg.scoring.results import ALL_TASKS, KS, EvaluationResults
 from autoenc_sg.visualization.graph import DPI, figure_image, sans
+from autoenc_sg.visualization.tables import Cell, Table
 
 # Tan 2019, "Auto-Encoding Scene Graphs with Image Reconstruction", Table 1, as printed there:
 # PhrDet R@20, R@50, R@100, SGGen R@20, R@50, R@100 in percent on Visual Genome.

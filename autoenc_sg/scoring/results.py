@@ -11,8 +11,8 @@ from typing import Literal
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.eval import RecallConventions, Task
+from autoenc_sg.visualization.tables import Cell, Table
 
 KS = (20, 50, 100)
 DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.eval import (
     RecallConventions,
     RecallSuite,
@@ -37,6 +35,8 @@ from autoenc_sg.scoring.prediction_jsonl import (
     repeated,
     training_triples,
 )
+from autoenc_sg.visualization.progress import Reporter
+from autoenc_sg.visualization.tables import Cell, Table
 
 TASKS: tuple[Task, ...] = ("SGGen", "PhrDet")
 _BATCH = 16

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.run import RunConfig
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.data.open import open_dataset
@@ -22,6 +21,7 @@ from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
 from autoenc_sg.training.start import CHECKPOINT, Start, build_model
 from autoenc_sg.training.validation import is_due, open_held_out, validate_phase
+from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
 

@@ -1,1 +1,1 @@
-"""Pictures of graphs, boxes and curves, and the HTML report."""
+"""What people look at: pictures of graphs, boxes and curves, tables, progress, the HTML report."""

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from autoenc_sg.core.atomic_files import replacing
-from autoenc_sg.core.tables import Table
+from autoenc_sg.visualization.tables import Table
 
 _WIDE = 1200  # pixels; on a phone a wider picture is scrolled sideways rather than shrunk
 

@@ -14,7 +14,6 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.phases import DetectorPhase
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import build_detector
@@ -24,6 +23,7 @@ from autoenc_sg.training.loop import train
 from autoenc_sg.training.run_log import VALIDATION, read_history
 from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import BEST_DETECTOR, detector_precision, is_due
+from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config
 

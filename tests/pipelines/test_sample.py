@@ -14,13 +14,13 @@ from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs
 from autoenc_sg.core.images import as_tensor, read_image, resize_square
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import GraphDataset, Sample
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.sample import SampleOptions, write_samples
+from autoenc_sg.visualization.progress import Reporter
 from tests.support.tiny import tiny_config
 
 

@@ -11,7 +11,6 @@ import torch
 
 from autoenc_sg.config.phases import PHASES
 from autoenc_sg.core.errors import InputError, TrainingDiverged
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
@@ -20,6 +19,7 @@ from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase, check_finite, decayed
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.training.start import Start, find_start
+from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config
 

@@ -13,8 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.tables import Table, format_column
 from autoenc_sg.visualization.html_report import Figure, Report, report_html, write_report
+from autoenc_sg.visualization.tables import Table, format_column
 
 VOID = {"meta", "img", "br"}
 

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore
+from autoenc_sg.visualization.progress import Reporter
 
 _MAGIC = b"AESGIMG1"
 _COLUMNS = 7

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from autoenc_sg.core.atomic_files import replacing
-from autoenc_sg.core.tables import Cell, Table
+from autoenc_sg.visualization.tables import Cell, Table
 
 Severity = Literal["error", "warning", "note"]
 _EXAMPLES = 5

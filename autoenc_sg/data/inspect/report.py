@@ -13,7 +13,6 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import save_image, side_by_side
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.in_memory import check_aspect
 from autoenc_sg.data.base.samples import Split, random_stream, resize_graph
@@ -31,6 +30,7 @@ from autoenc_sg.data.open import StoredDataset, open_dataset
 from autoenc_sg.visualization.boxes import draw_boxes
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.html_report import Figure, Report, write_report
+from autoenc_sg.visualization.progress import Reporter
 
 PAGE, NUMBERS, PLOT = "index.html", "statistics.json", "long_tail.png"
 STAGES = (("count graphs", 3.0), ("draw samples", 1.0))

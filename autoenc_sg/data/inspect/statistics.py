@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.visualization.tables import Cell, Table
 
 Triple = tuple[int, int, int]  # classes of subject and object around the predicate
 _TRIPLES = 25

@@ -10,8 +10,6 @@ import h5py
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.h5_files import H5_ERRORS
-from autoenc_sg.core.progress import Reporter
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.inspect.findings import Finding, Verification, found, worst_first
 from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
@@ -19,6 +17,8 @@ from autoenc_sg.data.inspect.verify_splits import verify_splits
 from autoenc_sg.data.inspect.verify_vg150 import vg150_findings
 from autoenc_sg.data.vg150.counts import count_images
 from autoenc_sg.data.vg150.files import TRAIN, VG150Annotations, file_paths, read_annotations
+from autoenc_sg.visualization.progress import Reporter
+from autoenc_sg.visualization.tables import Cell, Table
 
 
 def verify(

@@ -13,9 +13,7 @@ from typing import NamedTuple
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.tables import Cell, Table
 from autoenc_sg.data.base.in_memory import RecordDataset
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.coco.dataset import read_coco
@@ -23,6 +21,8 @@ from autoenc_sg.data.images.store import ImageStore, Place
 from autoenc_sg.data.inspect.findings import Finding, found, joined
 from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
 from autoenc_sg.data.open import StoredDataset, open_dataset
+from autoenc_sg.visualization.progress import Reporter
+from autoenc_sg.visualization.tables import Cell, Table
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # VG150 in COCO's format as SGG-Benchmark publishes it; images without relations are among them.

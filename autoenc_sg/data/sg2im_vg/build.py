@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.data.base.samples import read_json
 from autoenc_sg.data.sg2im_vg.dataset import SIZES_NAME, VOCAB_NAME
 from autoenc_sg.data.sg2im_vg.padded_tables import (
@@ -61,6 +60,7 @@ from autoenc_sg.data.sg2im_vg.rules import SPLITS, RawFiles, Sg2imCounts, Sg2imR
 from autoenc_sg.data.sg2im_vg.vocabulary import IMAGE, IN_IMAGE
 from autoenc_sg.data.vg150.files import read_image_data
 from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, stream_size
+from autoenc_sg.visualization.progress import Reporter
 
 STAGE = "read Visual Genome"
 SPLITS_NAME, RANDOM_SPLITS = "vg_splits.json", "random"

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.tables import Table
 from autoenc_sg.data.sg2im_vg.padded_tables import Flags
 from autoenc_sg.data.sg2im_vg.raw_json import Ints
+from autoenc_sg.visualization.tables import Table
 
 SPLITS = ("train", "val", "test")
 

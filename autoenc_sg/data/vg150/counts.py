@@ -6,10 +6,10 @@ from collections.abc import Container
 
 import torch
 
-from autoenc_sg.core.tables import Table
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.vg150.dataset import split_rows
 from autoenc_sg.data.vg150.files import TEST, TRAIN, VG150Annotations
+from autoenc_sg.visualization.tables import Table
 
 # 108,073 images, cut at 70 %, are what vg_to_roidb.py writes; the loaders of Neural Motifs, IMP and
 # Scene-Graph-Benchmark assert that number. After filtering: the log in

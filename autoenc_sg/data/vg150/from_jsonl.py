@@ -16,12 +16,12 @@ from autoenc_sg.core.atomic_files import new_folder
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import read_image, save_image
-from autoenc_sg.core.progress import Reporter
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.in_memory import make_graph
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
 from autoenc_sg.data.vg150.writing import write_annotations
+from autoenc_sg.visualization.progress import Reporter
 
 STAGE = "copy photos"
 _KEYS = {"image", "labels", "boxes", "triples", "image_size", "split"}

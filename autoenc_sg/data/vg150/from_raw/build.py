@@ -23,8 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.progress import Reporter
-from autoenc_sg.core.tables import Table
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.vg150.files import BROKEN_IMAGES, TEST, TRAIN, read_image_data
 from autoenc_sg.data.vg150.from_raw.names import NameTable, read_aliases
@@ -43,6 +41,8 @@ from autoenc_sg.data.vg150.writing import (
     vocabulary_dicts,
     write_tables,
 )
+from autoenc_sg.visualization.progress import Reporter
+from autoenc_sg.visualization.tables import Table
 
 Array = NDArray[Any]
 

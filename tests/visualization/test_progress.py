@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from autoenc_sg.core.progress import Reporter, duration
+from autoenc_sg.visualization.progress import Reporter, duration
 
 
 class Clock:
