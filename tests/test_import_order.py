@@ -42,16 +42,20 @@ MAY_IMPORT = {
 
 # The floors of `data/`, lower ones first.
 DATA_MAY_IMPORT = {
-    "images": set(),
+    "h5_files": set(),
+    "images": {"h5_files"},
     "base": {"images"},
-    "vg150": {"images", "base"},
+    "vg150": {"h5_files", "images", "base"},
     "coco": {"images", "base"},
     "formats": {"images", "base", "coco"},
-    "sg2im_vg": {"images", "base", "vg150"},
+    "sg2im_vg": {"h5_files", "images", "base", "vg150"},
     "scenes": {"images", "base", "vg150"},
     "open": {"images", "base", "vg150", "coco", "formats", "sg2im_vg", "scenes"},
     "loading": {"images", "base"},
-    "inspect": {"images", "base", "vg150", "coco", "formats", "sg2im_vg", "scenes", "open"},
+    "inspect": {
+        *("h5_files", "images", "base", "vg150", "coco"),
+        *("formats", "sg2im_vg", "scenes", "open"),
+    },
 }
 
 

@@ -19,7 +19,7 @@ import torch
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.h5_files import H5_ERRORS, missing_names, read_arrays
+from autoenc_sg.data.h5_files import H5_ERRORS, missing_names, read_arrays
 from autoenc_sg.data.images.decode import (
     Pixels,
     decode_pixels,

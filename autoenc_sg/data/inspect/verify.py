@@ -9,7 +9,7 @@ import h5py
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.h5_files import H5_ERRORS
+from autoenc_sg.data.h5_files import H5_ERRORS
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.inspect.findings import Finding, Verification, found, worst_first
 from autoenc_sg.data.inspect.verify_images import Wanted, image_findings

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.h5_files import read_arrays
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.lazy import SourceDataset
 from autoenc_sg.data.base.samples import Split, read_json
+from autoenc_sg.data.h5_files import read_arrays
 from autoenc_sg.data.images.store import ImageStore, Place, find_images
 from autoenc_sg.data.sg2im_vg.vocabulary import from_sg2im_vocab
 from autoenc_sg.data.vg150.files import read_image_data
