@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from autoenc_sg.config.run import DecodeConfig
+from autoenc_sg.config.model import DecodeConfig
 from autoenc_sg.core.errors import bad_input, require
 from autoenc_sg.core.images import ImageSource, as_tensor
 from autoenc_sg.core.scene_graph import SceneGraph
