@@ -20,7 +20,7 @@ from autoenc_sg.training.fabric import make_fabric, random_state, restore_random
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
 from autoenc_sg.training.start import CHECKPOINT, Start, build_model
-from autoenc_sg.training.validation import is_due, open_held_out, validate_phase
+from autoenc_sg.training.validation import is_due, open_validation_split, validate_phase
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
@@ -98,7 +98,7 @@ def run_phase(
         fabric.global_rank,
         fabric.world_size,
     )
-    runtime, held_out = config.runtime, open_held_out(phase)
+    runtime, held_out = config.runtime, open_validation_split(phase)
     with reporter.stage(name, max(phase.steps - first, 1)):
         loader = training_loader(dataset, plan, config.data.workers)
         for step, batch in enumerate(loader, first):

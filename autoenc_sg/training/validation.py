@@ -1,70 +1,89 @@
-"""When a phase is validated on held-out images, and by what; the best weights are kept.
+"""Validation during training: when it is due, what is measured, and the best weights on disk.
 
-The detector phase is scored after epochs by COCO's AP; the reconstruction phase every so many steps
-by its losses (`validation`). Validation draws no random numbers: training goes on as if nothing
-had happened.
+- `detector` phase: after every `validate_epochs` epochs and at the end, by COCO's AP; the weights
+  of the best AP50 go to `best_detector.pt`.
+- `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses; the
+  weights of their lowest sum go to `best.pt`.
+
+Modules are in evaluation mode, the noise of an image follows from its id, and the global random
+state is not used: training continues exactly as it would have without validation.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.phases import DetectorPhase
+from autoenc_sg.config.phases import DetectorPhase, ReconstructionPhase
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import eval_mode
-from autoenc_sg.training.generator_validation import validate
+from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
+BEST = "best.pt"
 BEST_DETECTOR = "best_detector.pt"
 
 
-def open_held_out(phase: Phase) -> GraphDataset | None:
-    """The validation split, or None where the phase is not validated, or by another process.
+def open_validation_split(phase: Phase) -> GraphDataset | None:
+    """The validation split; None if the phase is not validated, or not by this process.
 
     Raises:
-        InputError: it is empty.
+        InputError: the split is empty.
     """
-    names = ("validate_epochs", "validate_every")
-    asked = any(getattr(phase.settings, name, 0) > 0 for name in names)
-    if not (asked and phase.fabric.is_global_zero):
+    options = ("validate_epochs", "validate_every")
+    is_validated = any(getattr(phase.settings, name, 0) > 0 for name in options)
+    if not (is_validated and phase.fabric.is_global_zero):
         return None
-    held_out = open_dataset(phase.config.data, "val", phase.config.seed)
-    if len(held_out) == 0:
-        raise bad_input("validation split", "one image or more (data.num_val)", 0)
-    return held_out
+    dataset = open_dataset(phase.config.data, "val", phase.config.seed)
+    _check_not_empty(dataset)
+    return dataset
 
 
-def is_due(phase: Phase, done: int, size: int) -> bool:
-    """Whether it is validated after `done` steps over a train split of `size` images."""
+def is_due(phase: Phase, steps_done: int, num_images: int) -> bool:
+    """Whether the phase is validated after `steps_done` steps on `num_images` training images."""
+    if steps_done == phase.steps:
+        return True
     if phase.name != "detector":
-        return done % int(phase.settings.validate_every) == 0 or done == phase.steps
-    images = size * int(phase.settings.validate_epochs)
-    passed, before = (step * phase.batch_size // images for step in (done, done - 1))
-    return passed > before or done == phase.steps
+        return steps_done % int(phase.settings.validate_every) == 0
+    interval = num_images * int(phase.settings.validate_epochs)
+    now, before = (steps * phase.batch_size // interval for steps in (steps_done, steps_done - 1))
+    return now > before
 
 
 def validate_phase(
-    phase: Phase, model: AutoEncoder, held_out: GraphDataset, out: Path, step: int
+    phase: Phase, model: AutoEncoder, dataset: GraphDataset, out: Path, step: int
 ) -> dict[str, float]:
-    """Named scores on held-out images; better ones than before leave their weights in `out`."""
-    if phase.name != "detector":
-        return validate(phase, model, held_out, out, step)
-    with phase.fabric.autocast():
-        scores = detector_precision(model, held_out, phase.config.detector_training)
-    if -scores["AP50"] < phase.best:
-        phase.best = -scores["AP50"]
+    """Named scores on the validation split; the best weights so far are written to `out`.
+
+    The reconstruction phase is measured with the moving average of its weights, if it has one.
+    """
+    if phase.name == "detector":
+        with phase.fabric.autocast():
+            scores = detector_precision(model, dataset, phase.config.detector_training)
+        _keep_best(phase, model, -scores["AP50"], out / BEST_DETECTOR, step)
+        return scores
+    with nullcontext() if phase.average is None else phase.average.applied():
+        losses = validation_losses(model, dataset, phase.config.reconstruction)
+        _keep_best(phase, model, sum(losses.values()), out / BEST, step)
+    return losses
+
+
+def _keep_best(phase: Phase, model: AutoEncoder, value: float, file: Path, step: int) -> None:
+    """Write the model's weights if `value` (lower is better) is the phase's lowest so far."""
+    if value < phase.best:
+        phase.best = value
         weights = model.state_dict()
         checkpoint = Checkpoint(phase.config, model.vocabulary, weights, phase.name, step)
-        write_checkpoint(out / BEST_DETECTOR, checkpoint)
-    return scores
+        write_checkpoint(file, checkpoint)
 
 
 @torch.no_grad()
@@ -72,11 +91,40 @@ def detector_precision(
     model: AutoEncoder, dataset: GraphDataset, settings: DetectorPhase
 ) -> dict[str, float]:
     """COCO's AP, AP50, AP75 and AR of the detector on the first `validation_images`."""
-    # In training the first process alone is here: it must not wait for the others' images.
+    # In training, process 0 alone runs this, so the metric must not wait for the other processes.
     detector, metric = model.detector, DetectionPrecision(sync_on_compute=False)
     with eval_mode(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
             images = [image.to(model.device) for image in batch.images]
-            found = detector.detect(detector.encode(images))
-            metric.update(found.split(len(batch)), batch.graphs.split())
+            detections = detector.detect(detector.encode(images))
+            metric.update(detections.split(len(batch)), batch.graphs.split())
     return {name: float(value) for name, value in metric.compute().items()}
+
+
+@torch.no_grad()
+def validation_losses(
+    model: AutoEncoder, dataset: GraphDataset, settings: ReconstructionPhase
+) -> dict[str, float]:
+    """Weighted losses of the reconstruction phase, means over the first `validation_images`.
+
+    Raises:
+        InputError: the data set is empty.
+    """
+    _check_not_empty(dataset)
+    generator, num_images = model.generator, 0
+    sums: dict[str, float] = {}
+    with eval_mode(model):
+        for batch in batches(dataset, settings.batch_size, settings.validation_images):
+            images = [image.to(model.device) for image in batch.images]
+            graph = model.relax(model.with_appearance(images, batch.graphs))
+            target = target_images(images, generator.config.image_size)
+            generated = generator(graph, generator.seeded_noise(batch.image_ids))
+            for name, loss in reconstruction_losses(generated, graph, target, settings).items():
+                sums[name] = sums.get(name, 0.0) + float(loss) * len(batch)
+            num_images += len(batch)
+    return {name: total / num_images for name, total in sums.items()}
+
+
+def _check_not_empty(dataset: GraphDataset) -> None:
+    if len(dataset) == 0:
+        raise bad_input("validation split", "one image or more (data.num_val)", 0)

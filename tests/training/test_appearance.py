@@ -15,9 +15,9 @@ from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric
-from autoenc_sg.training.generator_validation import validation_losses
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import Start, build_model
+from autoenc_sg.training.validation import validation_losses
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from autoenc_sg.weights.sg2im import export_sg2im, import_sg2im
 from tests.support.coded import CODES, photos

@@ -18,11 +18,10 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.ema import WeightAverage
 from autoenc_sg.training.fabric import make_fabric
-from autoenc_sg.training.generator_validation import validate, validation_losses
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import find_start
-from autoenc_sg.training.validation import is_due
+from autoenc_sg.training.validation import is_due, validate_phase, validation_losses
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import same, tiny_config
 from tests.training.test_loop import Killed, KillingReporter
@@ -199,7 +198,7 @@ def test_best_checkpoint_is_kept_and_validation_is_without_trace(
     held_out = open_dataset(tiny_config(folder).data, "val")
     state, before = torch.get_rng_state(), weights_of(model)
     model.train()
-    losses = validate(phase, model, held_out, tmp_path, 1)
+    losses = validate_phase(phase, model, held_out, tmp_path, 1)
     assert losses.keys() == {"pixel", "layout_box"}
     assert phase.best == sum(losses.values())
     assert model.training
@@ -207,7 +206,7 @@ def test_best_checkpoint_is_kept_and_validation_is_without_trace(
     same(before, dict(model.state_dict()))
     with torch.no_grad():
         model.generator.box_net[2].bias.add_(5.0)  # worse
-    validate(phase, model, held_out, tmp_path, 2)
+    validate_phase(phase, model, held_out, tmp_path, 2)
     best = read_checkpoint(tmp_path / "best.pt")
     assert best.step == 1
     same(before, dict(best.model))
