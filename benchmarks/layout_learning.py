@@ -47,7 +47,7 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_graph, left_right_swap
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.eval.geometry import FAMILIES, families_of, obeyed
 from autoenc_sg.generator.image_node import add_image_nodes
 from autoenc_sg.generator.losses import box_loss
@@ -226,7 +226,7 @@ def read(root: Path) -> tuple[dict[str, list[SceneGraph]], Vocabulary]:
     """The graphs of each split."""
     parts = {}
     for split in ("train", "val", "test"):
-        data = VG150Dataset(root, split)  # type: ignore[arg-type]
+        data = open_vg150(root, split)  # type: ignore[arg-type]
         parts[split] = [data.annotated(i) for i in range(len(data))]
     return parts, data.vocabulary
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.data.base.in_memory import RecordDataset
-from autoenc_sg.data.base.lazy import SourceDataset
+from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.coco.dataset import CocoDataset, CocoRules
+from autoenc_sg.data.coco.dataset import CocoRules, open_coco
 from autoenc_sg.data.coco.stuff import CocoStuffRules, open_coco_stuff
 from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
 from autoenc_sg.data.formats.psg import open_psg
@@ -19,12 +18,10 @@ from autoenc_sg.data.images.cache import open_cache
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.scenes.files import ensure_scenes
 from autoenc_sg.data.sg2im_vg.dataset import open_sg2im_vg
-from autoenc_sg.data.vg150.dataset import VG150Dataset
-
-StoredDataset = VG150Dataset | CocoDataset | RecordDataset | SourceDataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 
 
-def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> StoredDataset:
+def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> AnnotatedDataset:
     """One split of the configured data; drawn scenes are made where there are none yet.
 
     Args:
@@ -69,7 +66,7 @@ def find_format(root: Path) -> FormatName:
     raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
 
 
-def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
+def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     if config.format == "coco":
         return _open_coco(config, split, seed)
     if config.format in ("coco_vg150", "vrd", "psg"):
@@ -79,7 +76,7 @@ def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
     root = Path(config.root)
     if config.format == "scenes":
         ensure_scenes(root, config.scenes)
-    return VG150Dataset(
+    return open_vg150(
         root,
         split,
         config.num_val,
@@ -91,9 +88,9 @@ def _open(config: DataConfig, split: Split, seed: int) -> StoredDataset:
     )
 
 
-def _open_coco(config: DataConfig, split: Split, seed: int) -> CocoDataset:
+def _open_coco(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root = Path(config.root)
-    return CocoDataset(
+    return open_coco(
         root / (config.annotations or "instances.json"),
         root / config.images,
         split,
@@ -109,7 +106,7 @@ def _open_coco(config: DataConfig, split: Split, seed: int) -> CocoDataset:
     )
 
 
-def _open_records(config: DataConfig, split: Split, seed: int) -> RecordDataset:
+def _open_records(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root, images, flip = Path(config.root), _images(config), config.flip
     short_side = config.short_side or None
     if config.format == "coco_vg150":
@@ -121,7 +118,7 @@ def _open_records(config: DataConfig, split: Split, seed: int) -> RecordDataset:
     return open_psg(path, images or root, split, config.num_val, flip, seed, short_side)
 
 
-def _open_sources(config: DataConfig, split: Split, seed: int) -> SourceDataset:
+def _open_sources(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root, images, flip = Path(config.root), _images(config), config.flip
     short_side = config.short_side or None
     if config.format == "sg2im_vg":

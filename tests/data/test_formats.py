@@ -18,7 +18,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.open import find_format, open_dataset
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.from_jsonl import convert_lines
 from autoenc_sg.data.vg150.from_raw.build import BuildRules, build_vg150
 from tests.support import foreign_files
@@ -38,7 +38,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["scenes", pytest.param("real", marks=needs_annotations)])
 def source(request: pytest.FixtureRequest, scenes: Path) -> tuple[Splits, Vocabulary]:
     root = scenes if request.param == "scenes" else ANNOTATIONS
-    data = {split: VG150Dataset(root, split, num_val=300) for split in SPLITS}
+    data = {split: open_vg150(root, split, num_val=300) for split in SPLITS}
     return {s: annotated(d, 60) for s, d in data.items()}, data["train"].vocabulary
 
 
@@ -109,7 +109,7 @@ def test_own_lines(tmp_path: Path, source: tuple[Splits, Vocabulary]) -> None:
     foreign_files.write_jsonl(path, splits, source[1], lambda i: Path(f"{i}.jpg"))
     convert_lines(path, tmp_path / "out", source[1])
     for split, graphs in splits.items():
-        data = VG150Dataset(tmp_path / "out", split, 0)
+        data = open_vg150(tmp_path / "out", split, 0)
         assert len(data) == len(graphs)
         for index, graph in enumerate(graphs.values()):
             unit = 3.1 * max(graph.image_size) / 1024
@@ -124,8 +124,8 @@ def test_built_from_raw_files(tmp_path: Path, source: tuple[Splits, Vocabulary])
     count = sum(map(len, splits.values()))
     counts = build_vg150(tmp_path / "raw", tmp_path / "out", BuildRules(0, 0, train_fraction=0.5))
     assert counts.raw_objects == sum(len(g) for s in splits.values() for g in s.values())
-    train = VG150Dataset(tmp_path / "out", "train", 0, False)
-    test = VG150Dataset(tmp_path / "out", "test", 0, False)
+    train = open_vg150(tmp_path / "out", "train", 0, False)
+    test = open_vg150(tmp_path / "out", "test", 0, False)
     assert train.image_ids + test.image_ids == tuple(i for s in splits.values() for i in s)[:count]
     graphs = {i: g for part in splits.values() for i, g in part.items()}
     exact = 0

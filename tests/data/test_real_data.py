@@ -14,13 +14,13 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.config.data import DataConfig
-from autoenc_sg.data.coco.dataset import CocoDataset, CocoRules
+from autoenc_sg.data.coco.dataset import CocoRules, open_coco
 from autoenc_sg.data.images.store import find_images
 from autoenc_sg.data.inspect.report import write_data_report
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.vg150.counts import count_images
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.files import read_annotations
 from autoenc_sg.data.vg150.from_jsonl import convert_lines
 from tests.support.foreign_files import annotated, write_jsonl
@@ -33,7 +33,7 @@ COCO = DataConfig("coco", str(PHOTOS), images="images", num_val=12)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 of the photographs through JSON Lines, as VG150 files; every fourth of another kind."""
     folder = tmp_path_factory.mktemp("own ü")
-    data = CocoDataset(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
+    data = open_coco(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
     graphs = annotated(data, 24)
     paths = {}
     for number, image_id in enumerate(graphs):
@@ -65,8 +65,8 @@ def _save_as(source: Path, target: Path, number: int) -> None:
 
 @needs_photos
 def test_own_photos_keep_their_boxes_and_pixels(own: Path) -> None:
-    coco = CocoDataset(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
-    parts = [VG150Dataset(own, split, 0, False) for split in ("train", "test")]  # type: ignore[arg-type]
+    coco = open_coco(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
+    parts = [open_vg150(own, split, 0, False) for split in ("train", "test")]  # type: ignore[arg-type]
     samples = {s.image_id: s for part in parts for s in (part[i] for i in range(len(part)))}
     assert sorted(samples) == list(range(1, 25))
     for number in range(24):
@@ -94,7 +94,7 @@ def test_verify_and_stats_of_own_photos(own: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(own.parent / "zipped.zip", "w") as archive:
         for path in (own / "VG_100K").iterdir():
             archive.write(path, f"VG_100K/{path.name}")
-    zipped = VG150Dataset(own, "test", 0)
+    zipped = open_vg150(own, "test", 0)
     assert len(find_images(own, own.parent / "zipped.zip")) == 24
     from_zip = open_dataset(
         DataConfig("vg150", str(own), images=str(own.parent / "zipped.zip"), num_val=0), "test"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import to_device
@@ -96,40 +92,8 @@ def random_stream(*key: int | str) -> random.Random:
     return random.Random("/".join(map(str, key)))
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        InputError: the file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise bad_input(path, "a JSON file", "no such file") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueErrors: UTF-8, JSON, long numbers
-        raise bad_input(path, "a JSON file", error) from None
-
-
 def num_validation(num_train: int, num_val: int) -> int:
     """Images cut from the train split: `num_val`, or 10 % of fewer than 10 times as many."""
     if num_train >= 10 * num_val:
         return num_val
     return max(num_train // 10, min(1, num_train - 1))
-
-
-def one_per_pair(triples: Tensor, seed: int) -> Tensor:
-    """One triple, uniformly at random, of each (subject, object), in order of first appearance."""
-    order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(seed))
-    pairs, inverse = triples[order][:, [0, 2]].unique(dim=0, return_inverse=True)
-    first = torch.full((len(pairs),), len(triples))
-    first.scatter_reduce_(0, inverse, torch.arange(len(triples)), "amin")
-    return triples[order[first].sort().values]
-
-
-def resize_graph(graph: SceneGraph, size: ImageSize) -> SceneGraph:
-    """The graph of its image scaled to `size`, (height, width)."""
-    if size == graph.image_size:
-        return graph
-    height, width = (new / old for new, old in zip(size, graph.image_size))
-    scale = graph.boxes.new_tensor([width, height, width, height])
-    return replace(graph, boxes=graph.boxes * scale, image_size=size)

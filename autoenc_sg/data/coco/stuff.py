@@ -28,9 +28,10 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.lazy import SourceDataset
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.graphs import fit_graph
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.coco.dataset import checked, read_coco, unit_box
+from autoenc_sg.data.coco.files import checked_annotations, read_coco, unit_box
 from autoenc_sg.data.coco.geometric_relations import (
     GEOMETRIC_PREDICATES,
     geometric_predicates,
@@ -42,6 +43,7 @@ from autoenc_sg.data.coco.masks import (
     masks_over,
     read_segmentation,
 )
+from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, Place
 
 OTHER = "other"
@@ -89,7 +91,9 @@ class StuffObjects(NamedTuple):
 
 
 class CocoStuffSource:
-    """The kept images of a pair of files, in the files' order; see `sources.GraphSource`."""
+    """The kept images of a pair of files, in the files' order; see `dataset.GraphSource`."""
+
+    random_key = "graph"
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class CocoStuffSource:
         self._objects = tuple(images.values())
         self._mask_size = mask_size
 
-    def drawn(self, row: int, generator: torch.Generator) -> SceneGraph:
+    def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
         """A graph with one relation for each object, where there are two or more."""
         objects = self._objects[row]
         side = self._mask_size or _SG2IM_MASK
@@ -115,10 +119,21 @@ class CocoStuffSource:
             triples = torch.stack([pairs[:, 0], predicates, pairs[:, 1]], 1)
         height, width = objects.size
         boxes = objects.unit_boxes * torch.tensor([width, height, width, height])
-        kept = masks if self._mask_size else None
-        return SceneGraph(objects.labels, boxes, triples, objects.size, masks=kept)
+        return SceneGraph(
+            objects.labels,
+            boxes,
+            triples,
+            objects.size,
+            masks=masks if self._mask_size else None,
+        )
 
-    def annotated(self, _row: int) -> None:
+    def graph_on(
+        self, row: int, generator: torch.Generator, pixels: Pixels, name: str
+    ) -> SceneGraph:
+        """In pixels of the image that was read."""
+        return fit_graph(self.graph(row, generator), pixels, name)
+
+    def annotated(self, row: int) -> None:
         """Relations are made, not annotated."""
         return
 
@@ -131,7 +146,7 @@ def open_coco_stuff(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
-) -> SourceDataset:
+) -> AnnotatedDataset:
     """One split.
 
     Args:
@@ -159,7 +174,7 @@ def open_coco_stuff(
     folder = _image_folder(root, images, part)
     places = {i: Place(str(folder / names[i])) for i in ids if (folder / names[i]).is_file()}
     source = CocoStuffSource({i: found[i] for i in ids}, vocabulary, rules.mask_size)
-    return SourceDataset(source, ImageStore(places, short_side), split, flip, seed, root)
+    return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, root)
 
 
 def read_part(
@@ -207,7 +222,7 @@ def _add_objects(
     images: Mapping[int, dict[str, Any]],
     rules: CocoStuffRules,
 ) -> None:
-    for annotation in checked(path, coco, images):
+    for annotation in checked_annotations(path, coco, images):
         image_id, category = annotation["image_id"], coco.cats[annotation["category_id"]]
         unit = unit_box(path, annotation, images[image_id])
         if category["name"] == OTHER and not rules.include_other:

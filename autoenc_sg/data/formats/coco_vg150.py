@@ -21,16 +21,11 @@ from typing import Any, NamedTuple
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.vocabulary import BACKGROUND, Vocabulary
-from autoenc_sg.data.base.in_memory import (
-    FORM_ERRORS,
-    Record,
-    RecordDataset,
-    make_record,
-    named_list,
-    other_form,
-)
-from autoenc_sg.data.base.samples import Split, read_json
-from autoenc_sg.data.coco.dataset import read_coco
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.in_memory import AnnotatedImage, InMemorySource, make_annotated_image
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
+from autoenc_sg.data.base.samples import Split
+from autoenc_sg.data.coco.files import read_coco
 from autoenc_sg.data.images.store import ImageStore, Place
 
 _BENCHMARK_NAME = "_annotations.coco.json"
@@ -55,7 +50,7 @@ def open_coco_vg150(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
-) -> RecordDataset:
+) -> AnnotatedDataset:
     """One split of either layout.
 
     Args:
@@ -78,12 +73,14 @@ def open_coco_vg150(
     if _names(train) != names:
         raise bad_input(content.path, f"the categories of {train.path}", "others")
     vocabulary = Vocabulary.from_names(*(group.values() for group in names))
-    records = [
-        r for r in _records(content) if len(r.graph) and (len(r.graph.triples) or not filter_empty)
+    annotated = [
+        image
+        for image in _annotated_images(content)
+        if len(image.graph) and (len(image.graph.triples) or not filter_empty)
     ]
-    places = _places(content)
-    store = ImageStore(places, short_side)
-    return RecordDataset(records, vocabulary, store, split, flip, seed, root)
+    source = InMemorySource(annotated, vocabulary, split)
+    store = ImageStore(_places(content), short_side)
+    return AnnotatedDataset(source, store, split, seed, flip, root)
 
 
 def _read(root: Path, split: Split, images: Path | None) -> _Content:
@@ -113,10 +110,10 @@ def _read_reltr(root: Path, split: Split, images: Path | None) -> _Content:
             if any(min(s, o) < 0 for s, o, _ in rows):
                 raise IndexError("an object before the first")
             relations[int(key)] = [(ids[s], p, ids[o]) for s, o, p in rows]
-        except FORM_ERRORS as error:
+        except MALFORMED_ERRORS as error:
             expected = "[subject, object, predicate] of its annotations"
-            raise other_form(f"{path} {split} image {key}", expected, error) from None
-    names = named_list(data, "rel_categories", path)
+            raise malformed(f"{path} {split} image {key}", expected, error) from None
+    names = name_list(data, "rel_categories", path)
     predicates = {i: name for i, name in enumerate(names) if name not in _NO_PREDICATES}
     default = root / "VG_100K" if (root / "VG_100K").is_dir() else root
     return _Content(root / f"{split}.json", images or default, coco, relations, predicates)
@@ -137,9 +134,9 @@ def _read_benchmark(path: Path, images: Path | None) -> _Content:
             image_id = coco.anns[row["subject_id"]]["image_id"]
             triple = (row["subject_id"], row["predicate_id"], row["object_id"])
             relations[image_id].append(triple)
-    except FORM_ERRORS as error:
+    except MALFORMED_ERRORS as error:
         expected = "rel_categories, and rel_annotations of ids of annotations"
-        raise other_form(str(path), expected, error) from None
+        raise malformed(str(path), expected, error) from None
     return _Content(path, images or path.parent, coco, relations, predicates)
 
 
@@ -152,7 +149,7 @@ def _names(content: _Content) -> tuple[dict[int, str], dict[int, str]]:
     return objects, dict(sorted(content.predicates.items()))
 
 
-def _records(content: _Content) -> Iterator[Record]:
+def _annotated_images(content: _Content) -> Iterator[AnnotatedImage]:
     objects, predicates = _names(content)
     label_of = {key: i for i, key in enumerate(objects, start=1)}
     predicate_of = {key: i for i, key in enumerate(predicates, start=1)}
@@ -171,10 +168,10 @@ def _records(content: _Content) -> Iterator[Record]:
                 if s != o
             ]
             size = int(image["height"]), int(image["width"])
-        except FORM_ERRORS as error:
+        except MALFORMED_ERRORS as error:
             expected = "annotations and relations of known ids, bbox x, y, width, height"
-            raise other_form(where, expected, error) from None
-        yield make_record(image_id, labels, boxes, triples, size, where)
+            raise malformed(where, expected, error) from None
+        yield make_annotated_image(image_id, labels, boxes, triples, size, where)
 
 
 def _places(content: _Content) -> dict[int, Place]:

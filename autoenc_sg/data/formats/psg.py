@@ -14,16 +14,15 @@ from typing import Any
 
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.in_memory import (
-    FORM_ERRORS,
-    Record,
-    RecordDataset,
+    AnnotatedImage,
+    InMemorySource,
     cut_validation,
-    make_record,
-    named_list,
-    other_form,
+    make_annotated_image,
 )
-from autoenc_sg.data.base.samples import Split, read_json
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
+from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.images.store import ImageStore, Place
 
 
@@ -35,7 +34,7 @@ def open_psg(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
-) -> RecordDataset:
+) -> AnnotatedDataset:
     """One split; images without relations are left out, as OpenPSG does.
 
     Args:
@@ -54,7 +53,7 @@ def open_psg(
     if not isinstance(data, dict) or not isinstance(data.get("data"), list):
         raise bad_input(annotations, "an object with a list 'data'", type(data).__name__)
     things, stuff, predicates = (
-        named_list(data, key, annotations)
+        name_list(data, key, annotations)
         for key in ("thing_classes", "stuff_classes", "predicate_classes")
     )
     vocabulary = Vocabulary.from_names([*things, *stuff], predicates)
@@ -62,30 +61,30 @@ def open_psg(
     if not isinstance(test_ids, list):
         raise bad_input(f"{annotations} 'test_image_ids'", "a list of ids", type(test_ids).__name__)
     held_out = set(map(str, test_ids))
-    records, places = [], {}
-    for place, entry in enumerate(data["data"]):
-        where = f"{annotations} entry {place}"
+    annotated: list[AnnotatedImage] = []
+    places = {}
+    for number, entry in enumerate(data["data"]):
+        where = f"{annotations} entry {number}"
         try:
             if (str(entry["image_id"]) in held_out) != (split == "test") or not entry["relations"]:
                 continue
-            record = _record(entry, vocabulary, where)
+            image = _annotated_image(entry, vocabulary, where)
             path = images / str(entry["file_name"])
         except InputError:
             raise
-        except FORM_ERRORS as error:
+        except MALFORMED_ERRORS as error:
             expected = "annotations with bbox, segments_info with category_id, and relations"
-            raise other_form(where, expected, error) from None
-        records.append(record)
+            raise malformed(where, expected, error) from None
+        annotated.append(image)
         if path.is_file():
-            places[record.image_id] = Place(str(path))
-    kept: Sequence[Record] = records
-    if split != "test":
-        kept = cut_validation(records, split, num_val)
+            places[image.image_id] = Place(str(path))
+    in_split = annotated if split == "test" else cut_validation(annotated, split, num_val)
+    source = InMemorySource(in_split, vocabulary, split)
     store = ImageStore(places, short_side)
-    return RecordDataset(kept, vocabulary, store, split, flip, seed, annotations)
+    return AnnotatedDataset(source, store, split, seed, flip, annotations)
 
 
-def _record(entry: dict[str, Any], vocabulary: Vocabulary, where: str) -> Record:
+def _annotated_image(entry: dict[str, Any], vocabulary: Vocabulary, where: str) -> AnnotatedImage:
     annotations = entry["annotations"]
     categories = [a["category_id"] for a in entry.get("segments_info") or annotations]
     if len(categories) != len(annotations):
@@ -99,7 +98,7 @@ def _record(entry: dict[str, Any], vocabulary: Vocabulary, where: str) -> Record
     boxes = [_xyxy(a["bbox"], a.get("bbox_mode", 0)) for a in annotations]
     size = int(entry["height"]), int(entry["width"])
     labels = [c + 1 for c in categories]
-    return make_record(int(entry["image_id"]), labels, boxes, triples, size, where)
+    return make_annotated_image(int(entry["image_id"]), labels, boxes, triples, size, where)
 
 
 def _xyxy(box: Sequence[float], mode: int) -> tuple[float, float, float, float]:

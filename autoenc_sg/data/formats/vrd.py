@@ -10,23 +10,22 @@ boxes of one category are one object.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.in_memory import (
-    FORM_ERRORS,
-    Record,
-    RecordDataset,
+    AnnotatedImage,
+    InMemorySource,
     cut_validation,
-    make_record,
-    named_list,
-    other_form,
+    make_annotated_image,
 )
-from autoenc_sg.data.base.samples import LONGEST_SIDE, Split, read_json
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
+from autoenc_sg.data.base.samples import LONGEST_SIDE, Split
 from autoenc_sg.data.images.store import ImageStore, Place
 
 IMAGE_FOLDERS = ("sg_{split}_images", "{split}_images", "images", "")
@@ -40,7 +39,7 @@ def open_vrd(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
-) -> RecordDataset:
+) -> AnnotatedDataset:
     """One split; image ids count the annotated files of a split from 1, by name.
 
     Args:
@@ -56,7 +55,7 @@ def open_vrd(
         InputError: a file is missing or has another form.
     """
     names = [
-        named_list({name: read_json(root / name)}, name, root)
+        name_list({name: read_json(root / name)}, name, root)
         for name in ("objects.json", "predicates.json")
     ]
     part = "test" if split == "test" else "train"
@@ -69,19 +68,21 @@ def open_vrd(
     files = dict(enumerate(sorted(data), start=1))
     places = {i: Place(str(folder / n)) for i, n in files.items() if (folder / n).is_file()}
     store = ImageStore(places, short_side)
-    records = list(_records(path, data, files, store, (len(names[0]), len(names[1]))))
+    counts = len(names[0]), len(names[1])
+    annotated: Sequence[AnnotatedImage] = [*_annotated_images(path, data, files, store, counts)]
     if split != "test":
-        records = list(cut_validation(records, split, num_val))
-    return RecordDataset(records, Vocabulary.from_names(*names), store, split, flip, seed, root)
+        annotated = cut_validation(annotated, split, num_val)
+    source = InMemorySource(annotated, Vocabulary.from_names(*names), split)
+    return AnnotatedDataset(source, store, split, seed, flip, root)
 
 
-def _records(
+def _annotated_images(
     path: Path,
     data: dict[str, Any],
     files: dict[int, str],
     store: ImageStore,
     counts: tuple[int, int],
-) -> Iterator[Record]:
+) -> Iterator[AnnotatedImage]:
     for image_id, name in files.items():
         where = f"{path} {name}"
         rows: dict[tuple[Any, ...], int] = {}
@@ -93,13 +94,13 @@ def _records(
                     raise ValueError(f"predicate {relation['predicate']} of {counts[1]}")
                 if ends[0] != ends[1]:
                     triples.append((ends[0], relation["predicate"] + 1, ends[1]))
-        except FORM_ERRORS as error:
+        except MALFORMED_ERRORS as error:
             expected = "relations of subject, predicate and object, bbox ymin, ymax, xmin, xmax"
-            raise other_form(where, expected, error) from None
+            raise malformed(where, expected, error) from None
         if rows:
             labels, boxes = [key[0] + 1 for key in rows], [key[1:] for key in rows]
             size = _size(store, image_id) or _around(where, boxes)
-            yield make_record(image_id, labels, boxes, triples, size, where)
+            yield make_annotated_image(image_id, labels, boxes, triples, size, where)
 
 
 def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int) -> int:

@@ -14,8 +14,9 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import save_image, side_by_side
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.base.in_memory import check_aspect
-from autoenc_sg.data.base.samples import Split, random_stream, resize_graph
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.graphs import check_aspect, resize_graph
+from autoenc_sg.data.base.samples import Split, random_stream
 from autoenc_sg.data.inspect.plots import long_tail, sizes
 from autoenc_sg.data.inspect.statistics import (
     SplitStatistics,
@@ -26,7 +27,7 @@ from autoenc_sg.data.inspect.statistics import (
     predicate_table,
     triple_table,
 )
-from autoenc_sg.data.open import StoredDataset, open_dataset
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.visualization.boxes import draw_boxes
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.html_report import Figure, Report, write_report
@@ -105,7 +106,7 @@ def _summary(config: DataConfig, splits: list[SplitStatistics]) -> str:
     )
 
 
-def _samples(datasets: dict[Split, StoredDataset], count: int, seed: int) -> Iterator[Figure]:
+def _samples(datasets: dict[Split, AnnotatedDataset], count: int, seed: int) -> Iterator[Figure]:
     """Drawn from all splits; images that cannot be read are passed over."""
     every = [(split, index) for split, dataset in datasets.items() for index in range(len(dataset))]
     random_stream("statistics", seed).shuffle(every)
@@ -120,7 +121,7 @@ def _samples(datasets: dict[Split, StoredDataset], count: int, seed: int) -> Ite
             yield _figure(dataset, graph, image_id, f"{split}, image {image_id}")
 
 
-def _figure(dataset: StoredDataset, graph: SceneGraph, image_id: int, title: str) -> Figure:
+def _figure(dataset: AnnotatedDataset, graph: SceneGraph, image_id: int, title: str) -> Figure:
     caption = f"{len(graph)} objects, {len(graph.triples)} relations"
     try:
         photo, full_size = dataset.store.read(image_id)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.data.base.in_memory import same_aspect
+from autoenc_sg.data.base.graphs import same_aspect
 from autoenc_sg.data.images.store import ImageStore
 from autoenc_sg.data.inspect.findings import Finding, found
 from autoenc_sg.visualization.progress import Reporter

@@ -14,13 +14,14 @@ from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.base.in_memory import RecordDataset
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.in_memory import InMemorySource
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.coco.dataset import read_coco
+from autoenc_sg.data.coco.files import read_coco
 from autoenc_sg.data.images.store import ImageStore, Place
 from autoenc_sg.data.inspect.findings import Finding, found, joined
 from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
-from autoenc_sg.data.open import StoredDataset, open_dataset
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Cell, Table
 
@@ -78,7 +79,9 @@ def _published(config: DataConfig, split: Split) -> int | None:
     return BENCHMARK_IMAGES[split] if benchmark else None
 
 
-def _photos(dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split) -> Iterator[_Photo]:
+def _photos(
+    dataset: AnnotatedDataset, graphs: Sequence[SceneGraph], split: Split
+) -> Iterator[_Photo]:
     for image_id, graph in zip(dataset.image_ids, graphs):
         place = dataset.store.places.get(image_id)
         if place is not None:
@@ -103,18 +106,18 @@ def _photo_findings(
 
 
 def _graph_findings(
-    dataset: StoredDataset, graphs: Sequence[SceneGraph], split: Split
+    dataset: AnnotatedDataset, graphs: Sequence[SceneGraph], split: Split
 ) -> Iterator[Finding]:
     boxes, relations, beyond = [], [], []
     for index, (image_id, graph) in enumerate(zip(dataset.image_ids, graphs)):
         name = dataset.store.name(image_id)
         if _repeats(zip(graph.labels.tolist(), map(tuple, graph.boxes.tolist()))):
             boxes.append(name)
-        if not isinstance(dataset, RecordDataset):  # others make their relations
+        if not isinstance(dataset.source, InMemorySource):  # others make their relations
             continue
         if _repeats(map(tuple, graph.triples.tolist())):
             relations.append(name)
-        if dataset.records[index].beyond:
+        if dataset.source.images[dataset.rows[index]].boxes_beyond:
             beyond.append(name)
     yield from found("warning", "boxes twice", boxes, "leave one: an object is told of twice")
     remedy = "nothing, if few: recall counts each of them"

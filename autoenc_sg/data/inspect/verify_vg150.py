@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.samples import read_json
+from autoenc_sg.data.base.json_files import read_json
 from autoenc_sg.data.inspect.findings import Finding, Severity, found
 from autoenc_sg.data.vg150.files import (
     BOX_SCALE,

@@ -14,7 +14,8 @@ import torch
 from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.base.samples import random_stream, read_json
+from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.samples import random_stream
 from autoenc_sg.data.scenes.plan import TINT, VOCABULARY
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.scenes.sample import sample_scene

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.data.base.samples import read_json
+from autoenc_sg.data.base.json_files import read_json
 from autoenc_sg.data.sg2im_vg.dataset import SIZES_NAME, VOCAB_NAME
 from autoenc_sg.data.sg2im_vg.padded_tables import (
     Flags,

@@ -29,9 +29,12 @@ from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.lazy import SourceDataset
-from autoenc_sg.data.base.samples import Split, read_json
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.graphs import fit_graph
+from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.h5_files import read_arrays
+from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, Place, find_images
 from autoenc_sg.data.sg2im_vg.vocabulary import from_sg2im_vocab
 from autoenc_sg.data.vg150.files import read_image_data
@@ -66,7 +69,7 @@ class Sg2imAnnotations:
 
 
 class Sg2imVGSource:
-    """One file's images; see `sources.GraphSource`.
+    """One file's images; see `dataset.GraphSource`.
 
     Boxes are cut at the images' borders (sg2im leaves them as they are), objects outside of their
     image and relations of an object to itself are left out.
@@ -80,6 +83,8 @@ class Sg2imVGSource:
             first, chosen at random if they are too many; others, chosen at random, fill up.
             (sg2im, by an oversight, keeps one more where there are too many with relations.)
     """
+
+    random_key = "graph"
 
     def __init__(
         self,
@@ -111,7 +116,7 @@ class Sg2imVGSource:
         graph = SceneGraph(data.object_names[row, :objects], clipped, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
-    def drawn(self, row: int, generator: torch.Generator) -> SceneGraph:
+    def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
         """At most `max_objects - 1` objects."""
         graph = self.annotated(row)
         if self._room < 0:
@@ -122,6 +127,12 @@ class Sg2imVGSource:
         rows = _some(related, self._room, generator)
         rest = _some(others.nonzero()[:, 0], self._room - len(rows), generator)
         return graph.select(torch.cat([rows, rest]))
+
+    def graph_on(
+        self, row: int, generator: torch.Generator, pixels: Pixels, name: str
+    ) -> SceneGraph:
+        """In pixels of the image that was read."""
+        return fit_graph(self.graph(row, generator), pixels, name)
 
     def _size(self, row: int, boxes: Tensor) -> ImageSize:
         image_id = self.image_ids[row]
@@ -143,7 +154,7 @@ def open_sg2im_vg(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
-) -> SourceDataset:
+) -> AnnotatedDataset:
     """One split.
 
     Args:
@@ -171,7 +182,7 @@ def open_sg2im_vg(
         sizes = {image_id: (height, width) for image_id, height, width in table}
     _tell(path, data, sizes, sum(i not in sizes and i not in store for i in ids))
     source = Sg2imVGSource(data, vocabulary, sizes, store, max_objects)
-    return SourceDataset(source, store, split, flip, seed, root)
+    return AnnotatedDataset(source, store, split, seed, flip, root)
 
 
 def _tell(path: Path, data: Sg2imAnnotations, sizes: Mapping[int, ImageSize], unknown: int) -> None:

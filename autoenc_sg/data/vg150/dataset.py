@@ -10,17 +10,11 @@ from torch import Tensor
 from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.augment import flip_half, left_right_swap
-from autoenc_sg.data.base.in_memory import check_aspect, same_aspect
-from autoenc_sg.data.base.samples import (
-    Sample,
-    Split,
-    num_validation,
-    one_per_pair,
-    random_stream,
-    resize_graph,
-)
-from autoenc_sg.data.images.store import ImageStore, available, find_images
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.graphs import check_aspect, one_per_pair, resize_graph, same_aspect
+from autoenc_sg.data.base.samples import Split, num_validation
+from autoenc_sg.data.images.decode import Pixels
+from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.vg150.files import (
     BOX_SCALE,
     TEST,
@@ -32,131 +26,118 @@ from autoenc_sg.data.vg150.files import (
 _SLACK = 0.02  # of the long side: by how much boxes of a right size pass the image's border
 
 
-class VG150Dataset:
+def open_vg150(
+    root: Path | str,
+    split: Split,
+    num_val: int = 5000,
+    filter_empty_relations: bool = True,
+    filter_overlap: bool = False,
+    flip: bool = False,
+    seed: int = 0,
+    store: ImageStore | None = None,
+) -> AnnotatedDataset:
     """One split of the VG150 files in a folder, filtered as Neural Motifs and its successors do.
 
     In every split, images without boxes are left out. Validation is the first part of the remaining
-    train images. In the train split each access keeps one predicate, drawn at random, of every
-    (subject, object) pair; the other splits keep all relations, duplicates too.
+    train images.
 
-    Boxes are stored with a long side of 1024 and decoded by `vg150_files.decode_boxes`.
+    Args:
+        root: the folder of the files.
+        split: which part.
+        num_val: validation images; 10 % where fewer than 10 times as many are left to train.
+        filter_empty_relations: leave out images without relations, in every split.
+        filter_overlap: train only: leave out relations whose boxes do not overlap (IoU > 0 with
+            the + 1 pixel convention), then images without relations.
+        flip: train only: mirror half of the samples.
+        seed: of the predicate choice and of flipping.
+        store: the images; None: as `find_images(root)` finds them. Images that it has not are
+            left out, after the splits are cut; if it has none, nothing is.
+
+    Raises:
+        InputError: see `files.read_annotations`.
+    """
+    data = read_annotations(Path(root))
+    rows, kept_relations = split_rows(data, split, num_val, filter_empty_relations, filter_overlap)
+    if store is None:
+        store = ImageStore(find_images(Path(root)))
+    source = VG150Source(data, rows, kept_relations, split)
+    return AnnotatedDataset(source, store, split, seed, flip, root)
+
+
+class VG150Source:
+    """The graphs of some images of the files, as `dataset.GraphSource`.
+
+    In the train split each access keeps one predicate, drawn at random, of every (subject, object)
+    pair; the other splits keep all relations, duplicates too.
+
+    Args:
+        data: all annotations.
+        rows: `[n]` rows of the images in `data`.
+        kept_relations: `[R]` bool, which relations of `data` are kept.
+        split: which part it is.
     """
 
+    random_key = "predicates"
+
     def __init__(
-        self,
-        root: Path | str,
-        split: Split,
-        num_val: int = 5000,
-        filter_empty_relations: bool = True,
-        filter_overlap: bool = False,
-        flip: bool = False,
-        seed: int = 0,
-        store: ImageStore | None = None,
+        self, data: VG150Annotations, rows: Tensor, kept_relations: Tensor, split: Split
     ) -> None:
-        """Read all annotations into memory; images are read when asked for.
+        self.vocabulary: Vocabulary = data.vocabulary
+        self.image_ids: tuple[int, ...] = tuple(data.image_ids[rows].tolist())
+        self._data = data
+        self._rows: list[int] = rows.tolist()
+        self._kept_relations = kept_relations
+        self._one_per_pair = split == "train"
 
-        Args:
-            root: the folder of the files.
-            split: which part.
-            num_val: validation images; 10 % where fewer than 10 times as many are left to train.
-            filter_empty_relations: leave out images without relations, in every split.
-            filter_overlap: train only: leave out relations whose boxes do not overlap (IoU > 0 with
-                the + 1 pixel convention), then images without relations.
-            flip: train only: mirror half of the samples.
-            seed: of the predicate choice and of flipping.
-            store: the images; None: as `find_images(root)` finds them. Images that it has not are
-                left out, after the splits are cut; if it has none, nothing is.
+    def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
+        """In pixels of the size that image_data.json states."""
+        return self._graph(row, self._data.image_size(self._rows[row]), generator)
 
-        Raises:
-            InputError: see `vg150_files.read_annotations`.
-        """
-        self.root = Path(root)
-        self.split = split
-        self.seed = seed
-        self.flip = flip and split == "train"
-        self._data = read_annotations(self.root)
-        self._left_right = left_right_swap(self._data.vocabulary)
-        rows, self._kept = split_rows(
-            self._data, split, num_val, filter_empty_relations, filter_overlap
-        )
-        self.store = store or ImageStore(find_images(self.root))
-        ids = self._data.image_ids[rows]
-        there = torch.tensor(
-            available(ids.tolist(), self.store, f"{root} {split}"), dtype=torch.bool
-        )
-        self._rows: list[int] = rows[there].tolist()
-        self.image_ids: tuple[int, ...] = tuple(ids[there].tolist())
+    def graph_on(
+        self, row: int, generator: torch.Generator, pixels: Pixels, name: str
+    ) -> SceneGraph:
+        """In pixels of the image that was read, without the boxes outside of it.
 
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The names of the dicts file."""
-        return self._data.vocabulary
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def graph(self, index: int, epoch: int = 0) -> SceneGraph:
-        """The graph in pixels of the size that image_data.json states; no image is read."""
-        row = self._rows[index]
-        return self._graph(row, self._data.image_size(row), self._choice(index, epoch))
-
-    def annotated(self, index: int) -> SceneGraph:
-        """`graph` with every relation of the files (after `filter_overlap`)."""
-        row = self._rows[index]
-        return self._graph(row, self._data.image_size(row))
-
-    def sample(self, index: int, epoch: int = 0) -> Sample:
-        """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
-
-        Boxes outside of the image (where it is smaller than image_data.json says) are left out.
+        Some sizes in image_data.json are wrong: images of another shape pass while the boxes fit.
 
         Raises:
-            InputError: the image is missing or unreadable; or it is turned, or so much smaller than
-                image_data.json says that boxes do not fit.
+            InputError: the image is turned, or is so much smaller than image_data.json says that
+                boxes do not fit.
         """
-        row, image_id = self._rows[index], self.image_ids[index]
-        image, full_size = self.store.read(image_id)
-        self._check_size(row, full_size, image_id)
-        graph = self._graph(row, full_size, self._choice(index, epoch))
-        found = Sample(image, resize_graph(graph, (image.shape[1], image.shape[2])), image_id)
-        if not self.flip:
-            return found
-        return flip_half(found, self._left_right, self.seed, epoch, index)
+        self._check_size(row, pixels.full_size, name)
+        graph = self._graph(row, pixels.full_size, generator)
+        return resize_graph(graph, (pixels.image.shape[1], pixels.image.shape[2]))
 
-    def __getitem__(self, index: int) -> Sample:
-        return self.sample(index)
+    def annotated(self, row: int) -> SceneGraph:
+        """With every relation of the files (after `filter_overlap`)."""
+        return self._graph(row, self._data.image_size(self._rows[row]), None)
 
-    def _graph(self, row: int, size: ImageSize, choice: int | None = None) -> SceneGraph:
-        """With a `choice`, one predicate of each pair."""
+    def _graph(self, row: int, size: ImageSize, generator: torch.Generator | None) -> SceneGraph:
+        """In pixels of an image of `size`; with all relations if there is no generator."""
         data = self._data
-        first, end = data.box_ranges[row].tolist()
-        rel_first, rel_end = data.rel_ranges[row].tolist()
-        kept = self._kept[rel_first:rel_end]
-        ends = data.relationships[rel_first:rel_end][kept] - first
-        predicates = data.predicates[rel_first:rel_end][kept]
+        first, end = data.box_ranges[self._rows[row]].tolist()
+        first_relation, end_relation = data.rel_ranges[self._rows[row]].tolist()
+        kept = self._kept_relations[first_relation:end_relation]
+        ends = data.relationships[first_relation:end_relation][kept] - first
+        predicates = data.predicates[first_relation:end_relation][kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
         boxes = clip_to_image(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         inside = has_area(boxes)
-        if choice is not None:
-            triples = one_per_pair(triples, choice)
+        if self._one_per_pair and generator is not None:
+            triples = one_per_pair(triples, generator)
         graph = SceneGraph(data.labels[first:end], boxes, triples, size)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
-    def _check_size(self, row: int, size: ImageSize, image_id: int) -> None:
-        """Some sizes in image_data.json are wrong: others than stated pass while the boxes fit."""
-        stated = self._data.image_size(row)
+    def _check_size(self, row: int, size: ImageSize, name: str) -> None:
+        stated = self._data.image_size(self._rows[row])
         if same_aspect(size, stated):
             return
         height, width = size
-        scaled = self._data.raw_boxes[slice(*self._data.box_ranges[row].tolist())] * max(size)
-        room = BOX_SCALE * torch.tensor([width, height]) + _SLACK * BOX_SCALE * max(size)
-        if same_aspect(size, stated[::-1]) or (scaled[:, 2:] > room).any():
-            check_aspect(self.store.name(image_id), size, stated)
-
-    def _choice(self, index: int, epoch: int) -> int | None:
-        if self.split != "train":
-            return None
-        return random_stream("predicates", self.seed, epoch, index).getrandbits(62)
+        first, end = self._data.box_ranges[self._rows[row]].tolist()
+        scaled = self._data.raw_boxes[first:end] * max(size)
+        limits = BOX_SCALE * torch.tensor([width, height]) + _SLACK * BOX_SCALE * max(size)
+        if same_aspect(size, stated[::-1]) or (scaled[:, 2:] > limits).any():
+            check_aspect(name, size, stated)
 
 
 def split_rows(
@@ -166,7 +147,7 @@ def split_rows(
     filter_empty: bool = True,
     filter_overlap: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The images of a split after filtering, and which relations are kept; see `VG150Dataset`.
+    """The images of a split after filtering, and which relations are kept; see `open_vg150`.
 
     Returns:
         Rows of images `[n]`, and `[R]` bool.
@@ -181,11 +162,11 @@ def split_rows(
 def _unfiltered_rows(
     data: VG150Annotations, split: Split, num_val: int, filter_empty: bool
 ) -> Tensor:
-    wanted = data.split == (TEST if split == "test" else TRAIN)
-    wanted &= data.box_ranges[:, 1] > data.box_ranges[:, 0]
+    in_split = data.split == (TEST if split == "test" else TRAIN)
+    in_split &= data.box_ranges[:, 1] > data.box_ranges[:, 0]
     if filter_empty:
-        wanted &= data.rel_ranges[:, 1] > data.rel_ranges[:, 0]
-    rows = wanted.nonzero()[:, 0]
+        in_split &= data.rel_ranges[:, 1] > data.rel_ranges[:, 0]
+    rows = in_split.nonzero()[:, 0]
     if split == "test":
         return rows
     cut = num_validation(len(rows), num_val)

@@ -25,7 +25,8 @@ from torch import Tensor
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.samples import LONGEST_SIDE, read_json
+from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.samples import LONGEST_SIDE
 from autoenc_sg.data.h5_files import read_arrays
 
 logger = logging.getLogger(__name__)

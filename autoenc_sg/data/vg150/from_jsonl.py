@@ -18,7 +18,7 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import read_image, save_image
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.in_memory import make_graph
+from autoenc_sg.data.base.graphs import make_graph
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
 from autoenc_sg.data.vg150.writing import write_annotations
 from autoenc_sg.visualization.progress import Reporter

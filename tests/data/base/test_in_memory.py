@@ -8,11 +8,16 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.in_memory import Record, RecordDataset, cut_validation, make_graph
+from autoenc_sg.data.base.dataset import AnnotatedDataset
+from autoenc_sg.data.base.graphs import make_graph
+from autoenc_sg.data.base.in_memory import AnnotatedImage, InMemorySource, cut_validation
+from autoenc_sg.data.base.samples import random_stream
 from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
 from autoenc_sg.data.formats.psg import open_psg
 from autoenc_sg.data.formats.vrd import open_vrd
+from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, Place
 
 NAMES = Vocabulary.from_names(["cat", "mat"], ["left of", "right of", "on"])
@@ -30,44 +35,93 @@ def photo(path: Path, width: int = 40, height: int = 20) -> Path:
     return path
 
 
-def one(tmp_path: Path, split: Any, **more: Any) -> RecordDataset:
+def dataset(tmp_path: Path, split: Any, **more: Any) -> AnnotatedDataset:
+    """Images 5 and 6, of which 6 has no file."""
     store = ImageStore({5: Place(str(photo(tmp_path / "5.jpg")))}, more.pop("short_side", None))
-    return RecordDataset([Record(5, GRAPH), Record(6, GRAPH)], NAMES, store, split, **more)
+    source = InMemorySource([AnnotatedImage(6, GRAPH), AnnotatedImage(5, GRAPH)], NAMES, split)
+    return AnnotatedDataset(source, store, split, **more)
 
 
-def test_a_record_is_a_sample(tmp_path: Path) -> None:
-    data = one(tmp_path, "test")
+def test_a_sample_has_image_graph_and_id(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "test")
     assert data.image_ids == (5,)  # image 6 is missing and left out
+    assert data.rows == (1,)
     assert len(data) == 1
     sample = data[0]
+    assert sample.image_id == 5
     assert sample.image.shape == (3, 20, 40)
     assert_close(sample.graph.boxes, GRAPH.boxes)
     assert sample.graph.triples.tolist() == [[0, 1, 1], [0, 3, 1]]
-    assert len(RecordDataset([Record(6, GRAPH)], NAMES, ImageStore({}), "test")) == 1
+
+
+def test_without_any_image_all_graphs_are_kept() -> None:
+    source = InMemorySource([AnnotatedImage(6, GRAPH)], NAMES, "test")
+    data = AnnotatedDataset(source, ImageStore({}), "test")
+    assert data.image_ids == (6,)
+    assert_close(data.graph(0).boxes, GRAPH.boxes)
+    with pytest.raises(InputError, match="image 6: expected an image file in the data set, got no"):
+        data[0]
+
+
+class Numbered:
+    """A source whose graphs tell which random numbers they were made with."""
+
+    random_key = "numbers"
+    vocabulary = NAMES
+    image_ids = (5, 6)
+
+    def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
+        box = torch.rand(1, 4, generator=generator) + torch.tensor([0, 0, 1, 1])
+        return SceneGraph(torch.tensor([1]), box, torch.zeros(0, 3).long(), (20, 40))
+
+    def graph_on(
+        self, row: int, generator: torch.Generator, pixels: Pixels, name: str
+    ) -> SceneGraph:
+        return self.graph(row, generator)
+
+    def annotated(self, row: int) -> SceneGraph | None:
+        return None
+
+
+def test_random_choices_follow_from_seed_epoch_and_index() -> None:
+    def boxes(split: Any, seed: int) -> Any:
+        data = AnnotatedDataset(Numbered(), ImageStore({}), split, seed)
+        assert_close(data.annotated(0).boxes, data.graph(0).boxes)
+        return {tuple(data.graph(i, e).boxes[0].tolist()) for i in (0, 1) for e in (0, 1, 2)}
+
+    assert len(boxes("train", 0)) == 6
+    assert boxes("train", 0) == boxes("train", 0)
+    assert not boxes("train", 0) & boxes("train", 1)
+    assert len(boxes("test", 0)) == 2  # the same in every epoch
+    assert boxes("test", 0) <= boxes("train", 0)
+    key = random_stream("numbers", 3, 0, 1).getrandbits(62)
+    first = torch.rand(1, 4, generator=torch.Generator().manual_seed(key))
+    data = AnnotatedDataset(Numbered(), ImageStore({}), "val", 3)
+    assert_close(data.graph(1, 2).boxes[:, :2], first[:, :2], rtol=0, atol=0)
 
 
 def test_train_keeps_one_predicate_of_a_pair_and_flips(tmp_path: Path) -> None:
-    data = one(tmp_path, "train", flip=True)
-    seen = {(p, flipped) for epoch in range(60) for p, flipped in [_seen(data, epoch)]}
-    assert seen == {(1, False), (3, False), (2, True), (3, True)}
+    data = dataset(tmp_path, "train", flip=True)
+    samples = {_predicate_and_flip(data, epoch) for epoch in range(60)}
+    assert samples == {(1, False), (3, False), (2, True), (3, True)}
     assert data.graph(0, 3).triples.equal(data.graph(0, 3).triples)
 
 
-def _seen(data: RecordDataset, epoch: int) -> tuple[int, bool]:
+def _predicate_and_flip(data: AnnotatedDataset, epoch: int) -> tuple[int, bool]:
     graph = data.sample(0, epoch).graph
     assert len(graph.triples) == 1
     return int(graph.triples[0, 1]), bool(graph.boxes[0, 0] > 0)
 
 
 def test_shrinking_scales_the_boxes(tmp_path: Path) -> None:
-    sample = one(tmp_path, "test", short_side=10)[0]
+    sample = dataset(tmp_path, "test", short_side=10)[0]
     assert sample.image.shape == (3, 10, 20)
     assert sample.graph.image_size == (10, 20)
     assert_close(sample.graph.boxes, GRAPH.boxes / 2)
 
 
 def test_an_image_of_another_shape_is_refused(tmp_path: Path) -> None:
-    data = one(tmp_path, "test")
+    data = dataset(tmp_path, "test")
     photo(tmp_path / "5.jpg", 80, 40)
     assert_close(data[0].graph.boxes, GRAPH.boxes * 2)
     photo(tmp_path / "5.jpg", 20, 40)
@@ -99,9 +153,9 @@ def test_boxes_without_area_are_left_out_or_refused() -> None:
 
 
 def test_validation_is_the_first_part() -> None:
-    records = [Record(i, GRAPH) for i in range(30)]
-    assert [r.image_id for r in cut_validation(records, "val", 2)] == [0, 1]
-    assert len(cut_validation(records, "train", 2)) == 28
+    images = [AnnotatedImage(i, GRAPH) for i in range(30)]
+    assert [r.image_id for r in cut_validation(images, "val", 2)] == [0, 1]
+    assert len(cut_validation(images, "train", 2)) == 28
 
 
 def coco(annotations: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.data.coco.dataset import CocoDataset, CocoRules
+from autoenc_sg.data.coco.dataset import CocoRules, CocoSource, open_coco
 from tests.support.real_data import PHOTOS, needs_photos
 
 RULES = CocoRules(num_val=1, num_test=1)
@@ -47,7 +47,7 @@ def write(root: Path, data: Any) -> Path:
 
 def test_splits_labels_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, content())
-    train, val, test = (CocoDataset(path, tmp_path, s, RULES) for s in ("train", "val", "test"))
+    train, val, test = (open_coco(path, tmp_path, s, RULES) for s in ("train", "val", "test"))
     assert (val.image_ids, train.image_ids, test.image_ids) == ((10,), (20, 30), (50,))
     assert train.vocabulary.objects[1:] == ("cat", "dog")  # by category id
     assert val.graph(0).labels.tolist() == [1, 2]  # the largest first
@@ -66,9 +66,9 @@ def test_least_area_and_number_of_objects(tmp_path: Path) -> None:
     data = content()
     data["annotations"].append(box(8, 30, 7, [5, 5, 0, 9]))  # of no area: COCO has such
     path = write(tmp_path, data)
-    small = CocoDataset(path, tmp_path, "train", CocoRules(1, 1, min_area=0.0))
+    small = open_coco(path, tmp_path, "train", CocoRules(1, 1, min_area=0.0))
     assert small.graph(1).labels.tolist() == [1, 2]
-    one = CocoDataset(path, tmp_path, "val", CocoRules(1, 1, max_objects=1))
+    one = open_coco(path, tmp_path, "val", CocoRules(1, 1, max_objects=1))
     assert one.graph(0).labels.tolist() == [1]
 
 
@@ -78,13 +78,13 @@ def test_relations_are_drawn_anew_in_each_train_epoch_only(tmp_path: Path) -> No
         box(100 + 4 * i + k, i, 3, [9 * k + 1, 3 * k, 8, 8]) for i in (10, 20, 30) for k in range(4)
     ]
     path = write(tmp_path, data)
-    train, val = (CocoDataset(path, tmp_path, s, RULES, seed=3) for s in ("train", "val"))
+    train, val = (open_coco(path, tmp_path, s, RULES, seed=3) for s in ("train", "val"))
     drawn = [train.graph(0, epoch).triples.tolist() for epoch in range(20)]
-    again = CocoDataset(path, tmp_path, "train", RULES, seed=3)
+    again = open_coco(path, tmp_path, "train", RULES, seed=3)
     assert drawn == [again.graph(0, epoch).triples.tolist() for epoch in range(20)]
     assert len({str(triples) for triples in drawn}) > 10
     assert len({str(val.graph(0, epoch).triples.tolist()) for epoch in range(20)}) == 1
-    other = CocoDataset(path, tmp_path, "train", RULES, seed=4)
+    other = open_coco(path, tmp_path, "train", RULES, seed=4)
     assert drawn != [other.graph(0, epoch).triples.tolist() for epoch in range(20)]
     for triples in drawn:
         assert len(triples) == len(train.graph(0))  # one each
@@ -101,7 +101,7 @@ def test_angle_is_that_of_the_masks(tmp_path: Path) -> None:
     names = []
     for annotations in (plain, masked):
         data["annotations"] = [*annotations, *content()["annotations"][2:]]
-        val = CocoDataset(write(tmp_path, data), tmp_path, "val", RULES)
+        val = open_coco(write(tmp_path, data), tmp_path, "val", RULES)
         cat = val.graph(0).labels.tolist().index(1)
         predicates = {
             (s, val.vocabulary.predicates[p]) for s, p, _ in val.graph(0).triples.tolist()
@@ -119,9 +119,9 @@ def test_run_length_masks_and_no_masks(tmp_path: Path) -> None:
     counts = [0, 20 * 10, 20 * 30]  # column by column: the left quarter
     data["annotations"][0]["segmentation"] = {"size": [20, 40], "counts": counts}
     data["annotations"][1]["segmentation"] = []
-    val = CocoDataset(write(tmp_path, data), tmp_path, "val", RULES)
-    centres = val._centres(val._objects[10])
-    assert_close(centres, torch.tensor([[0.75, 0.5], [0.125, 0.5]]))
+    val = open_coco(write(tmp_path, data), tmp_path, "val", RULES)
+    assert isinstance(val.source, CocoSource)
+    assert_close(val.source.centres(0), torch.tensor([[0.75, 0.5], [0.125, 0.5]]))
 
 
 def test_stuff_boxes_of_a_second_file_join(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_stuff_boxes_of_a_second_file_join(tmp_path: Path) -> None:
     stuff["annotations"] = [box(1, 10, 1, [0, 10, 40, 10]), box(2, 40, 2, [0, 0, 40, 20])]
     (tmp_path / "stuff.json").write_text(json.dumps(stuff))
     rules = CocoRules(1, 1, stuff=tmp_path / "stuff.json")
-    val, train = (CocoDataset(path, tmp_path, s, rules) for s in ("val", "train"))
+    val, train = (open_coco(path, tmp_path, s, rules) for s in ("val", "train"))
     assert val.vocabulary.objects[1:] == ("cat", "dog", "grass")
     assert sorted(val.graph(0).labels.tolist()) == [1, 2, 3]
     assert train.image_ids == (20, 30, 40)
@@ -140,7 +140,7 @@ def test_stuff_boxes_of_a_second_file_join(tmp_path: Path) -> None:
 def test_an_image_of_another_size_scales_the_boxes(tmp_path: Path) -> None:
     path = write(tmp_path, content())
     Image.new("RGB", (80, 40)).save(tmp_path / "10.png")
-    val = CocoDataset(path, tmp_path, "val", RULES)
+    val = open_coco(path, tmp_path, "val", RULES)
     assert_close(val[0].graph.boxes, torch.tensor([[40.0, 0, 80, 40], [0, 0, 20, 20]]))
     Image.new("RGB", (20, 40)).save(tmp_path / "10.png")
     with pytest.raises(InputError, match=r"10\.png: expected an image of 40 x 20 .*is it turned"):
@@ -151,7 +151,7 @@ def test_flip_swaps_left_and_right(tmp_path: Path) -> None:
     data = content()
     data["annotations"][2]["image_id"] = 10
     data["annotations"] += [box(9, 20, 3, [0, 5, 9, 9]), box(10, 20, 7, [30, 5, 9, 9])]
-    train = CocoDataset(write(tmp_path, data), tmp_path, "train", RULES, flip=True)
+    train = open_coco(write(tmp_path, data), tmp_path, "train", RULES, flip=True)
     swap = {"left of": "right of", "right of": "left of"}
     names = train.vocabulary.predicates
     seen = set()
@@ -219,7 +219,7 @@ def test_bad_annotations(tmp_path: Path, path: tuple[Any, ...], value: Any, mess
     if path == ("images",):
         data["annotations"] = []
     with pytest.raises(InputError, match=message) as error:
-        CocoDataset(write(tmp_path, data), tmp_path, "train", RULES)
+        open_coco(write(tmp_path, data), tmp_path, "train", RULES)
     assert "instances.json" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -227,23 +227,23 @@ def test_bad_annotations(tmp_path: Path, path: tuple[Any, ...], value: Any, mess
 def test_bad_segmentation(tmp_path: Path) -> None:
     data = content()
     data["annotations"][0]["segmentation"] = "none"
-    val = CocoDataset(write(tmp_path, data), tmp_path, "val", RULES)
+    val = open_coco(write(tmp_path, data), tmp_path, "val", RULES)
     with pytest.raises(InputError, match="annotation 1 'segmentation': expected polygons or RLE"):
         val.graph(0)
 
 
 def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.json: expected a JSON file, got no such file"):
-        CocoDataset(tmp_path / "none.json", tmp_path, "train")
+        open_coco(tmp_path / "none.json", tmp_path, "train")
     (tmp_path / "half.json").write_text('{"images": [')
     with pytest.raises(InputError, match=r"half\.json: expected a JSON file, got"):
-        CocoDataset(tmp_path / "half.json", tmp_path, "train")
+        open_coco(tmp_path / "half.json", tmp_path, "train")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(
         InputError, match=r"list\.json: expected COCO's format, an object, got list"
     ):
-        CocoDataset(tmp_path / "list.json", tmp_path, "train")
-    val = CocoDataset(write(tmp_path, content()), tmp_path, "val", RULES)
+        open_coco(tmp_path / "list.json", tmp_path, "train")
+    val = open_coco(write(tmp_path, content()), tmp_path, "val", RULES)
     (tmp_path / "10.png").unlink()
     with pytest.raises(
         InputError, match=r"10\.png: expected a readable image file, got no such file"
@@ -257,8 +257,7 @@ def test_real_photographs_read_through(stuff: Path | None) -> None:
     rules = CocoRules(stuff=stuff)
     path = PHOTOS / "instances.json"
     parts = {
-        s: CocoDataset(path, PHOTOS / "images", s, rules, flip=True)
-        for s in ("train", "val", "test")
+        s: open_coco(path, PHOTOS / "images", s, rules, flip=True) for s in ("train", "val", "test")
     }
     ids = sorted(int(p.stem) for p in (PHOTOS / "images").iterdir())
     together = [i for part in parts.values() for i in part.image_ids]

@@ -95,7 +95,8 @@ def test_against_a_plain_version(a: list[float], b: list[float]) -> None:
 def test_swapping_the_pair_gives_the_opposite(a: list[float], b: list[float]) -> None:
     opposite = {"left of": "right of", "above": "below", "inside": "surrounding"}
     opposite |= {v: k for k, v in opposite.items()}
-    if a[0] + a[2] != b[0] + b[2] and a[1] + a[3] != b[1] + b[3]:
+    dx, dy = (a[0] + a[2]) - (b[0] + b[2]), (a[1] + a[3]) - (b[1] + b[3])
+    if dx and dy and abs(abs(dx) - abs(dy)) > 1e-4:  # each diagonal belongs to one quarter
         assert name(b, a) == opposite[name(a, b)]
 
 

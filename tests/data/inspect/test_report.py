@@ -26,7 +26,7 @@ from autoenc_sg.data.inspect.statistics import (
     triple_table,
 )
 from autoenc_sg.data.open import open_dataset
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.writing import write_annotations
 from tests.data.test_open import KINDS, config
 from tests.data.vg150.test_dataset import ALONE, APART, FULL, NAMES, make
@@ -37,7 +37,7 @@ def counted(tmp_path: Path) -> list[SplitStatistics]:
     """FULL has 3 objects and 4 relations, twice `on` and once `near` of one pair; APART 2 and 1."""
     make(tmp_path, [FULL, APART, FULL, ALONE], [0, 0, 2, 2])
     return [
-        count_split(VG150Dataset(tmp_path, split, 0, False), split)  # type: ignore[arg-type]
+        count_split(open_vg150(tmp_path, split, 0, False), split)  # type: ignore[arg-type]
         for split in ("train", "val", "test")
     ]
 

@@ -13,7 +13,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.scenes.files import add_noise, ensure_scenes, write_scenes
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.scenes.sample import sample_scene
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.files import read_annotations
 
 CONFIG = ScenesConfig(num_train=12, num_test=4, seed=9)
@@ -37,7 +37,7 @@ def test_files_and_splits(root: Path) -> None:
 
 
 def test_reading_gives_the_worlds_that_were_drawn(root: Path) -> None:
-    test = VG150Dataset(root, "test")
+    test = open_vg150(root, "test")
     for index in range(4):
         image, graph = draw_scene(sample_scene(9, "test", index), 128)
         sample = test[index]
@@ -145,7 +145,7 @@ def test_scenes_of_another_tint_are_other_pictures_of_the_same_graphs(
     with pytest.raises(InputError, match="expected tint 80, got scenes drawn with 10"):
         ensure_scenes(root, strong)
     ensure_scenes(tmp_path / "strong", strong)
-    one, other = VG150Dataset(root, "test"), VG150Dataset(tmp_path / "strong", "test")
+    one, other = open_vg150(root, "test"), open_vg150(tmp_path / "strong", "test")
     for index in range(4):
         for part in ("labels", "boxes", "triples"):
             wanted, got = (getattr(data.graph(index), part) for data in (one, other))

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.writing import write_annotations
 from tests.support.real_data import ANNOTATIONS, needs_annotations
 
@@ -53,40 +53,40 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_images_without_boxes_or_relations_are_left_out(root: Path) -> None:
-    assert VG150Dataset(root, "train", num_val=0).image_ids == (101, 103)
-    assert VG150Dataset(root, "test").image_ids == (104, 105)
-    assert VG150Dataset(root, "train", 0, filter_empty_relations=False).image_ids == (101, 102, 103)
-    kept = VG150Dataset(root, "test", filter_empty_relations=False)
+    assert open_vg150(root, "train", num_val=0).image_ids == (101, 103)
+    assert open_vg150(root, "test").image_ids == (104, 105)
+    assert open_vg150(root, "train", 0, filter_empty_relations=False).image_ids == (101, 102, 103)
+    kept = open_vg150(root, "test", filter_empty_relations=False)
     assert kept.image_ids == (104, 105, 106)
     assert kept.graph(2).triples.shape == (0, 3)
 
 
 def test_validation_is_the_first_of_the_remaining_train_images(tmp_path: Path) -> None:
     root = make(tmp_path, [NOTHING, *[FULL] * 30, APART], [0] * 32)
-    assert VG150Dataset(root, "val", num_val=2).image_ids == (101, 102)
-    assert VG150Dataset(root, "train", num_val=2).image_ids == tuple(range(103, 132))
-    assert VG150Dataset(root, "val").image_ids == (101, 102, 103)  # 10 % of 31
-    assert len(VG150Dataset(root, "val", num_val=0)) == 0
-    assert len(VG150Dataset(root, "test")) == 0
+    assert open_vg150(root, "val", num_val=2).image_ids == (101, 102)
+    assert open_vg150(root, "train", num_val=2).image_ids == tuple(range(103, 132))
+    assert open_vg150(root, "val").image_ids == (101, 102, 103)  # 10 % of 31
+    assert len(open_vg150(root, "val", num_val=0)) == 0
+    assert len(open_vg150(root, "test")) == 0
 
 
 def test_overlap_filter_is_for_training_only(root: Path) -> None:
-    train = VG150Dataset(root, "train", num_val=0, filter_overlap=True)
+    train = open_vg150(root, "train", num_val=0, filter_overlap=True)
     assert train.image_ids == (101,)
     assert train.graph(0).triples[:, [0, 2]].tolist() == [[0, 1]]
     assert len(train.graph(0)) == 3  # boxes stay
-    test = VG150Dataset(root, "test", filter_overlap=True)
+    test = open_vg150(root, "test", filter_overlap=True)
     assert test.graph(0).triples.tolist() == FULL.triples.tolist()
 
 
 def test_touching_boxes_overlap_by_the_plus_one_convention(tmp_path: Path) -> None:
     touching = graph([[0, 0, 16, 16], [16, 0, 32, 16]], [[0, 1, 1]])
     root = make(tmp_path, [touching, APART, FULL], [0, 0, 0])
-    assert VG150Dataset(root, "train", 0, filter_overlap=True).image_ids == (100, 102)
+    assert open_vg150(root, "train", 0, filter_overlap=True).image_ids == (100, 102)
 
 
 def test_one_random_predicate_per_pair_in_training(root: Path) -> None:
-    train = VG150Dataset(root, "train", num_val=0)
+    train = open_vg150(root, "train", num_val=0)
     drawn = [train.graph(0, epoch).triples.tolist() for epoch in range(90)]
     assert drawn == [train.graph(0, epoch).triples.tolist() for epoch in range(90)]
     assert {tuple(map(tuple, triples)) for triples in drawn} == {
@@ -96,19 +96,19 @@ def test_one_random_predicate_per_pair_in_training(root: Path) -> None:
     }
     stated = sum([0, 1, 1] in triples for triples in drawn)
     assert 45 < stated < 75  # stated twice out of three times
-    other = VG150Dataset(root, "train", num_val=0, seed=1)
+    other = open_vg150(root, "train", num_val=0, seed=1)
     assert drawn != [other.graph(0, epoch).triples.tolist() for epoch in range(90)]
 
 
 def test_other_splits_keep_all_relations_in_every_epoch(root: Path) -> None:
-    test = VG150Dataset(root, "test", flip=True)
+    test = open_vg150(root, "test", flip=True)
     for epoch in range(8):
         assert_close(test.graph(0, epoch).triples, FULL.triples)
         assert_close(test.sample(0, epoch).graph.boxes, test.graph(0).boxes)
 
 
 def test_sample_gives_pixels_and_boxes_of_the_image(root: Path) -> None:
-    sample = VG150Dataset(root, "test")[1]
+    sample = open_vg150(root, "test")[1]
     assert sample.image_id == 105
     assert sample.image.shape == (3, *SIZE)
     assert abs(int(sample.image[0].float().mean()) - 105) < 3
@@ -118,7 +118,7 @@ def test_sample_gives_pixels_and_boxes_of_the_image(root: Path) -> None:
 
 def test_an_image_of_another_size_scales_the_boxes(root: Path) -> None:
     Image.new("RGB", (128, 64)).save(root / "VG_100K/104.jpg")
-    dataset = VG150Dataset(root, "test")
+    dataset = open_vg150(root, "test")
     assert_close(dataset[0].graph.boxes, dataset.graph(0).boxes * 2)
     assert dataset[0].graph.image_size == (64, 128)
 
@@ -126,7 +126,7 @@ def test_an_image_of_another_size_scales_the_boxes(root: Path) -> None:
 @pytest.mark.parametrize("size", [(64, 26), (90, 40)])  # image_data.json may be wrong
 def test_an_image_of_another_shape_that_holds_the_boxes(root: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(root / "VG_100K/104.jpg")
-    dataset = VG150Dataset(root, "test")
+    dataset = open_vg150(root, "test")
     scale = max(size) / 64
     assert_close(dataset[0].graph.boxes, dataset.graph(0).boxes * scale)
 
@@ -137,11 +137,11 @@ def test_a_turned_or_cut_image_is_refused(root: Path, size: tuple[int, int]) -> 
     turned = r" \(is it turned\?\)" if size[1] > size[0] else ""
     message = rf"104\.jpg: expected an image of 64 x 32 pixels.*got {size[0]} x {size[1]}{turned}$"
     with pytest.raises(InputError, match=message):
-        VG150Dataset(root, "test")[0]
+        open_vg150(root, "test")[0]
 
 
 def test_flip_moves_boxes_and_swaps_predicates(root: Path) -> None:
-    dataset = VG150Dataset(root, "train", num_val=0, flip=True)
+    dataset = open_vg150(root, "train", num_val=0, flip=True)
     flipped = 0
     for epoch in range(60):
         plain, sample = dataset.graph(1, epoch), dataset.sample(1, epoch).graph
@@ -155,7 +155,7 @@ def test_flip_moves_boxes_and_swaps_predicates(root: Path) -> None:
 
 
 def test_samples_do_not_depend_on_the_order_of_access_or_the_process(root: Path) -> None:
-    dataset = VG150Dataset(root, "train", num_val=0, flip=True, seed=4)
+    dataset = open_vg150(root, "train", num_val=0, flip=True, seed=4)
     wanted = [dataset.sample(i, epoch) for epoch in (0, 1) for i in (0, 1)]
     copy = pickle.loads(pickle.dumps(dataset))
     got = [copy.sample(i, epoch) for epoch in (1, 0) for i in (1, 0)][::-1]
@@ -166,7 +166,7 @@ def test_samples_do_not_depend_on_the_order_of_access_or_the_process(root: Path)
 
 
 def test_missing_and_unreadable_image(root: Path) -> None:
-    dataset = VG150Dataset(root, "test")
+    dataset = open_vg150(root, "test")
     (root / "VG_100K/104.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match=r"104\.jpg: expected a readable image file, got"):
         dataset[0]
@@ -204,7 +204,7 @@ def test_real_annotations_against_a_plain_loop() -> None:
         h5 = {name: file[name][()].tolist() for name in file}
     entries = json.loads((ANNOTATIONS / "image_data.json").read_text())
     ids = [entry["image_id"] for entry in entries]
-    dataset = VG150Dataset(ANNOTATIONS, "train", num_val=100, filter_overlap=True)
+    dataset = open_vg150(ANNOTATIONS, "train", num_val=100, filter_overlap=True)
     rows = [
         i for i, split in enumerate(h5["split"]) if split == 0 and h5["img_to_first_rel"][i] >= 0
     ]
@@ -224,7 +224,7 @@ def test_real_annotations_against_a_plain_loop() -> None:
 
 @needs_annotations
 def test_real_test_split_keeps_every_relation() -> None:
-    dataset = VG150Dataset(ANNOTATIONS, "test")
+    dataset = open_vg150(ANNOTATIONS, "test")
     assert len(dataset) == 1323
     kept = sum(len(dataset.graph(i).triples) for i in range(len(dataset)))
     counts = dataset._data.rel_ranges[dataset._data.split == 2]

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.vg150.dataset import VG150Dataset
+from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.from_jsonl import convert_lines, read_lines
 
 BOXES = [[2.0, 3, 30, 20], [0, 10, 60, 40]]
@@ -53,7 +53,7 @@ def test_lines_become_vg150_files(tmp_path: Path) -> None:
     assert sorted(p.name for p in out.iterdir()) == [
         "VG-SGG-dicts.json", "VG-SGG.h5", "VG_100K", "image_data.json",
     ]  # fmt: skip
-    train, test = VG150Dataset(out, "train", 0, False), VG150Dataset(out, "test", 0, False)
+    train, test = open_vg150(out, "train", 0, False), open_vg150(out, "test", 0, False)
     assert train.image_ids == (1, 2)  # int(0.7 * 3)
     assert test.image_ids == (3,)
     assert train.vocabulary == Vocabulary.from_names(["cat", "mat"], ["near", "on", "under"])
@@ -68,7 +68,7 @@ def test_stated_splits_and_vocabulary(tmp_path: Path) -> None:
     lines = [{**LINE, "split": split} for split in ("test", "train", "test")]
     names = Vocabulary.from_names(["mat", "dog", "cat"], ["under", "on", "near"])
     convert_lines(write_lines(tmp_path, lines), tmp_path / "out", names)
-    test = VG150Dataset(tmp_path / "out", "test")
+    test = open_vg150(tmp_path / "out", "test")
     assert test.image_ids == (1, 3)
     assert test.vocabulary == names
     assert test.graph(0).labels.tolist() == [3, 1]
@@ -77,7 +77,7 @@ def test_stated_splits_and_vocabulary(tmp_path: Path) -> None:
 def test_photos_without_objects_or_boxes_of_a_line(tmp_path: Path) -> None:
     lines = [LINE, {"image": LINE["image"], "labels": []}, "", LINE]
     convert_lines(write_lines(tmp_path, lines), tmp_path / "out", train_fraction=0)
-    assert VG150Dataset(tmp_path / "out", "test", 0, False).image_ids == (1, 3)
+    assert open_vg150(tmp_path / "out", "test", 0, False).image_ids == (1, 3)
 
 
 def turned(path: Path) -> None:
@@ -111,7 +111,7 @@ def palette(path: Path) -> None:
 def test_photos_of_every_kind_lie_as_they_are_seen(tmp_path: Path, save: Any) -> None:
     path = write_lines(tmp_path, [{**LINE, "image_size": [40, 60]}], save)
     convert_lines(path, tmp_path / "out", train_fraction=0)
-    image, graph, _ = VG150Dataset(tmp_path / "out", "test")[0]
+    image, graph, _ = open_vg150(tmp_path / "out", "test")[0]
     assert image.shape == (3, 40, 60)
     left, right = image[:, 20, 10].tolist(), image[:, 20, 50].tolist()
     if save in (grey, sixteen):
