@@ -19,7 +19,6 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,20 +37,6 @@ MAX_SIDE = 100_000
 NAMED_WORDS = 10  # unknown ones in an error
 
 
-@dataclass(frozen=True, eq=False)
-class ParsedGraph:
-    """A graph read from JSON.
-
-    Attributes:
-        graph: the graph. Without `boxes` in the file every box is the whole image, and without
-            `image_size` the image is 256 x 256 pixels.
-        has_boxes: the file gave boxes; if not, the generator is to predict them.
-    """
-
-    graph: SceneGraph
-    has_boxes: bool
-
-
 def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
     """The graph as plain lists and names, ready for `json.dumps`; what it returns can be read back.
 
@@ -65,7 +50,7 @@ def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
         "relationships": [
             [s, _name(predicates, p, "predicate"), o] for s, p, o in graph.triples.tolist()
         ],
-        "boxes": _plain(graph.boxes),
+        **({"boxes": _plain(graph.boxes)} if graph.has_boxes else {}),
         "image_size": list(graph.image_size),
     }
     for key, values, plain in (
@@ -82,10 +67,12 @@ def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
 
 def graph_from_json(
     data: Mapping[str, Any], vocabulary: Vocabulary, where: str = "graph"
-) -> ParsedGraph:
+) -> SceneGraph:
     """Read one graph; `data` is left as it is.
 
-    Boxes may reach beyond the image, and a graph may have no objects. Masks and appearance of a
+    Without `boxes` every box is the whole image and `has_boxes` is False; without `image_size` too
+    the image is 256 x 256 pixels. Boxes may reach beyond the image, and a graph may have no
+    objects. Masks and appearance of a
     graph without objects have no width to be read from and become None.
 
     Args:
@@ -103,7 +90,7 @@ def graph_from_json(
     triples = _triples(data, vocabulary, len(labels), where)
     size = _image_size(data, where)
     boxes = _boxes(data, len(labels), size, where)
-    graph = SceneGraph(
+    return SceneGraph(
         torch.tensor(labels, dtype=torch.int64),
         _whole_image(len(labels), size) if boxes is None else boxes,
         torch.tensor(triples, dtype=torch.int64).reshape(-1, 3),
@@ -113,11 +100,11 @@ def graph_from_json(
         _masks(data, len(labels), where),
         _appearance(data, len(labels), where),
         vocabulary,
+        boxes is not None,
     )
-    return ParsedGraph(graph, boxes is not None)
 
 
-def read_graphs(path: Path | str, vocabulary: Vocabulary) -> list[ParsedGraph]:
+def read_graphs(path: Path | str, vocabulary: Vocabulary) -> list[SceneGraph]:
     """Read a file with one graph or a list of graphs.
 
     Raises:

@@ -61,6 +61,8 @@ class SceneGraph:
         masks: `[N, S, S]` soft masks in [0, 1] over each object's box, or None.
         appearance: `[N, A]` appearance codes, a row of zeros where an object has none, or None.
         vocabulary: the names behind the ids, or None.
+        has_boxes: the boxes say where the objects are. If not, each is the whole image, and
+            `render` draws boxes that the generator predicts.
 
     Raises:
         InputError: a shape, a type, an index or a box is not as stated above, or an id lies outside
@@ -76,6 +78,7 @@ class SceneGraph:
     masks: Tensor | None = None
     appearance: Tensor | None = None
     vocabulary: Vocabulary | None = None
+    has_boxes: bool = True
 
     def __post_init__(self) -> None:
         n, m = self.labels.shape[:1].numel(), self.triples.shape[:1].numel()
@@ -135,6 +138,7 @@ class SceneGraph:
             take_rows(self.masks, objects),
             take_rows(self.appearance, objects),
             self.vocabulary,
+            self.has_boxes,
         )
 
     # Names ----------------------------------------------------------------------------------------
@@ -189,23 +193,33 @@ class SceneGraph:
     # Edits ----------------------------------------------------------------------------------------
 
     def add(
-        self, name: str | int, box: Sequence[float] | Tensor, score: float | None = None
+        self,
+        name: str | int,
+        box: Sequence[float] | Tensor | None = None,
+        score: float | None = None,
     ) -> SceneGraph:
         """The graph with one more object, its last.
 
         Args:
             name: its class, by name or id.
-            box: xyxy in pixels of the image.
+            box: xyxy in pixels of the image; None, if the other objects have none either, where the
+                generator is to place the objects.
             score: in [0, 1], or None: unknown.
 
         Its mask, where the graph has masks, is the whole box; its appearance code, where the graph
         has codes, is zeros: none.
         """
         label = torch.tensor([self._object_id(name)], device=self.labels.device)
+        if len(self) and self.has_boxes != (box is not None):
+            has, got = ("a box", "none") if self.has_boxes else ("none", "a box")
+            raise bad_input("box", f"{has}, as the other objects have", got)
+        height, width = self.image_size
+        new = _box((0, 0, width, height) if box is None else box, self.boxes)
         return replace(
             self,
+            has_boxes=box is not None,
             labels=torch.cat([self.labels, label]),
-            boxes=torch.cat([self.boxes, _box(box, self.boxes)[None]]),
+            boxes=torch.cat([self.boxes, new[None]]),
             object_scores=_append_score(self.object_scores, len(self), score, self.boxes),
             masks=_append_row(self.masks, 1.0),
             appearance=_append_row(self.appearance, 0.0),

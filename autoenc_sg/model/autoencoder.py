@@ -293,18 +293,26 @@ class AutoEncoder(nn.Module):
         self,
         graphs: Sequence[SceneGraph],
         seeds: int | Sequence[int] = 0,
-        predict_boxes: bool = False,
+        predict_boxes: bool | None = None,
     ) -> Tensor:
         """Pictures `[B, 3, S, S]` float32 in [0, 1] of graphs; arguments as in `generate_batch`.
 
-        No graphs give no pictures: `[0, 3, S, S]`.
+        With `predict_boxes=None` the generator's boxes are drawn of the graphs that have none. No
+        graphs give no pictures: `[0, 3, S, S]`.
         """
-        if not graphs:
-            side = self.config.generator.image_size
-            return torch.zeros(0, 3, side, side, device=self.device)
-        return self.generate_batch(graphs, seeds, predict_boxes).image.float().clamp(0, 1)
+        numbers = _seeds(seeds, len(graphs))
+        side = self.config.generator.image_size
+        pictures = torch.zeros(len(graphs), 3, side, side, device=self.device)
+        predicted = [predict_boxes or (predict_boxes is None and not g.has_boxes) for g in graphs]
+        for mode in set(predicted):  # a batch of the generator draws one kind of boxes
+            rows = [i for i, other in enumerate(predicted) if other == mode]
+            part, part_seeds = [graphs[i] for i in rows], [numbers[i] for i in rows]
+            pictures[rows] = self.generate_batch(part, part_seeds, mode).image.float().clamp(0, 1)
+        return pictures
 
-    def render(self, graph: SceneGraph, seed: int = 0, predict_boxes: bool = False) -> Image.Image:
+    def render(
+        self, graph: SceneGraph, seed: int = 0, predict_boxes: bool | None = None
+    ) -> Image.Image:
         """The picture of a graph; the same seed gives the same picture."""
         return to_pil(self.render_batch([graph], [seed], predict_boxes)[0])
 

@@ -16,7 +16,7 @@ from torchvision.utils import make_grid
 
 from autoenc_sg.core.boxes import to_pixel_boxes
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.graph_json import ParsedGraph, graph_to_json, read_graphs
+from autoenc_sg.core.graph_json import graph_to_json, read_graphs
 from autoenc_sg.core.images import enlarged, save_image, side_by_side, to_pil
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.generator import Generated
@@ -171,16 +171,15 @@ def picture_metadata(
     data = graph_to_json(picture.graph, model.vocabulary) | noise
     if picture.predicted:
         data |= {"predicted_boxes": picture.boxes.tolist()}
-        del data["boxes"]
+        data.pop("boxes", None)
     return data
 
 
 def _prepared(
-    parsed: ParsedGraph, options: GenerateOptions, model: AutoEncoder, where: str
+    graph: SceneGraph, options: GenerateOptions, model: AutoEncoder, where: str
 ) -> tuple[SceneGraph, bool]:
     """The graph with the masks to be drawn, and whether boxes are to be predicted."""
-    graph = parsed.graph
-    if options.boxes == "given" and not parsed.has_boxes:
+    if options.boxes == "given" and not graph.has_boxes:
         raise bad_input(f"{where}, boxes", "boxes in the file (--boxes given)", "none")
     if options.masks == "given" and graph.masks is None:
         raise bad_input(f"{where}, masks", "masks in the file (--masks given)", "none")
@@ -195,7 +194,7 @@ def _prepared(
         graph = replace(graph, masks=None)
     if options.mask_pictures and graph.masks is None and not model.config.generator.mask_size:
         raise bad_input(f"{where}, --masks", "a generator with masks", "one that fills boxes")
-    return graph, options.boxes == "predicted" or not parsed.has_boxes
+    return graph, options.boxes == "predicted" or not graph.has_boxes
 
 
 def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:

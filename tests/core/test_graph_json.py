@@ -74,17 +74,15 @@ def test_sg2im_file_without_boxes_covers_the_image() -> None:
         {"objects": ["dog", "tree"], "relationships": [[0, "on", 1]]}, VOCABULARY
     )
     assert not parsed.has_boxes
-    assert parsed.graph.image_size == (256, 256)
-    assert_close(parsed.graph.labels, torch.tensor([3, 2]))
-    assert_close(parsed.graph.triples, torch.tensor([[0, 3, 1]]))
-    assert_close(parsed.graph.boxes, torch.tensor([[0.0, 0.0, 256.0, 256.0]]).repeat(2, 1))
+    assert parsed.image_size == (256, 256)
+    assert_close(parsed.labels, torch.tensor([3, 2]))
+    assert_close(parsed.triples, torch.tensor([[0, 3, 1]]))
+    assert_close(parsed.boxes, torch.tensor([[0.0, 0.0, 256.0, 256.0]]).repeat(2, 1))
 
 
 def test_image_size_without_boxes_is_height_width() -> None:
     data = {"objects": ["dog"], "relationships": [], "image_size": [30, 50]}
-    assert_close(
-        graph_from_json(data, VOCABULARY).graph.boxes, torch.tensor([[0.0, 0.0, 50.0, 30.0]])
-    )
+    assert_close(graph_from_json(data, VOCABULARY).boxes, torch.tensor([[0.0, 0.0, 50.0, 30.0]]))
 
 
 @pytest.mark.parametrize("keep", [[], [0, 1, 2], [2, 0]])
@@ -94,8 +92,8 @@ def test_round_trip_through_a_file_is_exact(tmp_path: Path, keep: list[int]) -> 
     (parsed,) = read_graphs(tmp_path / "new" / "graph.json", VOCABULARY)
     assert parsed.has_boxes
     if not keep:  # a list without rows tells no width
-        assert parsed.graph.masks is None
-        assert parsed.graph.appearance is None
+        assert parsed.masks is None
+        assert parsed.appearance is None
         graph = SceneGraph(
             graph.labels,
             graph.boxes,
@@ -104,16 +102,16 @@ def test_round_trip_through_a_file_is_exact(tmp_path: Path, keep: list[int]) -> 
             graph.object_scores,
             graph.triple_scores,
         )
-    assert_same(parsed.graph, graph)
+    assert_same(parsed, graph)
 
 
 def test_list_of_graphs_keeps_their_order(tmp_path: Path) -> None:
     graphs = [full_graph(), SceneGraph.empty((7, 9)), full_graph().select(torch.tensor([1]))]
     write_graphs(tmp_path / "graphs.json", graphs, VOCABULARY)
     parsed = read_graphs(tmp_path / "graphs.json", VOCABULARY)
-    assert [len(p.graph) for p in parsed] == [3, 0, 1]
-    assert_same(parsed[0].graph, graphs[0])
-    assert_same(parsed[1].graph, graphs[1])
+    assert [len(p) for p in parsed] == [3, 0, 1]
+    assert_same(parsed[0], graphs[0])
+    assert_same(parsed[1], graphs[1])
     assert [path.name for path in tmp_path.iterdir()] == ["graphs.json"]
 
 
@@ -129,7 +127,7 @@ def test_scores_survive_bit_for_bit(scores: list[float]) -> None:
         torch.tensor(scores),
     )
     data = json.loads(json.dumps(graph_to_json(graph, VOCABULARY)))
-    got = graph_from_json(data, VOCABULARY).graph.object_scores
+    got = graph_from_json(data, VOCABULARY).object_scores
     assert got is not None
     assert np.array_equal(got.numpy(), np.array(scores, dtype=np.float32))
 
@@ -137,14 +135,14 @@ def test_scores_survive_bit_for_bit(scores: list[float]) -> None:
 def test_input_is_not_changed() -> None:
     data = hand_made()
     before = copy.deepcopy(data)
-    graph = graph_from_json(data, VOCABULARY).graph
+    graph = graph_from_json(data, VOCABULARY)
     graph.boxes.zero_()
     assert data == before
 
 
 def test_unknown_keys_and_null_are_passed_over() -> None:
     data = hand_made() | {"attributes": {"size": [1]}, "object_scores": None, "masks": None}
-    assert graph_from_json(data, VOCABULARY).graph.object_scores is None
+    assert graph_from_json(data, VOCABULARY).object_scores is None
 
 
 @pytest.mark.parametrize(
@@ -219,21 +217,21 @@ def test_missing_key_names_those_present() -> None:
 
 @pytest.mark.parametrize("relationships", [{}, {"relationships": None}])
 def test_no_relationships_are_none(relationships: dict[str, Any]) -> None:
-    graph = graph_from_json({"objects": ["sky"]} | relationships, VOCABULARY).graph
+    graph = graph_from_json({"objects": ["sky"]} | relationships, VOCABULARY)
     assert graph.objects == ("sky",)
     assert graph.relations == ()
 
 
 def test_an_object_related_to_itself_is_read_as_sg2im_reads_it() -> None:
     data = hand_made() | {"relationships": [[1, "above", 1]]}
-    graph = graph_from_json(data, VOCABULARY).graph
+    graph = graph_from_json(data, VOCABULARY)
     assert graph.relations == ((1, "above", 1),)
     assert graph_to_json(graph, VOCABULARY)["relationships"] == [[1, "above", 1]]
 
 
 def test_objects_and_relations_added_by_hand_need_no_scores() -> None:
     data = hand_made() | {"object_scores": [0.25], "relationship_scores": [None]}
-    graph = graph_from_json(data, VOCABULARY).graph
+    graph = graph_from_json(data, VOCABULARY)
     assert graph.object_scores is not None
     assert_close(graph.object_scores, torch.tensor([0.25, math.nan]), equal_nan=True)
     assert graph.triple_scores is None
@@ -241,7 +239,7 @@ def test_objects_and_relations_added_by_hand_need_no_scores() -> None:
 
 
 def test_codes_that_are_missing_at_the_end_are_none() -> None:
-    graph = graph_from_json(hand_made() | {"appearance": [[0.5, 1.0]]}, VOCABULARY).graph
+    graph = graph_from_json(hand_made() | {"appearance": [[0.5, 1.0]]}, VOCABULARY)
     assert graph.appearance is not None
     assert_close(graph.appearance, torch.tensor([[0.5, 1.0], [0.0, 0.0]]))
 

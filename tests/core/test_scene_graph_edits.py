@@ -102,6 +102,18 @@ def test_a_graph_is_built_by_name() -> None:
     assert_close(scored.object_scores, torch.tensor([0.5]))
 
 
+def test_objects_without_boxes_are_for_the_generator_to_place() -> None:
+    graph = SceneGraph.empty((48, 64), WORDS).add("dog").add("grass").relate(0, "on", 1)
+    assert not graph.has_boxes
+    assert "boxes" not in graph.to_dict()
+    assert not graph.remove(0).has_boxes
+    assert graph_from_json(graph.to_dict(), WORDS).relations == graph.relations
+    with pytest.raises(InputError, match="box: expected none, as the other objects have, got a bo"):
+        graph.add("dog", (0, 0, 1, 1))
+    with pytest.raises(InputError, match="box: expected a box, as the other objects have, got non"):
+        two_dogs().add("dog")
+
+
 def test_remove_relabel_move_and_replace_by_hand() -> None:
     graph = two_dogs()
     fewer = graph.remove(1)
@@ -169,7 +181,7 @@ def test_networkx_dict_and_dataframe_by_hand() -> None:
     assert network.number_of_edges() == 2
     data = graph.to_dict()
     assert data["relationships"] == [[0, "on", 1], [0, "near", 2]]
-    assert graph_from_json(data, WORDS).graph.relations == graph.relations
+    assert graph_from_json(data, WORDS).relations == graph.relations
     pytest.importorskip("pandas")
     table = graph.to_dataframe()
     assert table[["subject", "predicate", "object"]].to_numpy().tolist() == [

@@ -231,10 +231,10 @@ def test_json_takes_objects_without_codes(tmp_path: Path, model: AutoEncoder) ->
     file.write_text(json.dumps(data))
     (parsed,) = read_graphs(file, model.vocabulary)
     zeros = [0.0] * 3
-    assert_close(parsed.graph.appearance, torch.tensor([zeros, [0.25, -1, 1e-3], zeros]))
+    assert_close(parsed.appearance, torch.tensor([zeros, [0.25, -1, 1e-3], zeros]))
     file.write_text(json.dumps(data | {"appearance": [None] * 3}))
     (parsed,) = read_graphs(file, model.vocabulary)
-    assert parsed.graph.appearance is None
+    assert parsed.appearance is None
 
 
 # The autoencoder ----------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_parse_fills_codes_that_survive_json_and_are_drawn(
     assert_close(alone.appearance, graphs[0].appearance, atol=1e-4, rtol=1e-4)
     write_graph(tmp_path / "g.json", graphs[0], model.vocabulary)
     (parsed,) = read_graphs(tmp_path / "g.json", model.vocabulary)
-    assert torch.equal(parsed.graph.appearance, graphs[0].appearance)  # type: ignore[arg-type]
+    assert torch.equal(parsed.appearance, graphs[0].appearance)  # type: ignore[arg-type]
     drawn = model.render_batch([graphs[0], replace(graphs[0], appearance=None)], [0, 0])
     assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
 
@@ -294,13 +294,13 @@ def test_editing_keeps_the_looks_of_the_rest(
     edited.write_text(json.dumps(data))
     (parsed,) = read_graphs(edited, model.vocabulary)
     assert graph.appearance is not None
-    assert parsed.graph.appearance is not None
-    assert torch.equal(parsed.graph.appearance[:row], graph.appearance[:row])
+    assert parsed.appearance is not None
+    assert torch.equal(parsed.appearance[:row], graph.appearance[:row])
     assert main(["generate", coded_checkpoint, str(edited), "--out", str(tmp_path / "out")]) == 0
     image = Image.open(tmp_path / "out" / "edited.png")
     stored = json.loads(image.text["scene graph"])  # type: ignore[attr-defined]
     assert stored["appearance"][:row] == data["appearance"][:row]
-    picture = model.render(parsed.graph)
+    picture = model.render(parsed)
     assert picture.tobytes() == image.tobytes()
 
 
@@ -357,8 +357,8 @@ def test_sample_with_the_looks_of_the_photos(
     coded = read_graphs(tmp_path / "a" / "graphs.json", model.vocabulary)
     plain = read_graphs(tmp_path / "b" / "graphs.json", model.vocabulary)
     for a, b in zip(coded, plain):
-        assert a.graph.appearance is not None
-        assert b.graph.appearance is None
+        assert a.appearance is not None
+        assert b.appearance is None
     first, second = (tmp_path / name / "images" / "000000.png" for name in "ab")
     assert Image.open(first).tobytes() != Image.open(second).tobytes()
     other = str(tiny_run / "run" / "checkpoint.pt")

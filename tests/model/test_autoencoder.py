@@ -73,9 +73,7 @@ def test_parsed_graph_goes_through_json_into_render(
     graph = model.parse(photos[1])
     back = graph_from_json(graph_to_json(graph, model.vocabulary), model.vocabulary)
     assert back.has_boxes
-    assert np.array_equal(
-        np.asarray(model.render(graph, 5)), np.asarray(model.render(back.graph, 5))
-    )
+    assert np.array_equal(np.asarray(model.render(graph, 5)), np.asarray(model.render(back, 5)))
 
 
 def test_same_seed_same_picture(model: AutoEncoder, photos: list[torch.Tensor]) -> None:

@@ -185,6 +185,18 @@ def test_seeds_are_one_for_all_or_one_a_graph(
             model.render_batch(graphs, seeds)  # type: ignore[arg-type]
 
 
+def test_graphs_without_boxes_are_drawn_with_predicted_ones(
+    model: AutoEncoder, photos: list[Image.Image]
+) -> None:
+    placed = model.parse(photos[0], BOXES, ["person", "tree", "dog"])
+    bare = SceneGraph.empty((64, 64), model.vocabulary).add("person").add("dog")
+    pictures = model.render_batch([placed, bare, placed], [3, 4, 5])
+    assert_close(pictures[0], model.render_batch([placed], 3, predict_boxes=False)[0])
+    assert_close(pictures[1], model.render_batch([bare], 4, predict_boxes=True)[0])
+    assert_close(pictures[2], model.render_batch([placed], 5)[0])
+    assert not torch.equal(pictures[1], model.render_batch([bare], 4, predict_boxes=False)[0])
+
+
 def test_a_graph_of_other_ids_is_drawn_by_its_names(
     model: AutoEncoder, photos: list[Image.Image]
 ) -> None:

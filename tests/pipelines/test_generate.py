@@ -76,7 +76,7 @@ def test_metadata_holds_a_graph_that_draws_the_same(
     assert (data["seed"], data["temperature"]) == (3, 1.0)
     assert data["boxes"] == BOXED["boxes"]
     parsed = graph_from_json(data, model.vocabulary)
-    assert model.render(parsed.graph, seed=3).tobytes() == image.tobytes()
+    assert model.render(parsed, seed=3).tobytes() == image.tobytes()
 
 
 def test_given_and_predicted_boxes_and_masks(
@@ -125,7 +125,7 @@ def test_reading_leaves_the_input_alone_and_batches_equal_single_pictures(
 ) -> None:
     file = tmp_path / "g.json"
     file.write_text(json.dumps([BOXED, BARE, MASKED, BOXED]))
-    graphs = [p.graph for p in read_graphs(file, model.vocabulary)]
+    graphs = read_graphs(file, model.vocabulary)
     before = copy.deepcopy(graphs)
     jobs = [(g, i == 1, 10 + i) for i, g in enumerate(graphs)]
     together = list(draw_all(model, jobs))

@@ -51,10 +51,10 @@ def test_images_graphs_and_an_index(
     for number, (line, parsed) in enumerate(zip(lines, graphs)):
         assert (line["graph"], line["seed"], line["temperature"]) == (number, 4 + number, 1.0)
         sample = dataset[number]
-        torch.testing.assert_close(parsed.graph.triples, sample.graph.triples)
-        torch.testing.assert_close(parsed.graph.boxes, sample.graph.boxes)
+        torch.testing.assert_close(parsed.triples, sample.graph.triples)
+        torch.testing.assert_close(parsed.boxes, sample.graph.boxes)
         image = Image.open(out / line["image"])
-        again = model.render(parsed.graph, seed=line["seed"], predict_boxes=True)
+        again = model.render(parsed, seed=line["seed"], predict_boxes=True)
         assert_nearly(again, image)
         photo = resize_square(sample.image.float() / 255, 32)
         torch.testing.assert_close(
@@ -63,8 +63,8 @@ def test_images_graphs_and_an_index(
         torch.testing.assert_close(
             torch.tensor(line["true_boxes"]), sample.graph.boxes, atol=1e-3, rtol=0
         )
-        assert len(line["predicted_boxes"]) == len(parsed.graph)
-        assert line["image_size"] == list(parsed.graph.image_size)
+        assert len(line["predicted_boxes"]) == len(parsed)
+        assert line["image_size"] == list(parsed.image_size)
 
 
 def test_true_boxes_are_drawn_by_default_and_all_graphs(
@@ -75,7 +75,7 @@ def test_true_boxes_are_drawn_by_default_and_all_graphs(
     lines, graphs = lines_of(out), read_graphs(out / "graphs.json", model.vocabulary)
     assert len(lines) == len(graphs) == 6
     assert not (out / "photos").exists()
-    made = model.generate_batch([g.graph for g in graphs], [9] * 6, temperature=0.0)
+    made = model.generate_batch(graphs, [9] * 6, temperature=0.0)
     for line, image in zip(lines, made.image.clamp(0, 1)):
         stored = read_image(out / line["image"]).float() / 255
         torch.testing.assert_close(stored, image, atol=1.01 / 255, rtol=0)

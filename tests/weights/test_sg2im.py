@@ -57,7 +57,7 @@ def test_a_decoder_renders_and_does_not_parse(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "c.pt", import_sg2im(saved(tmp_path, stripped())).content)
     model = AutoEncoder.from_checkpoint(tmp_path / "c.pt")
     data = {"objects": ["cat", "sky"], "relationships": [[1, "above", 0]]}
-    graph = graph_from_json(data, model.vocabulary).graph
+    graph = graph_from_json(data, model.vocabulary)
     picture = model.render(graph, seed=3, predict_boxes=True)
     assert picture.size == (32, 32)
     assert picture.tobytes() == model.render(graph, seed=3, predict_boxes=True).tobytes()
