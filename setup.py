@@ -26,6 +26,7 @@ setup(
     },
     entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.cli.main:main"]},
     install_requires=[
+        "docstring-parser>=0.15",
         "h5py>=3.8",
         "jinja2>=3.1",
         "jsonargparse[signatures]>=4.49",

@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import RunConfig
-from autoenc_sg.scoring.evaluate import EvaluationOptions, evaluate_checkpoint
+from autoenc_sg.scoring.evaluate import evaluate_checkpoint
+from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.start import Start
 from autoenc_sg.visualization.tables import Table

@@ -7,7 +7,7 @@ are recognized. Metrics are `torchmetrics.Metric`: `update(predictions, truths)`
 `compute() -> dict`, added up across processes.
 """
 
-from autoenc_sg.eval.conventions import Average, RecallConventions, Task
+from autoenc_sg.config.recall import Average, RecallConventions, Task
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,

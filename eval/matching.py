@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.boxes import enclosing_boxes, paired_iou
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes
 
 MISSED = torch.iinfo(torch.int64).max

@@ -9,11 +9,11 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.collecting import keep_apart
-from autoenc_sg.eval.conventions import RecallConventions
 from autoenc_sg.eval.matching import TrueTriples, find, match, true_triples
 from autoenc_sg.eval.ranking import Triplets, check_predictions, give_truth, rank_triplets
 

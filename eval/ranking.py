@@ -21,10 +21,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from autoenc_sg.config.recall import Task
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.conventions import Task
 
 _CHUNK = 32  # images ranked at a time: their padded scores fit the cache
 _LABEL_BITS = 21

@@ -8,11 +8,11 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from autoenc_sg.config.recall import Average, RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.collecting import keep_apart
-from autoenc_sg.eval.conventions import Average, RecallConventions
 from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets, triplet_codes
 
@@ -163,8 +163,8 @@ class TripletRecall(torchmetrics.Metric):
         return rank_triplets(
             given,
             max(self.conventions.ks),
-            self.conventions.ng_per_image_limit,
-            self.conventions.ng_predicates_per_pair,
+            self.conventions.ng_per_image_limit or None,
+            self.conventions.ng_predicates_per_pair or None,
             self.conventions.order,
         )
 

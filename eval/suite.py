@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.conventions import RecallConventions, Task
 from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.recall import TripletRecall
 

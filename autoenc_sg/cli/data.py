@@ -1,95 +1,145 @@
-"""The commands around data sets: `data vg150`, `data verify`, `data stats`, `data from-jsonl`."""
+"""The commands for data sets: `data vg150`, `data from-jsonl`, `data verify`, `data stats`."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Literal
 
-from autoenc_sg.cli.sg2im_vg import add_sg2im_vg
+from autoenc_sg.cli.options import Command
+from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
 
 if TYPE_CHECKING:
-    from autoenc_sg.config.data import DataConfig
     from autoenc_sg.data.vg150.from_raw.build import BuildRules
 
 
-def add_data_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """`data` and what follows it."""
-    data = commands.add_parser("data", help="data sets: make, check and look at them")
-    parts = data.add_subparsers(dest="part", required=True, parser_class=type(data))
-    _add_vg150(parts)
-    _add_from_jsonl(parts)
-    _add_verify(parts)
-    _add_stats(parts)
-    add_sg2im_vg(parts)
+@dataclass(frozen=True)
+class DataSource:
+    """Which data set.
+
+    Attributes:
+        root: folder of the data set.
+        format: of its files, as data.format in docs/data.md; auto: by the names of the files.
+        annotations: JSON file in the folder, as data.annotations.
+        images: folder in the folder, as data.images.
+    """
+
+    root: Path = field(kw_only=True)
+    format: Literal["auto", FormatName] = "auto"
+    annotations: str = ""
+    images: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.root.is_dir():
+            raise bad_input(self.root, "the folder of a data set", "no such folder")
+
+    def config(self) -> DataConfig:
+        """The configuration section `data` that reads it.
+
+        Raises:
+            InputError: the format is `auto` and no file of a known name is there.
+        """
+        from autoenc_sg.data.open import find_format
+
+        name = find_format(self.root) if self.format == "auto" else self.format
+        return DataConfig(name, str(self.root), annotations=self.annotations, images=self.images)
 
 
-def _add_vg150(parts: argparse._SubParsersAction[Any]) -> None:
-    vg150 = parts.add_parser(
-        "vg150",
-        help="Visual Genome: read the VG150 files, or build them from the raw JSON",
-        epilog="Without --raw, files that are in ROOT are read; where there is no h5, they are "
-        "built from the raw JSON in ROOT.",
-    )
-    vg150.add_argument("--root", type=Path, required=True, help="folder of the VG150 files")
-    vg150.add_argument("--images", type=Path, help="folder, zip or imdb_1024.h5 of the images")
-    vg150.add_argument("--missing", type=Path, help="write the ids of missing images to this file")
-    vg150.add_argument("--raw", type=Path, help="folder of objects.json, relationships.json, …")
-    vg150.add_argument("--objects", type=int, default=150, help="commonest names kept; 0: all")
-    vg150.add_argument("--predicates", type=int, default=50, help="as --objects")
-    for name in ("object-list", "predicate-list"):
-        vg150.add_argument(f"--{name}", type=Path, help="file of the only names to choose from")
-    for name in ("object-aliases", "predicate-aliases"):
-        vg150.add_argument(f"--{name}", type=Path, help="file of lines name,alias,alias,…")
-    vg150.add_argument("--min-area", type=float, default=0.002, help="of the image, of a box")
-    vg150.add_argument("--train-fraction", type=float, default=0.7)
-    vg150.set_defaults(run=_vg150)
+@dataclass(frozen=True)
+class Vg150Command:
+    """Options of `data vg150`.
+
+    Attributes:
+        root: folder of the VG150 files.
+        images: folder, zip or imdb_1024.h5 of the images.
+        missing: file to write the ids of missing images to.
+        raw: folder of objects.json, relationships.json and image_data.json.
+        objects: number of classes, the most frequent names; 0: all.
+        predicates: number of predicates, the most frequent names; 0: all.
+        object_list, predicate_list: file of the only names to choose from.
+        object_aliases, predicate_aliases: file of lines name,alias,alias,…
+        min_area: boxes of at most this fraction of the image are left out.
+        train_fraction: fraction of the images in the train split, the first ones.
+    """
+
+    root: Path = field(kw_only=True)
+    images: Path | None = None
+    missing: Path | None = None
+    raw: Path | None = None
+    objects: int = 150
+    predicates: int = 50
+    object_list: Path | None = None
+    predicate_list: Path | None = None
+    object_aliases: Path | None = None
+    predicate_aliases: Path | None = None
+    min_area: float = 0.002
+    train_fraction: float = 0.7
+
+    def rules(self) -> BuildRules:
+        """How to build the files from the raw JSON."""
+        from autoenc_sg.data.vg150.from_raw.build import BuildRules
+
+        return BuildRules(
+            num_objects=self.objects,
+            num_predicates=self.predicates,
+            object_list=self.object_list,
+            predicate_list=self.predicate_list,
+            object_aliases=self.object_aliases,
+            predicate_aliases=self.predicate_aliases,
+            min_area=self.min_area,
+            train_fraction=self.train_fraction,
+        )
 
 
-def _add_from_jsonl(parts: argparse._SubParsersAction[Any]) -> None:
-    lines = parts.add_parser("from-jsonl", help="your own annotated photos to VG150 files")
-    lines.add_argument("file", type=Path, help="a JSON object a line, see docs/own_data.md")
-    lines.add_argument("--out", type=Path, required=True, help="folder to make")
-    lines.add_argument(
-        "--vocabulary", type=Path, help="VG-SGG-dicts.json of the only names to allow, in order"
-    )
-    lines.add_argument("--train-fraction", type=float, default=0.7, help="if no line has a split")
-    lines.add_argument("--link", action="store_true", help="link photos instead of copying them")
-    lines.set_defaults(run=_from_jsonl)
+@dataclass(frozen=True)
+class FromJsonlCommand:
+    """Options of `data from-jsonl`.
+
+    Attributes:
+        file: annotations, one JSON object a line; see docs/own_data.md.
+        out: folder to make.
+        vocabulary: VG-SGG-dicts.json of the only names to allow, in its order.
+        train_fraction: fraction of the images in the train split, if no line names a split.
+        link: link the photos instead of copying them.
+    """
+
+    file: Path
+    out: Path = field(kw_only=True)
+    vocabulary: Path | None = None
+    train_fraction: float = 0.7
+    link: bool = False
 
 
-def _add_verify(parts: argparse._SubParsersAction[Any]) -> None:
-    verify = parts.add_parser("verify", help="is everything there and right, and what to do")
-    add_source(verify)
-    verify.add_argument(
-        "--quick", action="store_true", help="only look at the images' headers, do not decode them"
-    )
-    verify.add_argument("--json", type=Path, help="also write the findings to this file")
-    verify.set_defaults(run=_verify)
+@dataclass(frozen=True)
+class VerifyCommand(DataSource):
+    """Options of `data verify`, beside those of the data set.
+
+    Attributes:
+        quick: read only the headers of the images, do not decode them.
+        json: also write the findings to this file.
+    """
+
+    quick: bool = False
+    json: Path | None = None
 
 
-def _add_stats(parts: argparse._SubParsersAction[Any]) -> None:
-    stats = parts.add_parser("stats", help="a page of counts, plots and graphs drawn on photos")
-    add_source(stats)
-    stats.add_argument("--out", type=Path, default=Path("stats"), help="folder to write to")
-    stats.add_argument("--samples", type=int, default=8, help="graphs to draw")
-    stats.add_argument("--seed", type=int, default=0, help="of which ones")
-    stats.set_defaults(run=_stats)
+@dataclass(frozen=True)
+class StatsCommand(DataSource):
+    """Options of `data stats`, beside those of the data set.
+
+    Attributes:
+        out: folder to write to.
+        samples: number of images to draw with their graphs.
+        seed: of the choice of the images.
+    """
+
+    out: Path = Path("stats")
+    samples: int = 8
+    seed: int = 0
 
 
-def add_source(command: argparse.ArgumentParser) -> None:
-    """Which data set."""
-    command.add_argument("--root", type=Path, required=True, help="folder of the data set")
-    command.add_argument("--format", default="auto", help="data.format of docs/data.md")
-    command.add_argument("--annotations", default="", help="JSON in ROOT, see data.annotations")
-    command.add_argument("--images", default="", help="in ROOT, see data.images")
-
-
-# The commands import what they need when they run: `--help` stays quick.
-
-
-def _vg150(options: argparse.Namespace) -> int:
+def _vg150(options: Vg150Command) -> int:
     from rich.console import Console
 
     from autoenc_sg.data.images.store import find_images
@@ -98,8 +148,8 @@ def _vg150(options: argparse.Namespace) -> int:
     from autoenc_sg.data.vg150.from_raw.build import build_vg150
 
     root = options.root
-    if options.raw is not None or _only_raw(root):
-        counts = build_vg150(options.raw or root, root, _rules(options))
+    if options.raw is not None or _has_only_raw_files(root):
+        counts = build_vg150(options.raw or root, root, options.rules())
         Console().print(counts.table().to_rich())
     data, places = read_annotations(root), find_images(root, options.images)
     Console().print(count_images(data, places).to_rich())
@@ -107,32 +157,17 @@ def _vg150(options: argparse.Namespace) -> int:
     if options.missing is not None:
         _write_lines(options.missing, missing)
     elif missing and places:
-        some = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
-        print(f"missing images, which are left out: {some} (all of them: --missing FILE)")
+        first_ids = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+        print(f"missing images, which are left out: {first_ids} (all of them: --missing FILE)")
     print(file_paths(root)[0])
     return 0
 
 
-def _only_raw(root: Path) -> bool:
+def _has_only_raw_files(root: Path) -> bool:
     from autoenc_sg.data.vg150.files import file_paths
 
     raw = any((root / name).is_file() for name in ("objects.json", "objects.json.zip"))
     return raw and not file_paths(root)[0].exists()
-
-
-def _rules(options: argparse.Namespace) -> BuildRules:
-    from autoenc_sg.data.vg150.from_raw.build import BuildRules
-
-    return BuildRules(
-        options.objects,
-        options.predicates,
-        options.object_list,
-        options.predicate_list,
-        options.object_aliases,
-        options.predicate_aliases,
-        options.min_area,
-        options.train_fraction,
-    )
 
 
 def _write_lines(path: Path, lines: list[int]) -> None:
@@ -142,7 +177,7 @@ def _write_lines(path: Path, lines: list[int]) -> None:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _from_jsonl(options: argparse.Namespace) -> int:
+def _from_jsonl(options: FromJsonlCommand) -> int:
     from autoenc_sg.data.vg150.files import read_vocabulary
     from autoenc_sg.data.vg150.from_jsonl import convert_lines
 
@@ -154,28 +189,12 @@ def _from_jsonl(options: argparse.Namespace) -> int:
     return 0
 
 
-def data_source(options: argparse.Namespace) -> DataConfig:
-    """The data set that the options of `add_source` name."""
-    from autoenc_sg.config.data import DataConfig, FormatName
-    from autoenc_sg.data.open import find_format
-
-    if not options.root.is_dir():
-        raise bad_input(options.root, "the folder of a data set", "no such folder")
-    known = get_args(FormatName)
-    if options.format not in ("auto", *known):
-        raise bad_input("--format", f"auto, {', '.join(known)}", repr(options.format))
-    found = find_format(options.root) if options.format == "auto" else options.format
-    return DataConfig(
-        found, str(options.root), annotations=options.annotations, images=options.images
-    )
-
-
-def _verify(options: argparse.Namespace) -> int:
+def _verify(options: VerifyCommand) -> int:
     from rich.console import Console
 
     from autoenc_sg.data.inspect.verify import verify
 
-    outcome = verify(data_source(options), not options.quick)
+    outcome = verify(options.config(), not options.quick)
     console = Console()
     console.print(outcome.counts.to_rich())
     if outcome.findings:
@@ -188,13 +207,28 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if outcome.ready else 2
 
 
-def _stats(options: argparse.Namespace) -> int:
+def _stats(options: StatsCommand) -> int:
     from rich.console import Console
 
     from autoenc_sg.data.inspect.report import PAGE, write_data_report
 
-    report = write_data_report(data_source(options), options.out, options.samples, options.seed)
+    report = write_data_report(options.config(), options.out, options.samples, options.seed)
     for table in report.tables[:2]:
         Console().print(table.to_rich())
     print(options.out / PAGE)
     return 0
+
+
+VG150 = Command(
+    "vg150",
+    "Visual Genome: read the VG150 files, or build them from the raw JSON",
+    Vg150Command,
+    _vg150,
+    "Without --raw, the files in ROOT are read; where there is no h5 file, they are built from the "
+    "raw JSON in ROOT.",
+)
+FROM_JSONL = Command(
+    "from-jsonl", "your own annotated photos to VG150 files", FromJsonlCommand, _from_jsonl
+)
+VERIFY = Command("verify", "check that a data set is complete and correct", VerifyCommand, _verify)
+STATS = Command("stats", "a page of counts, plots and graphs drawn on photos", StatsCommand, _stats)

@@ -1,48 +1,58 @@
 """The command line: `autoenc-sg demo | train | evaluate | reconstruct | generate | sample | …`.
 
-Bad input ends with one line on standard error and exit status 2.
+Errors end with one line on standard error: exit status 2 for bad input, 1 for a training that
+diverged. Nothing here imports PyTorch, so that --help is quick: a command imports what it needs
+when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import NoReturn
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
 
 from autoenc_sg import __version__
-from autoenc_sg.cli.data import add_data_commands
-from autoenc_sg.cli.evaluate import add_evaluation_commands
-from autoenc_sg.cli.generate import (
-    add_drawing_commands,
-    add_weights_commands,
-    usable_device,
-)
-from autoenc_sg.config.data import ScenesConfig
-from autoenc_sg.config.phases import PHASES
+from autoenc_sg.cli.data import FROM_JSONL, STATS, VERIFY, VG150
+from autoenc_sg.cli.demo import DEMO, SCENES
+from autoenc_sg.cli.evaluate import EVALUATE
+from autoenc_sg.cli.generate import GENERATE, SAMPLE
+from autoenc_sg.cli.options import Command, add_options, build
+from autoenc_sg.cli.photos import RECONSTRUCT
+from autoenc_sg.cli.score import SCORE, TRUTH
+from autoenc_sg.cli.sg2im_vg import SG2IM_VG
+from autoenc_sg.cli.train import TRAIN, TrainCommand, split_overrides
+from autoenc_sg.cli.weights import EXPORT, IMPORT
 from autoenc_sg.core.errors import InputError, TrainingDiverged
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the usage text."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+DATA_HELP = "data sets: make, check and look at them"
+COMMANDS: tuple[Command[Any], ...] = (
+    DEMO,
+    TRAIN,
+    EVALUATE,
+    SCORE,
+    TRUTH,
+    RECONSTRUCT,
+    GENERATE,
+    SAMPLE,
+    IMPORT,
+    EXPORT,
+    SCENES,
+)
+DATA_COMMANDS: tuple[Command[Any], ...] = (VG150, FROM_JSONL, VERIFY, STATS, SG2IM_VG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and options.run is not _train:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.overrides = rest
-    _quiet()
+    _silence_libraries()
     try:
-        status: int = options.run(options)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         print(f"autoenc-sg: {error}", file=sys.stderr)
         return 2
@@ -52,130 +62,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("autoenc-sg: interrupted", file=sys.stderr)
         return 130
-    return status
 
 
-def build_parser() -> argparse.ArgumentParser:
+def _run(arguments: Sequence[str]) -> int:
+    words, overrides = split_overrides(arguments)
+    parsed = build_parser().parse_args(words)
+    command, values = _chosen_command(parsed)
+    options = build(command.options, values.as_dict())
+    if isinstance(options, TrainCommand):
+        options = replace(options, overrides=tuple(overrides))
+    return command.run(options)
+
+
+def _chosen_command(parsed: Namespace) -> tuple[Command[Any], Namespace]:
+    commands, values = COMMANDS, parsed[parsed.command]
+    if parsed.command == "data":
+        commands, parsed, values = DATA_COMMANDS, values, values[values.command]
+    return next(c for c in commands if c.name == parsed.command), values
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, with errors in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(_in_one_line(message)) from ex
+
+
+def build_parser() -> Parser:
     """All commands and their options."""
-    parser = _Parser(prog="autoenc-sg", description="Photo -> scene graph -> photo.")
+    parser = _new_parser("Photo -> scene graph -> photo.", "")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
-
-    demo = commands.add_parser("demo", help="the whole way on drawn scenes, in some minutes")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
-    demo.add_argument("--seed", type=int, default=0)
-    demo.set_defaults(run=_demo)
-
-    train = commands.add_parser(
-        "train",
-        help="run the training phases of a configuration",
-        epilog="Any value of the configuration can be overridden: --joint.steps 1000; "
-        "--print-config and docs/configuration.md show them all",
-    )
-    train.add_argument("config", help="a YAML file, or a packaged name such as `scenes`")
-    train.add_argument("--phase", choices=PHASES, help="only this one")
-    train.add_argument(
-        "--resume", action="store_true", help="continue the run in the output folder"
-    )
-    train.add_argument("--init", type=Path, metavar="CHECKPOINT", help="take weights from here")
-    train.add_argument(
-        "--print-config", action="store_true", help="show the whole configuration, run nothing"
-    )
-    train.set_defaults(run=_train)
-
-    add_evaluation_commands(commands)
-
-    reconstruct = commands.add_parser("reconstruct", help="photos to graphs and reconstructions")
-    reconstruct.add_argument("checkpoint", type=Path)
-    reconstruct.add_argument("photos", type=Path, nargs="+")
-    _add_drawing(reconstruct)
-    reconstruct.set_defaults(run=_reconstruct)
-
-    add_drawing_commands(commands)
-    add_weights_commands(commands)
-    add_data_commands(commands)
-    _add_scenes(commands)
+    commands = parser.add_subcommands(dest="command", required=True)
+    for command in COMMANDS:
+        commands.add_subcommand(command.name, _command_parser(command), help=command.help)
+    data = _new_parser(DATA_HELP, "")
+    commands.add_subcommand("data", data, help=DATA_HELP)
+    data_commands = data.add_subcommands(dest="command", required=True)
+    for command in DATA_COMMANDS:
+        data_commands.add_subcommand(command.name, _command_parser(command), help=command.help)
     return parser
 
 
-def _add_drawing(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, default=Path("out"))
-    command.add_argument("--seed", type=int, default=0, help="of the noise")
-    command.add_argument("--device", default="auto")
+def _new_parser(description: str, epilog: str) -> Parser:
+    return Parser(
+        prog="autoenc-sg",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.HelpFormatter,
+        allow_abbrev=False,
+        print_config=None,
+    )
 
 
-def _add_scenes(commands: argparse._SubParsersAction[_Parser]) -> None:
-    defaults = ScenesConfig()
-    scenes = commands.add_parser("scenes", help="draw the embedded data set as VG150 files")
-    scenes.add_argument("--out", type=Path, default=Path("runs/scenes"))
-    for name in ("num_train", "num_test", "image_size", "seed", "tint"):
-        scenes.add_argument(_flag(name), type=int, default=getattr(defaults, name))
-    for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
-        text = "fraction of the train split's annotation"
-        scenes.add_argument(_flag(name), type=float, default=0.0, help=text)
-    scenes.set_defaults(run=_scenes)
+def _command_parser(command: Command[Any]) -> Parser:
+    parser = _new_parser(command.help, command.epilog)
+    add_options(parser, command.options)
+    return parser
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _in_one_line(message: str) -> str:
+    """A message of jsonargparse in the words of InputErrors.
+
+    `Parser key "k": Expected a <class 't'>. Got value: v` is `--k: expected t, got v`.
+    """
+    text = " ".join(message.split()).rstrip(".")
+    pattern = r'Parser key "(.+?)"(?: element \d+)?: Expected an? (.+)\. Got value: (.*)'
+    parts = re.match(pattern, text)
+    if parts is not None:
+        key, kind, got = parts.groups()
+        kind = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+        kind = re.sub(r"typing\.Literal\[(.*)\]", r"\1", kind).replace("'", "")
+        option = key.rpartition(".")[2].replace("_", "-")
+        return f"--{option}: expected {kind}, got {got!r}"
+    if re.match(r'expected "[\w.]*command" to be one of', text):
+        text = "a command is required"
+    text = re.sub(r"(?<=[ ,])(?:[\w-]+\.)+(?=\w+(,|$))", "", text)  # commands before a missing name
+    return f"{text}; see --help"
 
 
-# The commands import what they need when they run: `--help` stays quick.
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from autoenc_sg.pipelines.demo import run_demo
-
-    run_demo(options.out, options.seed)
-    return 0
-
-
-def _train(options: argparse.Namespace) -> int:
-    from lightning.fabric.utilities import rank_zero_only
-
-    from autoenc_sg.config.files import dump_config, load_config
-    from autoenc_sg.training.loop import train
-    from autoenc_sg.training.start import find_start
-
-    config = load_config(options.config, options.overrides)
-    if options.print_config:
-        print(dump_config(config), end="")
-        return 0
-    phases = PHASES if options.phase is None else (options.phase,)
-    start = find_start(config, options.phase, options.resume, options.init)
-    rank_zero_only(print)(train(config, phases, start))
-    return 0
-
-
-def _reconstruct(options: argparse.Namespace) -> int:
-    from autoenc_sg.model.autoencoder import AutoEncoder
-    from autoenc_sg.pipelines.reconstruct import reconstruct_photos
-    from autoenc_sg.visualization.progress import Reporter
-
-    model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
-    reporter = Reporter([("reconstruct", 1.0)])
-    failures = reconstruct_photos(model, options.photos, options.out, options.seed, reporter)
-    done = len(options.photos) - len(failures)
-    print(f"{done} of {len(options.photos)} photos -> {options.out}")
-    for failure in failures:
-        print(f"autoenc-sg: {failure}", file=sys.stderr)
-    return 2 if failures else 0
-
-
-def _scenes(options: argparse.Namespace) -> int:
-    from autoenc_sg.data.scenes.files import write_scenes
-    from autoenc_sg.visualization.progress import Reporter
-
-    config = ScenesConfig(*(getattr(options, field.name) for field in fields(ScenesConfig)))
-    reporter = Reporter([("scenes", 1.0)])
-    with reporter.stage("scenes", config.num_train + config.num_test):
-        write_scenes(options.out, config, lambda done, total: reporter.advance())
-    print(options.out)
-    return 0
-
-
-def _quiet() -> None:
-    """Libraries' chatter that says nothing to the user."""
+def _silence_libraries() -> None:
+    """Turn off messages of libraries that do not help the user."""
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")

@@ -2,67 +2,74 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-_RULES = (
-    ("min_image_size", "least side of an image in pixels (200)"),
-    ("min_object_instances", "of a name in the train split (2000)"),
-    ("min_attribute_instances", "likewise (2000)"),
-    ("min_relationship_instances", "likewise (500)"),
-    ("min_object_size", "least width and height in pixels (32)"),
-    ("min_objects_per_image", "(3)"),
-    ("max_objects_per_image", "(30)"),
-    ("min_relationships_per_image", "(1)"),
-    ("max_relationships_per_image", "(30)"),
-    ("max_attributes_per_image", "of an object (30)"),
-)
+from autoenc_sg.cli.options import Command
 
 
-def add_sg2im_vg(parts: argparse._SubParsersAction[Any]) -> None:
-    """`sg2im-vg`."""
-    command = parts.add_parser(
-        "sg2im-vg",
-        help="Visual Genome's raw JSON to sg2im's train.h5, val.h5, test.h5 and vocab.json",
-    )
-    command.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        help="folder of objects.json, relationships.json, attributes.json (or zips of them), "
-        "image_data.json, object_alias.txt, relationship_alias.txt, vg_splits.json",
-    )
-    command.add_argument("--out", type=Path, help="folder to write to; default: ROOT")
-    command.add_argument(
-        "--splits", type=Path, help="JSON of image ids by train, val, test; or the word random"
-    )
-    for name in ("object-aliases", "relationship-aliases"):
-        command.add_argument(f"--{name}", type=Path, help="file of lines name,alias,alias,…")
-    for name, text in _RULES:
-        flag = "--" + name.replace("_", "-")
-        command.add_argument(flag, type=int, default=argparse.SUPPRESS, help=text)
-    command.add_argument(
-        "--normalize-held-out",
-        action="store_true",
-        help="strip, lower and resolve the aliases of predicates in val and test too (sg2im: no)",
-    )
-    command.set_defaults(run=_sg2im_vg)
+@dataclass(frozen=True)
+class Sg2imVgCommand:
+    """Options of `data sg2im-vg`; those of numbers are the fields of `Sg2imRules`.
+
+    Attributes:
+        root: folder of objects.json, relationships.json, attributes.json (or zips of them),
+            image_data.json, object_alias.txt, relationship_alias.txt and vg_splits.json.
+        out: folder to write to; ROOT by default.
+        splits: JSON file of image ids by train, val and test; or the word random.
+        object_aliases, relationship_aliases: file of lines name,alias,alias,…
+        min_image_size: least side of an image in pixels.
+        min_object_instances: least number of objects of a name in the train split.
+        min_attribute_instances, min_relationship_instances: likewise.
+        min_object_size: least width and height of an object in pixels.
+        min_objects_per_image, min_relationships_per_image: images with fewer are left out.
+        max_objects_per_image, max_relationships_per_image: images with more are left out.
+        max_attributes_per_image: attributes of an object, the first ones.
+        normalize_held_out: strip, lower and resolve the aliases of predicates in val and test, too
+            (sg2im does not).
+    """
+
+    root: Path = field(kw_only=True)
+    out: Path | None = None
+    splits: Path | None = None
+    object_aliases: Path | None = None
+    relationship_aliases: Path | None = None
+    min_image_size: int = 200
+    min_object_instances: int = 2000
+    min_attribute_instances: int = 2000
+    min_relationship_instances: int = 500
+    min_object_size: int = 32
+    min_objects_per_image: int = 3
+    max_objects_per_image: int = 30
+    min_relationships_per_image: int = 1
+    max_relationships_per_image: int = 30
+    max_attributes_per_image: int = 30
+    normalize_held_out: bool = False
 
 
-def _sg2im_vg(options: argparse.Namespace) -> int:
+def _sg2im_vg(options: Sg2imVgCommand) -> int:
     from rich.console import Console
 
     from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
     from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
 
-    given = {name: getattr(options, name) for name, _ in _RULES if hasattr(options, name)}
-    rules = Sg2imRules(**given, normalize_held_out=options.normalize_held_out)
+    rules = Sg2imRules(**{own.name: getattr(options, own.name) for own in fields(Sg2imRules)})
     files = RawFiles(
-        options.root, options.splits, options.object_aliases, options.relationship_aliases
+        raw=options.root,
+        splits=options.splits,
+        object_aliases=options.object_aliases,
+        relationship_aliases=options.relationship_aliases,
     )
     out = options.out or options.root
     counts = build_sg2im_vg(files, out, rules)
     Console().print(counts.table().to_rich())
     print(out / "train.h5")
     return 0
+
+
+SG2IM_VG = Command(
+    "sg2im-vg",
+    "Visual Genome's raw JSON to sg2im's train.h5, val.h5, test.h5 and vocab.json",
+    Sg2imVgCommand,
+    _sg2im_vg,
+)

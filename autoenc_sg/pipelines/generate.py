@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,6 +21,7 @@ from autoenc_sg.core.images import enlarged, save_image, side_by_side, to_pil
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.generator import Generated
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.pipelines.options import GenerateOptions
 from autoenc_sg.visualization.figures import GrowthStep, figure_3
 from autoenc_sg.visualization.progress import Reporter
 
@@ -29,55 +30,7 @@ MASK_SIDE = 128  # pixels of a mask's picture
 MASK_COLUMNS = 8
 MASK_OBJECTS = 400  # pictures of masks a graph
 GROWTH_OBJECTS = 64  # steps of a growing graph
-MAX_SEED = 2**62
-MAX_SAMPLES = 10_000  # a row of the grid
 METADATA = "scene graph"  # the key of a PNG's text
-
-Source = Literal["given", "predicted"]
-
-
-@dataclass(frozen=True)
-class GenerateOptions:
-    """How graphs are drawn.
-
-    Attributes:
-        seed: sample j of graph i of G graphs has the noise of seed `seed + i + j G`.
-        samples: pictures of each graph.
-        boxes: `given` by the file or `predicted`; None: given where there are some.
-        masks: likewise.
-        mask_pictures: also write every object's mask.
-        temperature: factor of the noise; 0: none.
-        size: side of the pictures in pixels, resampled; None: the generator's own, as the grid's.
-        grow: also draw each graph object by object (the paper's figure 3).
-    """
-
-    seed: int = 0
-    samples: int = 1
-    boxes: Source | None = None
-    masks: Source | None = None
-    mask_pictures: bool = False
-    temperature: float = 1.0
-    size: int | None = None
-    grow: bool = False
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise bad_input("samples", f"1..{MAX_SAMPLES}", self.samples)
-        check_noise(self.seed, self.temperature)
-        if self.size is not None and not 1 <= self.size <= 8192:
-            raise bad_input("size", "1..8192 pixels", self.size)
-
-
-def check_noise(seed: int, temperature: float) -> None:
-    """Refuse a seed or a factor that the noise cannot have.
-
-    Raises:
-        InputError: one of them is out of its range.
-    """
-    if not 0 <= seed <= MAX_SEED:
-        raise bad_input("seed", f"0..{MAX_SEED}", seed)
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise bad_input("temperature", "a number >= 0", temperature)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +18,12 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.pipelines.generate import Picture, Source, check_noise, draw_all
+from autoenc_sg.pipelines.generate import Picture, draw_all
+from autoenc_sg.pipelines.options import SampleOptions
 from autoenc_sg.visualization.progress import Reporter
 
 INDEX = "index.jsonl"
 BATCH = 8  # photos at a time
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """What to draw.
-
-    Attributes:
-        limit: graphs at most; None: all.
-        seed: picture i has the noise of `seed + i`.
-        boxes: the `given` true boxes, or those the generator `predicted`.
-        masks: the `given` true masks where the data set has some, or `predicted` ones.
-        temperature: factor of the noise.
-        photos: also write the true pictures, at the generator's size.
-        appearance: draw objects with the codes of their looks in the true pictures.
-    """
-
-    limit: int | None = None
-    seed: int = 0
-    boxes: Source = "given"
-    masks: Source = "given"
-    temperature: float = 1.0
-    photos: bool = False
-    appearance: bool = False
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise bad_input("limit", ">= 1", self.limit)
-        check_noise(self.seed, self.temperature)
 
 
 def write_samples(

@@ -20,13 +20,9 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.graph_scores import GraphScores
 from autoenc_sg.scoring.image_scores import PictureScores, mean_image
+from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
-from autoenc_sg.scoring.results import (
-    ALL_TASKS,
-    KS,
-    EvaluationOptions,
-    EvaluationResults,
-)
+from autoenc_sg.scoring.results import EvaluationResults
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import (
     check_vocabulary,
@@ -36,8 +32,6 @@ from autoenc_sg.weights.checkpoint import (
 )
 
 __all__ = [
-    "ALL_TASKS",
-    "KS",
     "EvaluationOptions",
     "EvaluationResults",
     "evaluate_checkpoint",
@@ -80,11 +74,11 @@ def _evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRe
 
 
 def _data(data: DataConfig, options: EvaluationOptions) -> DataConfig:
-    if options.data_root is None:
+    if options.data is None:
         return data
-    if not options.data_root.is_dir():
-        raise bad_input(options.data_root, "the folder of the data set", "no such folder")
-    return replace(data, root=str(options.data_root))
+    if not options.data.is_dir():
+        raise bad_input(options.data, "the folder of the data set", "no such folder")
+    return replace(data, root=str(options.data))
 
 
 def open_splits(

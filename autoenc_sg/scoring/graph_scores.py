@@ -29,7 +29,7 @@ from autoenc_sg.eval import (
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.frequency_prior import FrequencyPrior
-from autoenc_sg.scoring.results import DETECTED, EvaluationOptions
+from autoenc_sg.scoring.options import DETECTED, EvaluationOptions
 
 ROWS = ("model", "frequency prior")
 

@@ -17,15 +17,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.scoring.options import PredictionFormat
 from autoenc_sg.scoring.prediction_jsonl import Entry, ImageId, entries_of
 from autoenc_sg.weights.safe_pickle import unpickle_arrays
-
-Format = Literal["auto", "jsonl", "sgb", "motifs"]
 
 _SGB = {
     "boxes": "bbox",
@@ -46,7 +45,7 @@ _PICKLE_BEGINS = (b"\x80", b"(", b"]")
 
 def open_predictions(
     path: Path,
-    kind: Format,
+    kind: PredictionFormat,
     image_ids: Sequence[ImageId],
     allow_pickle: bool = False,
     data_info: Path | None = None,
@@ -93,7 +92,7 @@ def resized_size(size: tuple[int, int], short: int, long: int) -> tuple[int, int
     return target, int(target * size[1] / size[0])
 
 
-def _guess(file: BufferedReader) -> Format:
+def _guess(file: BufferedReader) -> PredictionFormat:
     head = file.peek(64)[:64].lstrip()
     if head.startswith(_PICKLE_BEGINS):
         return "motifs"

@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.eval import table_names
-from autoenc_sg.scoring.results import ALL_TASKS, KS, EvaluationResults
+from autoenc_sg.scoring.options import ALL_TASKS, KS
+from autoenc_sg.scoring.results import EvaluationResults
 from autoenc_sg.visualization.graph import DPI, figure_image, sans
 from autoenc_sg.visualization.tables import Cell, Table
 

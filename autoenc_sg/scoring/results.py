@@ -7,60 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from autoenc_sg.core.atomic_files import replacing
-from autoenc_sg.core.errors import bad_input
-from autoenc_sg.eval import RecallConventions, Task
+from autoenc_sg.scoring.options import KS
 from autoenc_sg.visualization.tables import Cell, Table
 
-KS = (20, 50, 100)
-DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")
-ALL_TASKS: tuple[Task, ...] = ("PredCls", "SGCls", "SGGen", "PhrDet")
 Numbers = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What to evaluate, and on what; the defaults are the quick look of `demo`.
-
-    Attributes:
-        split: `val` or `test`.
-        limit: images at most, None: all.
-        batch_size: images at a time.
-        data_root: where the data set lies, None: where the checkpoint's config says.
-        device: of the model; with several processes `cuda` is a GPU for each.
-        tasks: of the graphs.
-        conventions: how recall is counted; its own task is not looked at.
-        round_trip: parse the pictures again and score those graphs against the drawn ones.
-        object_accuracy: train a classifier on real crops and ask it about the drawn objects.
-        inception: file of Inception's weights, for FID and IS; None: neither.
-        lpips: file of AlexNet's, VGG-16's or SqueezeNet's weights, for the diversity; None: none.
-        processes: that share the images.
-    """
-
-    split: Literal["val", "test"] = "test"
-    limit: int | None = None
-    batch_size: int = 8
-    data_root: Path | None = None
-    device: str = "cpu"
-    tasks: tuple[Task, ...] = DETECTED
-    conventions: RecallConventions = RecallConventions(KS)  # noqa: RUF009 (frozen)
-    round_trip: bool = False
-    object_accuracy: bool = False
-    inception: Path | None = None
-    lpips: Path | None = None
-    processes: int = 1
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise bad_input("limit", ">= 1", self.limit)
-        if self.batch_size < 1:
-            raise bad_input("batch size", ">= 1", self.batch_size)
-        if self.processes < 1:
-            raise bad_input("processes", ">= 1", self.processes)
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise bad_input("tasks", "one or more different ones", self.tasks)
 
 
 @dataclass(frozen=True)

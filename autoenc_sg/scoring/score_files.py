@@ -18,14 +18,14 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import (
-    RecallConventions,
     RecallSuite,
     Task,
     Value,
     frequency_groups,
     table_names,
 )
-from autoenc_sg.scoring.prediction_formats import Format, open_predictions, resized_size
+from autoenc_sg.scoring.options import ScoreOptions
+from autoenc_sg.scoring.prediction_formats import open_predictions, resized_size
 from autoenc_sg.scoring.prediction_jsonl import (
     Entry,
     ImageId,
@@ -38,42 +38,7 @@ from autoenc_sg.scoring.prediction_jsonl import (
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Cell, Table
 
-TASKS: tuple[Task, ...] = ("SGGen", "PhrDet")
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How to score.
-
-    Attributes:
-        tasks: which; the same predictions answer all of them.
-        conventions: how to count; its own task is not looked at.
-        training: a file of the training graphs, for zR and head, body and tail; None: neither.
-        per_predicate: the recall of each predicate too.
-        skip_invalid: count predictions that are not as they should be, instead of stopping.
-        kind: what the file of predictions is.
-        allow_pickle: whether it may be a pickle.
-        data_info: `custom_data_info.json` beside Scene-Graph-Benchmark's predictions.
-        resized: (shorter, longer) side that the predictions' boxes are in pixels of, see
-            `resized_size`; None: they are in pixels of the truth.
-    """
-
-    tasks: tuple[Task, ...] = TASKS
-    conventions: RecallConventions = RecallConventions()  # noqa: RUF009 (frozen)
-    training: Path | None = None
-    per_predicate: bool = False
-    skip_invalid: bool = False
-    kind: Format = "auto"
-    allow_pickle: bool = False
-    data_info: Path | None = None
-    resized: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise bad_input("tasks", "one or more different ones", self.tasks)
-        if self.resized is not None and not 1 <= self.resized[0] <= self.resized[1]:
-            raise bad_input("resized", "sides 1 <= shorter <= longer", self.resized)
 
 
 @dataclass(frozen=True)
@@ -118,7 +83,7 @@ def score_files(
     training = None if options.training is None else training_triples(options.training)
     tally = _Tally(truths, options, training)
     entries = open_predictions(
-        predictions, options.kind, list(truths), options.allow_pickle, options.data_info
+        predictions, options.format, list(truths), options.allow_pickle, options.data_info
     )
     if reporter is None:
         return tally.score(entries)

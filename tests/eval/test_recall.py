@@ -348,8 +348,8 @@ def test_bad_batches_and_truths_are_refused() -> None:
         {"images_without_predictions": "drop"},
         {"images_without_relations": "drop"},
         {"absent_predicates": "drop"},
-        {"ng_per_image_limit": 0},
-        {"ng_predicates_per_pair": 0},
+        {"ng_per_image_limit": -1},
+        {"ng_predicates_per_pair": -1},
     ],
 )
 def test_bad_conventions_are_refused(options: dict[str, object]) -> None:

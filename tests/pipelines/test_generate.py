@@ -16,7 +16,8 @@ from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import graph_from_json, read_graphs
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.pipelines.generate import GenerateOptions, _prepared, draw_all
+from autoenc_sg.pipelines.generate import _prepared, draw_all
+from autoenc_sg.pipelines.options import GenerateOptions
 from autoenc_sg.weights.checkpoint import read_checkpoint, write_checkpoint
 from tests.support.tiny import same
 

@@ -19,7 +19,8 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import GraphDataset, Sample
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.pipelines.sample import SampleOptions, write_samples
+from autoenc_sg.pipelines.options import SampleOptions
+from autoenc_sg.pipelines.sample import write_samples
 from autoenc_sg.visualization.progress import Reporter
 from tests.support.tiny import tiny_config
 

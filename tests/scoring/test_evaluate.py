@@ -17,15 +17,14 @@ from autoenc_sg.core.structures import Regions
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.evaluate import (
-    ALL_TASKS,
-    EvaluationOptions,
     EvaluationResults,
     evaluate_checkpoint,
     mean_image,
     open_splits,
 )
 from autoenc_sg.scoring.graph_scores import given_graphs
-from autoenc_sg.scoring.score_files import ScoreOptions, score_files
+from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions, ScoreOptions
+from autoenc_sg.scoring.score_files import score_files
 from tests.scoring.test_score_files import as_record, as_truth, lines
 from tests.support.tiny import tiny_config
 
@@ -134,7 +133,7 @@ def test_processes_share_the_images(tiny_run: Path) -> None:
     for name, value in one.items():
         assert four[name] == pytest.approx(value, abs=1e-4, nan_ok=True), name
     with pytest.raises(InputError, match="the folder of the data set, got no such folder"):
-        evaluate_checkpoint(path, replace(options, processes=2, data_root=tiny_run / "none"))
+        evaluate_checkpoint(path, replace(options, processes=2, data=tiny_run / "none"))
 
 
 def test_mean_image_is_the_mean(tiny_run: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.report import (
     PUBLISHED,
     comparison_table,
@@ -19,7 +20,7 @@ from autoenc_sg.scoring.report import (
     recall_table,
     write_files,
 )
-from autoenc_sg.scoring.results import EvaluationOptions, EvaluationResults
+from autoenc_sg.scoring.results import EvaluationResults
 
 NAN = float("nan")
 RECALL = {f"{t} {m}@{k}": 0.5 for t in ("SGGen", "PhrDet") for m in ("R", "mR") for k in (20, 50)}

@@ -1,4 +1,4 @@
-"""The choices in which evaluators of scene graphs differ, each with a name."""
+"""Conventions of triplet recall: the choices in which evaluators of scene graphs differ."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class RecallConventions:
         images_without_relations: left out (`skip`: the loaders of Motifs and SGB); counted with
             recall 0 in the macro R (`zero`); an InputError (`refuse`: Motifs' evaluator asserts).
         ng_per_image_limit: without graph constraint, triplets ranked per image (Motifs, SGB: 100);
-            None: as many as the largest K.
+            0 or None: as many as the largest K.
         ng_predicates_per_pair: without graph constraint, best predicates of each pair that compete
-            (FactorizableNet: 10); None: all (Motifs, SGB).
+            (FactorizableNet: 10); 0 or None: all (Motifs, SGB).
         absent_predicates: in mR a predicate that no true triple has counts 0 (`zero`, SGB: the sum
             is divided by P - 1) or is left out of the mean (`skip`).
 
@@ -81,8 +81,8 @@ class RecallConventions:
         _check_choice("absent_predicates", self.absent_predicates, ("zero", "skip"))
         for name in ("ng_per_image_limit", "ng_predicates_per_pair"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= _MOST:
-                raise bad_input(name, f"1..{_MOST} or None", value)
+            if value is not None and not 0 <= value <= _MOST:
+                raise bad_input(name, f"0..{_MOST} or None", value)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

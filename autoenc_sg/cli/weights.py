@@ -1,0 +1,71 @@
+"""The commands `import` and `export`: weights of other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from autoenc_sg.cli.options import Command
+from autoenc_sg.core.errors import bad_input
+
+
+@dataclass(frozen=True)
+class ImportCommand:
+    """Options of `import`.
+
+    Attributes:
+        kind: the program whose weights they are.
+        file: the weights, such as vg64.pt, vg-faster-rcnn.tar or a .pth file.
+        out: folder to write our files to.
+    """
+
+    kind: Literal["sg2im", "motifs-detector", "graph-rcnn-detector"]
+    file: Path
+    out: Path = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Options of `export`.
+
+    Attributes:
+        kind: the program that is to read the weights.
+        checkpoint: a checkpoint of a trained model.
+        out: file to write.
+    """
+
+    kind: Literal["sg2im"]
+    checkpoint: Path
+    out: Path = field(kw_only=True)
+
+
+def _import(options: ImportCommand) -> int:
+    from autoenc_sg.training.run_log import HISTORY
+    from autoenc_sg.weights.import_detector import import_detector
+    from autoenc_sg.weights.sg2im import import_file
+
+    if (options.out / HISTORY).is_file():
+        raise bad_input(f"--out {options.out}", "a folder without a run", f"one with {HISTORY}")
+    if options.kind != "sg2im":
+        for path in import_detector(options.kind, options.file, options.out):
+            print(path)
+        return 0
+    path = options.out / "checkpoint.pt"
+    for note in import_file(options.file, path):
+        print(f"note: {note}")
+    print(path)
+    return 0
+
+
+def _export(options: ExportCommand) -> int:
+    from autoenc_sg.weights.sg2im import export_file
+
+    for note in export_file(options.checkpoint, options.out):
+        print(f"note: {note}")
+    print(options.out)
+    return 0
+
+
+IMPORT = Command("import", "weights of another program as files of ours", ImportCommand, _import)
+EXPORT = Command("export", "a checkpoint as another program reads it", ExportCommand, _export)

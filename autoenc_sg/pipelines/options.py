@@ -1,0 +1,83 @@
+"""Options of `generate` and `sample`, checked when made; also the command line's help texts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from autoenc_sg.core.errors import bad_input
+
+MAX_SEED = 2**62
+MAX_SAMPLES = 10_000  # columns of the grid
+
+Source = Literal["given", "predicted"]
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """How graphs of a file are drawn.
+
+    Attributes:
+        seed: of the noise; sample j of graph i of G graphs has the noise of seed + i + j G.
+        samples: images of each graph.
+        boxes: `given` in the file or `predicted` by the generator; by default given ones, if any.
+        masks: likewise.
+        mask_pictures: also write the masks of each graph's objects as one image.
+        temperature: factor of the noise; 0: no noise.
+        size: side of the images in pixels, resampled; the generator's own by default and in the
+            grid.
+        grow: also draw each graph object by object (figure 3 of the paper).
+    """
+
+    seed: int = 0
+    samples: int = 1
+    boxes: Source | None = None
+    masks: Source | None = None
+    mask_pictures: bool = False
+    temperature: float = 1.0
+    size: int | None = None
+    grow: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise bad_input("samples", f"1..{MAX_SAMPLES}", self.samples)
+        _check_noise(self.seed, self.temperature)
+        if self.size is not None and not 1 <= self.size <= 8192:
+            raise bad_input("size", "1..8192 pixels", self.size)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How graphs of a data set are drawn.
+
+    Attributes:
+        limit: draw at most this many graphs, the first ones.
+        seed: of the noise; graph i has the noise of seed + i.
+        boxes: the `given` true boxes, or those that the generator `predicted`.
+        masks: the `given` true masks where the data set has some, or `predicted` ones.
+        temperature: factor of the noise; 0: no noise.
+        photos: also write the true images, at the generator's size.
+        appearance: draw objects with the appearance codes of their regions in the true images.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    boxes: Source = "given"
+    masks: Source = "given"
+    temperature: float = 1.0
+    photos: bool = False
+    appearance: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise bad_input("limit", ">= 1", self.limit)
+        _check_noise(self.seed, self.temperature)
+
+
+def _check_noise(seed: int, temperature: float) -> None:
+    """Raise InputError for a seed or a factor of the noise out of its range."""
+    if not 0 <= seed <= MAX_SEED:
+        raise bad_input("seed", f"0..{MAX_SEED}", seed)
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise bad_input("temperature", "a number >= 0", temperature)
