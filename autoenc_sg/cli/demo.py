@@ -43,8 +43,8 @@ def _demo(options: DemoCommand) -> int:
 
 
 def _scenes(options: ScenesCommand) -> int:
-    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.data.scenes.files import write_scenes
+    from autoenc_sg.visualization.progress import Reporter
 
     scenes = options.scenes
     reporter = Reporter([("scenes", 1.0)])

@@ -60,9 +60,9 @@ class SampleCommand:
 
 
 def _generate(command: GenerateCommand) -> int:
-    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.generate import generate_pictures
+    from autoenc_sg.visualization.progress import Reporter
 
     masks = None if command.masks == "drawn" else command.masks
     options = replace(command.options, masks=masks, mask_pictures=command.masks is not None)
@@ -74,10 +74,10 @@ def _generate(command: GenerateCommand) -> int:
 
 
 def _sample(command: SampleCommand) -> int:
-    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.data.open import find_format, open_dataset
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.sample import write_samples
+    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
 
     checkpoint = read_checkpoint(command.checkpoint)

@@ -30,9 +30,9 @@ class ReconstructCommand:
 
 
 def _reconstruct(options: ReconstructCommand) -> int:
-    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.model.autoencoder import AutoEncoder
     from autoenc_sg.pipelines.reconstruct import reconstruct_photos
+    from autoenc_sg.visualization.progress import Reporter
 
     model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
     reporter = Reporter([("reconstruct", 1.0)])

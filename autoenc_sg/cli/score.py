@@ -61,8 +61,8 @@ class TruthCommand(DataSource):
 
 
 def _score(command: ScoreCommand) -> int:
-    from autoenc_sg.visualization.progress import Reporter
     from autoenc_sg.scoring.score_files import score_files
+    from autoenc_sg.visualization.progress import Reporter
 
     if command.json is not None:
         check_place(command.json)
