@@ -5,12 +5,13 @@ r"""Scene graphs as JSON, a superset of that of sg2im (whose `run_model.py` read
      "object_scores": [...], "relationship_scores": [...],
      "masks": [[[...]]], "appearance": [[...]]}
 
-A file holds one such graph or a list of them. Only `objects` is required; a key that is null counts
-as absent, no `relationships` as none, and unknown keys are passed over (files of sg2im's
-descendants have some). An object or relation without a score, or an object without an appearance
-code, has null for it; scores and codes that a list lacks at its end count as null, so that objects
-and relations can be added by hand. A relation of an object to itself is read as sg2im reads it: an
-edge like others. Numbers are written with the fewest digits that give the same float32 back.
+A file holds one such graph, a list of them, or one a line (`.jsonl`). Only `objects` is required; a
+key that is null counts as absent, no `relationships` as none, and unknown keys are passed over
+(files of sg2im's descendants have some). An object or relation without a score, or an object
+without an appearance code, has null for it; scores and codes that a list lacks at its end count as
+null, so that objects and relations can be added by hand. A relation of an object to itself is read
+as sg2im reads it: an edge like others. Numbers are written with the fewest digits that give the
+same float32 back.
 """
 
 from __future__ import annotations
@@ -105,20 +106,16 @@ def graph_from_json(
 
 
 def read_graphs(path: Path | str, vocabulary: Vocabulary) -> list[SceneGraph]:
-    """Read a file with one graph or a list of graphs.
+    """Read a file with one graph, a list of graphs, or one a line (`.jsonl`).
 
     Raises:
         InputError: the file cannot be read or is not such JSON; one line that names the file, the
             graph and the key.
     """
-    data = _load(Path(path))
-    if isinstance(data, Mapping):
-        return [graph_from_json(data, vocabulary, str(path))]
-    if not isinstance(data, list):
-        raise bad_input(path, "a graph or a list of graphs", _kind(data))
+    rows = read_json_entries(path)
     return [
-        graph_from_json(item, vocabulary, f"{path}, graph {i} of {len(data)}")
-        for i, item in enumerate(data, start=1)
+        graph_from_json(row, vocabulary, f"{path}, graph {i} of {len(rows)}")
+        for i, row in enumerate(rows, start=1)
     ]
 
 
@@ -143,14 +140,35 @@ def _dump(data: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _load(path: Path) -> Any:
+def read_json_entries(path: Path | str) -> list[Any]:
+    """What a file holds: one JSON value, a list of them, or one a line in a `.jsonl` file.
+
+    Raises:
+        InputError: the file cannot be read or is not JSON; one line that names the file.
+    """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise bad_input(path, "a graph JSON file", error.strerror or error) from error
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise bad_input(path, "valid JSON in UTF-8", f"an error: {error}") from error
+    if path.suffix == ".jsonl":
+        lines = enumerate(text.splitlines(), 1)
+        return [_decoded(line, f"{path}, line {i}") for i, line in lines if line.strip()]
+    data = _decoded(text, str(path))
+    if isinstance(data, list):
+        return data
+    if not isinstance(data, Mapping):
+        raise bad_input(path, "a graph or a list of graphs", _kind(data))
+    return [data]
+
+
+def _decoded(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise bad_input(where, "valid JSON in UTF-8", f"an error: {error}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -93,6 +93,9 @@ class GraphLogits:
         image_sizes: (height, width) of each image.
         appearance: `[N, A]` appearance codes, or None. `relax` leaves them and their gradient alone
             in every mode: it trains the bottleneck they come from, and ends there.
+        object_vectors: `[N, D]` what the predictor knows of each object after message passing, or
+            None of a predictor without such vectors.
+        pair_vectors: `[M, D]` the same of each pair, or None.
     """
 
     object_logits: Tensor
@@ -103,6 +106,8 @@ class GraphLogits:
     image_index: Tensor
     image_sizes: tuple[ImageSize, ...]
     appearance: Tensor | None = None
+    object_vectors: Tensor | None = None
+    pair_vectors: Tensor | None = None
 
     def edge_weights(self) -> Tensor:
         """`relatedness x (1 - p(no relation))`: `[M]` in [0, 1]."""
@@ -141,6 +146,14 @@ class GraphLogits:
             appearance=self.appearance,
         )
 
+    def selection(self, object_threshold: float, edge_threshold: float) -> tuple[Tensor, Tensor]:
+        """Which objects `[N] bool` and pairs `[M] bool` the hard graph keeps; see `decode`."""
+        scores = self.object_logits.softmax(-1)[:, 1:].amax(-1)
+        boxes = self._clipped_boxes()
+        objects = (scores >= object_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+        pairs = (self.edge_weights() >= edge_threshold) & objects[self.pairs].all(1)
+        return objects, pairs
+
     def decode(self, object_threshold: float = 0.0, edge_threshold: float = 0.0) -> SceneGraphBatch:
         """The hard graph: argmax classes and predicates above the two thresholds.
 
@@ -149,23 +162,23 @@ class GraphLogits:
         ends are kept and its edge weight reaches `edge_threshold`; ordered pairs have at most one
         predicate (graph constraint). `triple_scores` are subject x predicate x object scores.
         """
+        return self.decode_selected(*self.selection(object_threshold, edge_threshold))
+
+    def decode_selected(self, objects: Tensor, pairs: Tensor) -> SceneGraphBatch:
+        """The hard graph of these objects `[N] bool` and pairs `[M] bool`, whose ends are kept."""
         scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
-        predicate_scores, predicates = self.predicate_logits.softmax(-1)[:, 1:].max(-1)
-        boxes = self._clipped_boxes()
-        kept = (scores >= object_threshold) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
-        position = kept.cumsum(0) - 1
-        edges = (self.edge_weights() >= edge_threshold) & kept[self.pairs].all(1)
-        pairs = position[self.pairs[edges]]
-        triple_scores = predicate_scores[edges] * scores[self.pairs[edges]].prod(1)
+        predicate_scores, predicates = self.predicate_logits[pairs].softmax(-1)[:, 1:].max(-1)
+        position = objects.cumsum(0) - 1
+        ends = self.pairs[pairs]
         return SceneGraphBatch(
-            labels[kept] + 1,
-            boxes[kept],
-            torch.stack([pairs[:, 0], predicates[edges] + 1, pairs[:, 1]], 1),
-            self.image_index[kept],
+            labels[objects] + 1,
+            self._clipped_boxes()[objects],
+            torch.stack([position[ends[:, 0]], predicates + 1, position[ends[:, 1]]], 1),
+            self.image_index[objects],
             self.image_sizes,
-            scores[kept],
-            triple_scores,
-            appearance=None if self.appearance is None else self.appearance[kept],
+            scores[objects],
+            predicate_scores * scores[ends].prod(1),
+            appearance=None if self.appearance is None else self.appearance[objects],
         )
 
     def _clipped_boxes(self) -> Tensor:

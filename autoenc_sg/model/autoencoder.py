@@ -24,9 +24,10 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.detector import FeatureMaps, build_detector
 from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
+from autoenc_sg.model.features import PhotoFeatures, features_of
 from autoenc_sg.model.given_objects import Boxes, Labels
 from autoenc_sg.model.modes import eval_mode, inference
-from autoenc_sg.model.parsing import parse_photos, with_thresholds
+from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.weights.checkpoint import (
@@ -164,12 +165,14 @@ class AutoEncoder(nn.Module):
         """The graph over boxes `[N, 4]`: detected ones (SGGen), or given ones.
 
         `image_index [N]` ascends. Given boxes alone are SGCls, with their classes `labels [N]`
-        PredCls.
+        PredCls; label 0 is an unknown class.
         """
         regions = self.detector.describe(maps, boxes, image_index)
         if labels is not None:
-            one_hot = F.one_hot(labels, self.vocabulary.num_objects)
-            regions = replace(regions, class_logits=_CERTAIN * one_hot.to(regions.class_logits))
+            logits = regions.class_logits
+            certain = _CERTAIN * F.one_hot(labels, self.vocabulary.num_objects).to(logits)
+            logits = torch.where(labels[:, None] > 0, certain, logits)
+            regions = replace(regions, class_logits=logits)
         return self.graph_pass(regions).graph
 
     @torch.no_grad()
@@ -205,7 +208,7 @@ class AutoEncoder(nn.Module):
         self,
         photo: Sequence[ImageSource],
         boxes: Sequence[Boxes] | None = None,
-        labels: Sequence[Labels] | None = None,
+        labels: Sequence[Labels | None] | None = None,
         *,
         batch_size: int = 8,
         object_threshold: float | None = None,
@@ -240,11 +243,52 @@ class AutoEncoder(nn.Module):
                 decoder alone.
         """
         decode = with_thresholds(self.config.decode, object_threshold, edge_threshold)
-        if isinstance(photo, Sequence) and not isinstance(photo, str):
-            return parse_photos(self, photo, boxes, labels, batch_size, decode)
-        given_boxes = None if boxes is None else [boxes]
-        given_labels = None if labels is None else [labels]
-        return parse_photos(self, [photo], given_boxes, given_labels, batch_size, decode)[0]
+        request = as_request(photo, boxes, labels, batch_size, decode)
+        graphs = [graph for batch in parsed_batches(self, request) for graph in batch.graphs()]
+        return graphs if request.is_list else graphs[0]
+
+    @overload
+    def features(  # type: ignore[overload-overlap]
+        self,
+        photo: ImageSource,
+        boxes: Boxes | None = None,
+        labels: Labels | None = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> PhotoFeatures: ...
+
+    @overload
+    def features(
+        self,
+        photo: Sequence[ImageSource],
+        boxes: Sequence[Boxes] | None = None,
+        labels: Sequence[Labels | None] | None = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> list[PhotoFeatures]: ...
+
+    def features(
+        self,
+        photo: ImageSource | Sequence[ImageSource],
+        boxes: Any = None,
+        labels: Any = None,
+        *,
+        batch_size: int = 8,
+        object_threshold: float | None = None,
+        edge_threshold: float | None = None,
+    ) -> PhotoFeatures | list[PhotoFeatures]:
+        """The graph of a photo with a vector for each object, each relation and the whole.
+
+        Arguments, order and errors as in `parse`.
+        """
+        decode = with_thresholds(self.config.decode, object_threshold, edge_threshold)
+        request = as_request(photo, boxes, labels, batch_size, decode)
+        features = [item for batch in parsed_batches(self, request) for item in features_of(batch)]
+        return features if request.is_list else features[0]
 
     # Decoder --------------------------------------------------------------------------------------
 

@@ -27,11 +27,11 @@ class GivenObjects:
 
     Attributes:
         boxes: `[n, 4]` xyxy in pixels, inside the image.
-        labels: `[n]` class ids >= 1, or None: to be predicted (SGCls).
+        labels: `[n]` class ids >= 1, or all 0: to be predicted (SGCls).
     """
 
     boxes: Tensor
-    labels: Tensor | None
+    labels: Tensor
 
 
 def given_objects(
@@ -39,8 +39,9 @@ def given_objects(
 ) -> GivenObjects:
     """Checks and converts a user's boxes and classes of one photo; raises as the two readers."""
     values = read_boxes(boxes, image_size)
-    ids = None if labels is None else read_labels(labels, len(values), vocabulary)
-    return GivenObjects(values, ids)
+    if labels is None:
+        return GivenObjects(values, torch.zeros(len(values), dtype=torch.int64))
+    return GivenObjects(values, read_labels(labels, len(values), vocabulary))
 
 
 def read_boxes(boxes: Boxes, image_size: ImageSize) -> Tensor:

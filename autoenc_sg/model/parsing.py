@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch import Tensor
 from autoenc_sg.config.model import DecodeConfig
 from autoenc_sg.core.errors import bad_input, require
 from autoenc_sg.core.images import ImageSource, as_tensor
+from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.model.given_objects import Boxes, GivenObjects, Labels, given_objects
 from autoenc_sg.model.modes import inference
 
@@ -21,33 +22,70 @@ if TYPE_CHECKING:
     from autoenc_sg.model.autoencoder import AutoEncoder
 
 
-def parse_photos(
-    model: AutoEncoder,
-    photos: Sequence[ImageSource],
-    boxes: Sequence[Boxes] | None,
-    labels: Sequence[Labels] | None,
+@dataclass(frozen=True, eq=False)
+class ParseRequest:
+    """What `AutoEncoder.parse` was asked for.
+
+    Attributes:
+        photos: of any kind, read a batch at a time.
+        boxes, labels: those of each photo, or None: to be found.
+        batch_size: photos that the network sees at a time.
+        decode: the thresholds.
+        is_list: a list of photos was asked for, not one.
+    """
+
+    photos: Sequence[ImageSource]
+    boxes: Sequence[Boxes] | None
+    labels: Sequence[Labels | None] | None
+    batch_size: int
+    decode: DecodeConfig
+    is_list: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        if self.boxes is None and self.labels is not None:
+            raise bad_input("labels", "boxes beside them", "no boxes")
+        count = len(self.photos)
+        for name, values in (("boxes", self.boxes), ("labels", self.labels)):
+            if values is not None and len(values) != count:
+                raise bad_input(name, f"those of each of {count} photos", len(values))
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedBatch:
+    """The logits of a batch of photos, and what its graphs keep of them.
+
+    Attributes:
+        logits: of all detected or given objects and the proposed pairs.
+        objects: `[N] bool`, the objects of the graphs.
+        pairs: `[M] bool`, the relations of the graphs.
+        vocabulary: the model's.
+    """
+
+    logits: GraphLogits
+    objects: Tensor
+    pairs: Tensor
+    vocabulary: Vocabulary
+
+    def graphs(self) -> list[SceneGraph]:
+        """The graphs of the photos, on the CPU."""
+        batch = self.logits.decode_selected(self.objects, self.pairs)
+        return replace(batch, vocabulary=self.vocabulary).to("cpu").split()
+
+
+def as_request(
+    photo: ImageSource | Sequence[ImageSource],
+    boxes: Any,
+    labels: Any,
     batch_size: int,
     decode: DecodeConfig,
-) -> list[SceneGraph]:
-    """The graphs of photos with detected or given objects; see `AutoEncoder.parse`."""
-    require(batch_size >= 1, "batch_size", "1 or more", batch_size)
-    _check_given(len(photos), boxes, labels)
-    graphs: list[SceneGraph] = []
-    for start in range(0, len(photos), batch_size):
-        part = slice(start, start + batch_size)
-        images = [as_tensor(photo) for photo in photos[part]]
-        if boxes is None:
-            batch = _detected(model, images, decode)
-        else:
-            classes = [None] * len(images) if labels is None else labels[part]
-            sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
-            objects = [
-                given_objects(b, c, size, model.vocabulary)
-                for b, c, size in zip(boxes[part], classes, sizes)
-            ]
-            batch = _given(model, images, objects, decode)
-        graphs += replace(batch, vocabulary=model.vocabulary).to("cpu").split()
-    return graphs
+) -> ParseRequest:
+    """A request for one photo or for a list of them; raises as `AutoEncoder.parse`."""
+    if isinstance(photo, Sequence) and not isinstance(photo, str):
+        return ParseRequest(photo, boxes, labels, batch_size, decode)
+    given_boxes = None if boxes is None else [boxes]
+    given_labels = None if labels is None else [labels]
+    return ParseRequest([photo], given_boxes, given_labels, batch_size, decode, is_list=False)
 
 
 def with_thresholds(
@@ -66,39 +104,38 @@ def with_thresholds(
     return replace(decode, **changes)
 
 
-def _detected(
-    model: AutoEncoder, images: Sequence[Tensor], decode: DecodeConfig
-) -> SceneGraphBatch:
-    with inference(model):
-        logits = model.graph_logits(images)
-    return logits.decode(decode.object_threshold, decode.edge_threshold)
+def parsed_batches(model: AutoEncoder, request: ParseRequest) -> Iterator[ParsedBatch]:
+    """The photos of a request, `batch_size` at a time, in order."""
+    for start in range(0, len(request.photos), request.batch_size):
+        part = slice(start, start + request.batch_size)
+        images = [as_tensor(photo) for photo in request.photos[part]]
+        if request.boxes is None:
+            with inference(model):
+                logits = model.graph_logits(images)
+            decode = request.decode
+            kept = logits.selection(decode.object_threshold, decode.edge_threshold)
+        else:
+            labels = [None] * len(images) if request.labels is None else request.labels[part]
+            objects = [
+                given_objects(b, c, (image.shape[1], image.shape[2]), model.vocabulary)
+                for b, c, image in zip(request.boxes[part], labels, images)
+            ]
+            logits = _logits_of_given(model, images, objects)
+            kept = logits.selection(0.0, request.decode.edge_threshold)
+        yield ParsedBatch(logits, *kept, model.vocabulary)
 
 
-def _given(
-    model: AutoEncoder,
-    images: Sequence[Tensor],
-    objects: Sequence[GivenObjects],
-    decode: DecodeConfig,
-) -> SceneGraphBatch:
-    """The graphs over given boxes, which stay as they are; all objects are kept."""
+def _logits_of_given(
+    model: AutoEncoder, images: Sequence[Tensor], objects: Sequence[GivenObjects]
+) -> GraphLogits:
+    """The logits over given boxes, which stay as they are."""
     if not model.has_encoder:
         raise bad_input("parse", "a model with an encoder", "a decoder alone")
     boxes = torch.cat([given.boxes for given in objects]).to(model.device)
+    labels = torch.cat([given.labels for given in objects]).to(model.device)
     counts = torch.tensor([len(given.boxes) for given in objects])
     index = torch.repeat_interleave(torch.arange(len(objects)), counts).to(model.device)
-    known = [given.labels for given in objects if given.labels is not None]
-    labels = torch.cat(known).to(model.device) if known else None
     with inference(model):
         maps = model.detector.encode([image.to(model.device) for image in images])
         logits = model.graph_logits_of(maps, boxes, index, labels)
-    return replace(logits, boxes=boxes).decode(0.0, decode.edge_threshold)
-
-
-def _check_given(
-    count: int, boxes: Sequence[Boxes] | None, labels: Sequence[Labels] | None
-) -> None:
-    if boxes is None and labels is not None:
-        raise bad_input("labels", "boxes beside them", "no boxes")
-    for name, values in (("boxes", boxes), ("labels", labels)):
-        if values is not None and len(values) != count:
-            raise bad_input(name, f"those of each of {count} photos", len(values))
+    return replace(logits, boxes=boxes)

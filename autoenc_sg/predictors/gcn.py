@@ -90,6 +90,8 @@ class GraphPredictor(nn.Module):
             pairs.relatedness,
             regions.image_index,
             regions.image_sizes,
+            object_vectors=objects,
+            pair_vectors=maps.mean((2, 3)),
         )
 
     def _embed(self, regions: Regions, pairs: Pairs, subgraphs: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,187 @@
+"""Photos in, their scene graphs out: one JSON Lines file for files and folders of photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from autoenc_sg.core.atomic_files import check_place, replacing
+from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.images import read_image
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.features import PhotoFeatures, as_arrays
+from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
+from autoenc_sg.visualization.progress import Reporter
+
+
+@dataclass(frozen=True)
+class ParseOptions:
+    """How photos are parsed.
+
+    Attributes:
+        boxes: a file of boxes, or boxes and classes, of the photos (`pipelines.given_boxes`).
+        features: an .npz file for the features of objects, relations and photos.
+        batch_size: photos that the network sees at a time.
+        object_threshold: least class score of an object; default: the checkpoint's.
+        edge_threshold: least weight of a relation; default: the checkpoint's.
+    """
+
+    boxes: Path | None = None
+    features: Path | None = None
+    batch_size: int = 8
+    object_threshold: float | None = None
+    edge_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise bad_input("batch_size", "1 or more", self.batch_size)
+        if self.features is not None and self.features.suffix != ".npz":
+            raise bad_input("features", "a name that ends in .npz", self.features)
+
+
+@dataclass
+class ParsedPhotos:
+    """What came of the photos.
+
+    Attributes:
+        done: how many have a line in the file.
+        failures: one error for each of the others.
+    """
+
+    done: int = 0
+    failures: list[InputError] = field(default_factory=list)
+
+
+def parse_photos_to_file(
+    model: AutoEncoder,
+    photos: Sequence[Path],
+    out: Path,
+    options: ParseOptions,
+    reporter: Reporter,
+) -> ParsedPhotos:
+    """Write a line `{"image": path, "objects": ..., "relationships": ...}` for each photo.
+
+    Photos that cannot be read do not stop the others. The file appears whole or not at all.
+
+    Raises:
+        InputError: no photo, a folder without photos, or a file that cannot be written.
+    """
+    files = find_photos(photos)
+    check_place(out)
+    given = None if options.boxes is None else read_given(options.boxes, files)
+    result = ParsedPhotos()
+    features: list[PhotoFeatures] = []
+    names: list[str] = []
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8") as lines,
+        reporter.stage("parse", len(files)),
+    ):
+        for start in range(0, len(files), options.batch_size):
+            part = slice(start, start + options.batch_size)
+            entries = None if given is None else given[part]
+            for photo, parsed in _parse(model, files[part], entries, options):
+                if isinstance(parsed, InputError):
+                    result.failures.append(parsed)
+                else:
+                    _write_line(lines, photo, parsed.graph)
+                    result.done += 1
+                    if options.features is not None:
+                        features.append(parsed)
+                        names.append(str(photo))
+                reporter.advance(note=photo.name)
+        if result.done == 0:
+            raise result.failures[0]
+    if options.features is not None:
+        _write_features(options.features, names, features)
+    return result
+
+
+def find_photos(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the image files in and below the folders named, in order of their names.
+
+    Raises:
+        InputError: nothing is named, or a folder holds no image file.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = sorted(file for file in path.rglob("*") if _is_image(file))
+            if not below:
+                raise bad_input(path, "a folder with image files", "none in it")
+            files += below
+        else:
+            files.append(path)
+    if not files:
+        raise bad_input("photos", "one file or folder, or more", "none")
+    return files
+
+
+def _is_image(file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts[-1:])
+    return not hidden and file.suffix.lower() in Image.registered_extensions() and file.is_file()
+
+
+def _parse(
+    model: AutoEncoder,
+    files: Sequence[Path],
+    given: Sequence[GivenEntry | InputError] | None,
+    options: ParseOptions,
+) -> Iterator[tuple[Path, PhotoFeatures | InputError]]:
+    """Each file with its graph and features, or its error; the readable ones as one batch."""
+    results: dict[Path, PhotoFeatures | InputError] = {}
+    readable: list[tuple[Path, Tensor, GivenEntry | None]] = []
+    for i, file in enumerate(files):
+        entry = None if given is None else given[i]
+        try:
+            if isinstance(entry, InputError):
+                raise entry
+            readable.append((file, read_image(file), entry))
+        except InputError as error:
+            results[file] = error
+    try:
+        parsed = _features(model, readable, options)
+        results |= {file: item for (file, _, _), item in zip(readable, parsed)}
+    except InputError:  # of one photo: the others are done without it
+        for photo in readable:
+            try:
+                (results[photo[0]],) = _features(model, [photo], options)
+            except InputError as error:
+                results[photo[0]] = InputError(f"{photo[0]}: {error}")
+    yield from ((file, results[file]) for file in files)
+
+
+def _features(
+    model: AutoEncoder,
+    photos: Sequence[tuple[Path, Tensor, GivenEntry | None]],
+    options: ParseOptions,
+) -> list[PhotoFeatures]:
+    boxes = [entry.boxes for _, _, entry in photos if entry is not None]
+    labels = [entry.objects for _, _, entry in photos if entry is not None]
+    return model.features(
+        [image for _, image, _ in photos],
+        boxes or None,
+        labels or None,
+        batch_size=options.batch_size,
+        object_threshold=options.object_threshold,
+        edge_threshold=options.edge_threshold,
+    )
+
+
+def _write_line(lines: TextIO, photo: Path, graph: SceneGraph) -> None:
+    json.dump({"image": str(photo), **graph.to_dict()}, lines, ensure_ascii=False)
+    lines.write("\n")
+
+
+def _write_features(file: Path, names: Sequence[str], features: Sequence[PhotoFeatures]) -> None:
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        arrays: dict[str, Any] = {"images": np.array(names), **as_arrays(features)}
+        np.savez(stream, **arrays)
