@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from autoenc_sg.config.model import GeneratorConfig
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator import (
     Generator,
     GeneratorNoise,

@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.boxes import paired_iou
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.vocabulary import Vocabulary

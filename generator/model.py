@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head

@@ -95,7 +95,7 @@ def files() -> Iterator[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "file"), files(), ids=lambda value: getattr(value, "name", value)
+    ("folder", "file"), list(files()), ids=lambda value: getattr(value, "name", value)
 )
 def test_imports_go_down(folder: str, file: Path) -> None:
     assert violations(folder, file.read_text(encoding="utf-8")) == []

@@ -124,7 +124,7 @@ class JointPhase:
             `DetectorPhase`.
         detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
         generator_lr: Adam's, for generator and discriminator.
-        mode: how gradient crosses the graph to the generator, see `relaxation`.
+        mode: how gradient crosses the graph to the generator, see `GraphLogits.relax`.
         predicate_weight: l_rel of eq. 7, of the predicates' cross entropy.
         object_weight: l_obj of eq. 7, of the classes' cross entropy.
         box_weight: l_bb of eq. 7, of the boxes' smooth L1.

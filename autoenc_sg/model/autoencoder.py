@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, to_pil
-from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.scene_graph_views import translate

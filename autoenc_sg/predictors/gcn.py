@@ -32,8 +32,8 @@ from torch.nn import functional as F
 
 from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import mlp, segment_mean
-from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.structures import Pairs, Regions
 
 

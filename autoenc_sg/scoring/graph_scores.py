@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.relaxation import GraphLogits
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import GraphPrediction

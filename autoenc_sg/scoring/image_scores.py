@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch, GraphDataset

@@ -19,7 +19,7 @@ from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
 from autoenc_sg.core.boxes import encode_deltas
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.layers import first_per_group
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.detector import Detections, Detector

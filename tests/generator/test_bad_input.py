@@ -17,7 +17,7 @@ from autoenc_sg.cli.main import main
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import as_tensor
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.generator import Generator, ObjectDiscriminator

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from autoenc_sg.config.model import GeneratorConfig
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator import Generator, PatchDiscriminator
 from autoenc_sg.generator.refinement import RefinementNetwork
 from tests.support.graphs import C, P, random_batch

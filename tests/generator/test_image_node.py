@@ -2,7 +2,7 @@
 
 import torch
 
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator.image_node import add_image_nodes
 
 

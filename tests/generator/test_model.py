@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.relaxation import RelaxedGraph
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator import Generator, GeneratorNoise
 
 SMALL = GeneratorConfig(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from autoenc_sg.core.graph_logits import RelaxMode
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.relaxation import RelaxMode
 from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import GeneratorNoise, pixel_loss

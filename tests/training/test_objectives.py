@@ -14,8 +14,8 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions

@@ -1,14 +1,13 @@
-r"""How gradient crosses the graph: logits of a graph, and the relaxed graph the generator reads.
+r"""What a predictor says of B images: logits of a graph, decoded or relaxed.
 
-A relaxed graph is a distribution over hard ones:
+`relax` is where gradient crosses the graph. With softmax over the classes without the reserved 0,
 
-    object embedding   = \sum_c p_ic E_obj[c],   p_i = softmax(object_logits_i[1:])
+    object embedding    = \sum_c p_ic E_obj[c],   p_i = softmax(object_logits_i[1:])
     predicate embedding = \sum_r q_kr E_pred[r],  q_k = softmax(predicate_logits_k[1:])
     edge weight   w_k = relatedness_k (1 - p(no relation)_k)
     object weight v_i = 1 - p(background)_i
 
-so that the relation proposals, the predicates and the classes are all trained by the image. A hard
-graph is the one-hot case with unit weights, where the generator equals sg2im's.
+so the image loss trains the relation proposals, the predicates and the classes.
 """
 
 from __future__ import annotations
@@ -21,67 +20,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_images, to_unit_boxes
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import GraphPrediction, to_device
+from autoenc_sg.core.structures import GraphPrediction
 
 RelaxMode = Literal["soft", "straight_through", "detached"]
 
 
 @dataclass(frozen=True, eq=False)
-class RelaxedGraph:
-    """What the generator reads, for B images.
-
-    Attributes:
-        objects: `[N, C]` class distribution, column 0 is zero for real objects.
-        predicates: `[M, P]` predicate distribution, column 0 is zero for real relations.
-        pairs: `[M, 2]` int64, (subject row, object row).
-        edge_weights: `[M]` in [0, 1].
-        object_weights: `[N]` in [0, 1], how much each object weighs in the layout.
-        boxes: `[N, 4]` xyxy as fractions of the image.
-        image_index: `[N]` int64, ascending.
-        num_images: B.
-        masks: `[N, S, S]` in [0, 1] over each box, or None.
-        appearance: `[N, A]` appearance codes, or None.
-    """
-
-    objects: Tensor
-    predicates: Tensor
-    pairs: Tensor
-    edge_weights: Tensor
-    object_weights: Tensor
-    boxes: Tensor
-    image_index: Tensor
-    num_images: int
-    masks: Tensor | None = None
-    appearance: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> RelaxedGraph:
-        """The same on another device."""
-        return to_device(self, device)
-
-    @classmethod
-    def from_graph(
-        cls, graph: SceneGraphBatch, num_objects: int, num_predicates: int
-    ) -> RelaxedGraph:
-        """The one-hot case: `C = num_objects` and `P = num_predicates` count the reserved 0."""
-        boxes = graph.unit_boxes()
-        return cls(
-            F.one_hot(graph.labels, num_objects).to(boxes.dtype),
-            F.one_hot(graph.triples[:, 1], num_predicates).to(boxes.dtype),
-            graph.triples[:, [0, 2]],
-            boxes.new_ones(len(graph.triples)),
-            boxes.new_ones(len(graph.labels)),
-            boxes,
-            graph.image_index,
-            graph.num_images,
-            graph.masks,
-            graph.appearance,
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class GraphLogits:
-    """The predictor's answer for B images.
+    """A predictor's output for B images.
 
     Attributes:
         object_logits: `[N, C]`, class 0 is the background.
@@ -91,10 +39,10 @@ class GraphLogits:
         relatedness: `[M]` in [0, 1].
         image_index: `[N]` int64, ascending.
         image_sizes: (height, width) of each image.
-        appearance: `[N, A]` appearance codes, or None. `relax` leaves them and their gradient alone
-            in every mode: it trains the bottleneck they come from, and ends there.
-        object_vectors: `[N, D]` what the predictor knows of each object after message passing, or
-            None of a predictor without such vectors.
+        appearance: `[N, A]` appearance codes, or None. `relax` passes them on unchanged in every
+            mode, with their gradient, which trains the bottleneck they come from.
+        object_vectors: `[N, D]` the predictor's object vectors after message passing, or None of a
+            predictor without such vectors.
         pair_vectors: `[M, D]` the same of each pair, or None.
     """
 

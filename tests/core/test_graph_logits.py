@@ -1,4 +1,4 @@
-"""How gradient crosses the graph, and how a graph is read off."""
+"""Logits of a graph: relaxing, decoding, predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from autoenc_sg.core.relaxation import GraphLogits, RelaxedGraph, RelaxMode
+from autoenc_sg.core.graph_logits import GraphLogits, RelaxMode
+from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from tests.support.graphs import random_batch, random_pairs, random_regions, renumbered, seeded
 
@@ -122,20 +123,6 @@ def test_no_object_and_no_pair_with_backward(mode: RelaxMode) -> None:
     decoded = logits.decode()
     assert [len(g) for g in decoded.split()] == [0, 0]
     assert [len(p.boxes) for p in logits.predictions()] == [0, 0]
-
-
-def test_a_hard_graph_is_the_one_hot_case() -> None:
-    batch = random_batch([(3, 2), (0, 0), (2, 3)])
-    graph = RelaxedGraph.from_graph(batch, 5, 4)
-    assert_close(graph.objects.argmax(1), batch.labels)
-    assert_close(graph.objects.sum(1), torch.ones(5))
-    assert_close(graph.predicates.argmax(1), batch.triples[:, 1])
-    assert_close(graph.pairs, batch.triples[:, [0, 2]])
-    assert_close(graph.edge_weights, torch.ones(5))
-    assert_close(graph.object_weights, torch.ones(5))
-    assert_close(graph.boxes, batch.unit_boxes())
-    assert graph.num_images == 3
-    assert_close(graph.to("cpu").objects, graph.objects)
 
 
 def test_straight_through_of_sure_logits_equals_the_hard_graph() -> None:
