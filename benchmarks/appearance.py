@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.images import target_images, text_font
+from autoenc_sg.core.images import target_images
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch
@@ -64,6 +64,7 @@ from autoenc_sg.eval.crop_classifier import (
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
 from autoenc_sg.training.loop import train
+from autoenc_sg.visualization.composition import text_font
 from autoenc_sg.visualization.tables import Table
 from autoenc_sg.weights.checkpoint import read_checkpoint
 

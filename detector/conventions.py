@@ -16,9 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoenc_sg.config.model import ConventionsName
+from autoenc_sg.core.images import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN = (102.9801 / 255, 115.9465 / 255, 122.7717 / 255)
 CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
 

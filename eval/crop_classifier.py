@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from autoenc_sg.core.errors import bad_input, require
+from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.eval.collecting import keep_apart
 from autoenc_sg.eval.images import check_images
@@ -89,7 +90,7 @@ class CropClassifier(nn.Module):
         """The class of each crop: `[N]`, in evaluation mode, float or uint8."""
         was_training = self.training
         self.eval()
-        parts = [self(as_fraction(part)).argmax(1) for part in crops.split(AT_ONCE)]
+        parts = [self(as_float(part)).argmax(1) for part in crops.split(AT_ONCE)]
         self.train(was_training)
         return torch.cat(parts)
 
@@ -107,11 +108,6 @@ def object_crops(images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
     rois = torch.cat([image_index[:, None].to(boxes), boxes * scale], 1)
     crops: Tensor = roi_align(images, rois.to(images), CROP_SIZE, sampling_ratio=2, aligned=True)
     return crops
-
-
-def as_fraction(crops: Tensor) -> Tensor:
-    """Crops in uint8 as float in [0, 1]; others as they are."""
-    return crops if crops.is_floating_point() else crops.float() / 255
 
 
 def as_bytes(crops: Tensor) -> Tensor:
@@ -149,7 +145,7 @@ def fit_crop_classifier(
         for _ in range(options.steps):
             rows = torch.randint(len(crops), (options.batch_size,), generator=rng)
             rows = rows.to(crops.device)
-            seen = _augmented(as_fraction(crops[rows]), options.shift, rng)
+            seen = _augmented(as_float(crops[rows]), options.shift, rng)
             loss = F.cross_entropy(network(seen), labels[rows])
             optimizer.zero_grad()
             loss.backward()

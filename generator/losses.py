@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from autoenc_sg.config.phases import BoxKind, GanKind, PixelSpace
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.images import IMAGENET_STD
 from autoenc_sg.generator.image_node import WHOLE_IMAGE
-from autoenc_sg.generator.normalization import IMAGENET_STD
 
 
 def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autoenc_sg.core.errors import bad_input
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from autoenc_sg.core.images import IMAGENET_MEAN, IMAGENET_STD
 
 
 def normalization_layers(name: str, channels: int) -> list[nn.Module]:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +23,10 @@ from autoenc_sg.core.errors import InputError, bad_input
 
 ImageLike = Image.Image | NDArray[Any] | Tensor
 ImageSource = ImageLike | Path | str
+
+# Mean and standard deviation of ImageNet's pixels, RGB in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _ROUNDING = 1e-3  # resampling may leave [0, 1] by a rounding error; a wrong scale does by far more
 _WHITE = (255, 255, 255)
@@ -107,7 +109,7 @@ def as_tensor(image: ImageSource) -> Tensor:
         raise bad_input("image", "a path, a PIL image, an array or a tensor", type(image).__name__)
     _check_tensor(image)
     if not image.is_floating_point():
-        return image.float() / 255
+        return as_float(image)
     low, high = float(image.min()), float(image.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
         raise bad_input("float image", "values in [0, 1]", f"{low:g}..{high:g}")
@@ -168,66 +170,6 @@ def resize_square(images: Tensor, size: int) -> Tensor:
     flat = images.reshape(-1, *last)
     small = F.interpolate(flat, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return small.reshape(*lead, last[0], size, size)
-
-
-def side_by_side(
-    images: Sequence[Image.Image | Tensor], titles: Sequence[str] = (), gap: int = 12
-) -> Image.Image:
-    """Pictures in a row on white, each at the height of the tallest, with a title above each.
-
-    Args:
-        images: one or more; tensors as in `to_pil`.
-        titles: none, or one for each image; made smaller where they are wider than their image.
-        gap: pixels between the pictures and around them.
-
-    Raises:
-        InputError: no image, or another number of titles than of images.
-    """
-    if not images:
-        raise bad_input("side_by_side", "one or more images", "none")
-    if titles and len(titles) != len(images):
-        raise bad_input("titles", f"one for each of {len(images)} images", len(titles))
-    pictures = [to_pil(image) if isinstance(image, Tensor) else image for image in images]
-    height = max(128, *(picture.height for picture in pictures))
-    pictures = [enlarged(picture, height / picture.height) for picture in pictures]
-    line = round(0.09 * height) if titles else 0
-    row = Image.new(
-        "RGB",
-        (sum(p.width for p in pictures) + gap * (len(pictures) + 1), height + line + 2 * gap),
-        _WHITE,
-    )
-    left = gap
-    for i, picture in enumerate(pictures):
-        if titles:
-            _centre(row, titles[i], (left + picture.width / 2, gap + line / 2), picture.width, line)
-        row.paste(picture, (left, gap + line))
-        left += picture.width + gap
-    return row
-
-
-def enlarged(image: Image.Image, factor: float) -> Image.Image:
-    """The image scaled by `factor`, RGB; whole factors repeat the pixels, so they stay sharp."""
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    method = Image.Resampling.NEAREST if float(factor).is_integer() else Image.Resampling.BICUBIC
-    return image.convert("RGB").resize(size, method)
-
-
-@lru_cache(maxsize=64)
-def text_font(pixels: int) -> ImageFont.FreeTypeFont:
-    """The font of all pictures, DejaVu Sans, which comes with matplotlib."""
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), pixels)
-
-
-def _centre(
-    picture: Image.Image, text: str, middle: tuple[float, float], width: float, line: int
-) -> None:
-    """Write one line of text around `middle`, as large as fits in `width` and the line's height."""
-    size = max(6, round(0.7 * line))
-    while size > 6 and text_font(size).getlength(text) > width:
-        size -= 1
-    draw = ImageDraw.Draw(picture)
-    draw.text(middle, text, font=text_font(size), fill=(32, 32, 32), anchor="mm")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from autoenc_sg.config.model import DecodeConfig
 from autoenc_sg.core.errors import bad_input, require
+from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, as_tensor
-from autoenc_sg.core.relaxation import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.model.given_objects import Boxes, GivenObjects, Labels, given_objects

@@ -17,11 +17,12 @@ from torchvision.utils import make_grid
 from autoenc_sg.core.boxes import to_pixel_boxes
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import graph_to_json, read_graphs
-from autoenc_sg.core.images import enlarged, save_image, side_by_side, to_pil
+from autoenc_sg.core.images import save_image, to_pil
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.generator import Generated
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.options import GenerateOptions
+from autoenc_sg.visualization.composition import enlarged, side_by_side
 from autoenc_sg.visualization.figures import GrowthStep, figure_3
 from autoenc_sg.visualization.progress import Reporter
 

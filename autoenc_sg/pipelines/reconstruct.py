@@ -7,9 +7,10 @@ from pathlib import Path
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import write_graph
-from autoenc_sg.core.images import read_image, save_image, side_by_side, to_pil
+from autoenc_sg.core.images import read_image, save_image, to_pil
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.visualization.boxes import draw_boxes
+from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.progress import Reporter
 

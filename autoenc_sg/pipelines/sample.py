@@ -13,7 +13,7 @@ import torch
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import write_graphs
-from autoenc_sg.core.images import resize_square, save_image
+from autoenc_sg.core.images import as_float, resize_square, save_image
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
@@ -56,7 +56,7 @@ def write_samples(
             save_image(out / line["image"], picture.image)
             if options.photos:
                 line["photo"] = f"photos/{number:06d}.png"
-                photo = dataset[number].image.float() / 255
+                photo = as_float(dataset[number].image)
                 side = model.config.generator.image_size
                 save_image(out / line["photo"], resize_square(photo, side))
             lines.append(json.dumps(line))

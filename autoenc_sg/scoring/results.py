@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.scoring.options import KS
@@ -58,16 +59,12 @@ class EvaluationResults:
 
     def write_json(self, path: Path) -> None:
         """`to_dict`, the predicates and the networks; whole or not at all; NaN as null."""
-        content: dict[str, object] = {k: _null(v) for k, v in self.to_dict().items()}
+        content: dict[str, object] = dict(self.to_dict())
         if self.predicates:
-            content["per predicate"] = {
-                row: {t: {n: _null(v) for n, v in of.items()} for t, of in tasks.items()}
-                for row, tasks in self.predicates.items()
-            }
+            content["per predicate"] = self.predicates
         if self.networks:
             content["networks"] = dict(self.networks)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_numbers(path, content)
 
     def write_csv(self, path: Path) -> None:
         """The same as lines `kind, row, task, name, value`; whole or not at all; NaN as empty."""
@@ -123,5 +120,15 @@ class EvaluationResults:
         ]
 
 
-def _null(value: float | int) -> float | int | None:
+def write_numbers(path: Path, content: Mapping[Any, object]) -> None:
+    """Nested mappings and lists of numbers as JSON; NaN, which JSON does not have, as null."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(_nan_to_null(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _nan_to_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _nan_to_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nan_to_null(item) for item in value]
     return None if value != value else value

@@ -5,7 +5,6 @@ Memory: the true graphs, a batch of predictions, and counts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
@@ -35,6 +33,7 @@ from autoenc_sg.scoring.prediction_jsonl import (
     repeated,
     training_triples,
 )
+from autoenc_sg.scoring.results import write_numbers
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Cell, Table
 
@@ -55,9 +54,7 @@ class Scores:
 
     def write_json(self, path: Path) -> None:
         """`{"<task>": {"R@20": ...}}`, NaN as null; whole or not at all."""
-        content = {t: {k: _null(v) for k, v in values.items()} for t, values in self.tasks.items()}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_numbers(path, self.tasks)
 
     def table(self, ks: Sequence[int]) -> Table:
         """Recalls with graph constraint and without (ng), a column for each task."""
@@ -225,12 +222,6 @@ class _Tally:
             first = self.invalid[0]
             notes.append(f"{self.num_invalid} invalid predictions were skipped; the first: {first}")
         return notes
-
-
-def _null(value: Value) -> object:
-    if isinstance(value, list):
-        return [_null(item) for item in value]
-    return None if value != value else value
 
 
 def _number(value: Value | None) -> Cell:

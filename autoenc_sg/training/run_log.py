@@ -16,7 +16,7 @@ from autoenc_sg.config.files import dump_config
 from autoenc_sg.config.phases import PHASES
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import make_folder, replacing
-from autoenc_sg.core.images import resize_square
+from autoenc_sg.core.images import as_float, resize_square
 from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.phases import Phase
@@ -116,7 +116,7 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
     Drawn from true graphs in the reconstruction phase, from predicted ones in the joint phase.
     """
     size = model.config.generator.image_size
-    images = [image.float() / 255 for image in batch.images]
+    images = [as_float(image) for image in batch.images]
     if phase == "reconstruction":
         graphs = model.with_appearance(images, batch.graphs).split()
     else:

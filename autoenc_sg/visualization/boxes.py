@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from autoenc_sg.core.images import as_tensor, enlarged, text_font, to_pil
+from autoenc_sg.core.images import as_tensor, to_pil
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.visualization.composition import enlarged, text_font
 
 Colour = tuple[int, int, int]
 Floats = NDArray[np.float64]

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.images import as_tensor, text_font, to_pil
+from autoenc_sg.core.images import as_tensor, to_pil
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.visualization.boxes import class_colour, draw_boxes
+from autoenc_sg.visualization.composition import text_font
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.loss_curves import loss_curves
 

@@ -18,10 +18,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 from PIL import Image
 
-from autoenc_sg.core.images import text_font
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.visualization.boxes import Colour, Floats, class_colour, tint
+from autoenc_sg.visualization.composition import text_font
 from autoenc_sg.visualization.graph_layout import Ints, Shapes, edge_curve, overlap, place
 
 DPI = 144  # a point, the unit of everything below, is two pixels

@@ -14,12 +14,13 @@ from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.images import (
+    as_float,
     as_tensor,
     from_pil,
     read_image,
     resize_square,
     save_image,
-    side_by_side,
+    target_images,
     to_pil,
 )
 
@@ -233,21 +234,14 @@ def test_resize_square_batched_equals_one_by_one_and_passes_gradient() -> None:
     assert resize_square(images, 5).shape == (2, 3, 3, 5, 5)
 
 
-def test_side_by_side() -> None:
-    row = side_by_side([Image.new("RGB", (200, 100), RED), torch.zeros(3, 200, 100)], gap=10)
-    assert row.size == (400 + 100 + 30, 200 + 20)
-    assert row.getpixel((30, 100)) == RED
-    assert row.getpixel((450, 100)) == (0, 0, 0)
-    assert row.getpixel((415, 100)) == WHITE
-    titled = side_by_side([four_pixels(), four_pixels()], ["a photograph", "x" * 90], gap=4)
-    assert titled.height > 128 + 8
-    ink = np.asarray(titled.convert("L"))[4:14] < 128
-    assert ink[:, : titled.width // 2].any()
-    assert not ink[:, :4].any()
+def test_target_images_are_square_floats() -> None:
+    grey = torch.full((3, 20, 10), 51, dtype=torch.uint8)
+    target = target_images([grey, torch.full((3, 16, 16), 0.5)], 8)
+    assert_close(target, torch.tensor([0.2, 0.5])[:, None, None, None].expand(2, 3, 8, 8))
 
 
-def test_side_by_side_refuses() -> None:
-    with pytest.raises(InputError, match="expected one or more images, got none"):
-        side_by_side([])
-    with pytest.raises(InputError, match="titles: expected one for each of 1 images, got 2"):
-        side_by_side([four_pixels()], ["a", "b"])
+def test_as_float_scales_bytes_and_leaves_floats() -> None:
+    whole = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1)
+    assert_close(as_float(whole).flatten(), torch.tensor([0.0, 0.2, 1.0]))
+    image = whole / 255
+    assert as_float(image) is image

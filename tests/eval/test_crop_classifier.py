@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.images import target_images
+from autoenc_sg.core.images import as_float, target_images
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Sample
@@ -23,7 +23,6 @@ from autoenc_sg.eval.crop_classifier import (
     CropTraining,
     ObjectAccuracy,
     as_bytes,
-    as_fraction,
     fit_crop_classifier,
     object_crops,
 )
@@ -46,7 +45,7 @@ class Answering(CropClassifier):
     """Says 1 where a crop is mostly red, else 2."""
 
     def labels(self, crops: Tensor) -> Tensor:
-        means = as_fraction(crops).mean((2, 3))
+        means = as_float(crops).mean((2, 3))
         return torch.where(means[:, 0] > means[:, 1], 1, 2)
 
 
@@ -79,7 +78,7 @@ def test_crops_of_many_images_equal_those_of_one() -> None:
     order = torch.tensor([2, 0, 1])
     assert_close(object_crops(images, boxes[order], index[order]), crops[order])
     assert object_crops(images, boxes[:0], index[:0]).shape == (0, 3, 32, 32)
-    assert_close(as_fraction(as_bytes(crops)), crops, atol=1 / 500, rtol=0)
+    assert_close(as_float(as_bytes(crops)), crops, atol=1 / 500, rtol=0)
 
 
 def test_network_never_answers_the_reserved_class_and_is_differentiable() -> None:

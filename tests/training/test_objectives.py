@@ -15,7 +15,6 @@ from torch.testing import assert_close
 from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.graph_logits import GraphLogits
-from autoenc_sg.core.images import target_images
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
@@ -166,12 +165,6 @@ def test_refinement_by_hand() -> None:
     none = torch.zeros(0, 4, requires_grad=True)
     refinement_loss(none, none, none).backward()
     assert none.grad is not None
-
-
-def test_target_images_are_square_floats() -> None:
-    grey = torch.full((3, 20, 10), 51, dtype=torch.uint8)
-    target = target_images([grey, torch.full((3, 16, 16), 0.5)], 8)
-    assert_close(target, torch.tensor([0.2, 0.5])[:, None, None, None].expand(2, 3, 8, 8))
 
 
 # The whole way ----------------------------------------------------------------------------------

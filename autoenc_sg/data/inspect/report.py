@@ -12,7 +12,7 @@ from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.images import save_image, side_by_side
+from autoenc_sg.core.images import save_image
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import check_aspect, resize_graph
@@ -29,6 +29,7 @@ from autoenc_sg.data.inspect.statistics import (
 )
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.visualization.boxes import draw_boxes
+from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.html_report import Figure, Report, write_report
 from autoenc_sg.visualization.progress import Reporter
