@@ -24,7 +24,7 @@ from autoenc_sg.cli.demo import DEMO, SCENES
 from autoenc_sg.cli.evaluate import EVALUATE
 from autoenc_sg.cli.generate import GENERATE, SAMPLE
 from autoenc_sg.cli.options import Command, add_options, build
-from autoenc_sg.cli.photos import RECONSTRUCT
+from autoenc_sg.cli.photos import PARSE, RECONSTRUCT
 from autoenc_sg.cli.score import SCORE, TRUTH
 from autoenc_sg.cli.sg2im_vg import SG2IM_VG
 from autoenc_sg.cli.train import TRAIN, TrainCommand, split_overrides
@@ -39,6 +39,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     SCORE,
     TRUTH,
     RECONSTRUCT,
+    PARSE,
     GENERATE,
     SAMPLE,
     IMPORT,

@@ -1,9 +1,10 @@
-"""Options of `generate` and `sample`, checked when made; also the command line's help texts."""
+"""Options of `generate`, `sample` and `parse`, checked when made; the command line's help texts."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from autoenc_sg.core.errors import bad_input
@@ -81,3 +82,34 @@ def _check_noise(seed: int, temperature: float) -> None:
         raise bad_input("seed", f"0..{MAX_SEED}", seed)
     if not (math.isfinite(temperature) and temperature >= 0):
         raise bad_input("temperature", "a number >= 0", temperature)
+
+
+@dataclass(frozen=True)
+class ParseOptions:
+    """How photos are parsed.
+
+    Attributes:
+        boxes: JSON file with the photos' boxes, or boxes and classes, instead of detected ones:
+            {"image": "cat.jpg", "boxes": [[x1, y1, x2, y2]], "objects": ["cat"]}, a list of such
+            entries, or one a line.
+        object_threshold: least class score of an object; by default the checkpoint's.
+        edge_threshold: least weight of a relation; by default the checkpoint's.
+        features: .npz file to write the vectors of objects, relations and photos to.
+        batch_size: photos that the network sees at a time.
+    """
+
+    boxes: Path | None = None
+    object_threshold: float | None = None
+    edge_threshold: float | None = None
+    features: Path | None = None
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("object_threshold", "edge_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise bad_input(name, "a number in 0..1", value)
+        if self.batch_size < 1:
+            raise bad_input("batch_size", "1 or more", self.batch_size)
+        if self.features is not None and self.features.suffix != ".npz":
+            raise bad_input("features", "a name that ends in .npz", self.features)

@@ -19,32 +19,8 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.features import PhotoFeatures, as_arrays
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
+from autoenc_sg.pipelines.options import ParseOptions
 from autoenc_sg.visualization.progress import Reporter
-
-
-@dataclass(frozen=True)
-class ParseOptions:
-    """How photos are parsed.
-
-    Attributes:
-        boxes: a file of boxes, or boxes and classes, of the photos (`pipelines.given_boxes`).
-        features: an .npz file for the features of objects, relations and photos.
-        batch_size: photos that the network sees at a time.
-        object_threshold: least class score of an object; default: the checkpoint's.
-        edge_threshold: least weight of a relation; default: the checkpoint's.
-    """
-
-    boxes: Path | None = None
-    features: Path | None = None
-    batch_size: int = 8
-    object_threshold: float | None = None
-    edge_threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise bad_input("batch_size", "1 or more", self.batch_size)
-        if self.features is not None and self.features.suffix != ".npz":
-            raise bad_input("features", "a name that ends in .npz", self.features)
 
 
 @dataclass

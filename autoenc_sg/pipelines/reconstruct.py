@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import write_graph
 from autoenc_sg.core.images import read_image, save_image, to_pil
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
+from autoenc_sg.pipelines.options import ParseOptions
+from autoenc_sg.pipelines.output_names import output_names
 from autoenc_sg.visualization.boxes import draw_boxes
 from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
@@ -16,7 +19,12 @@ from autoenc_sg.visualization.progress import Reporter
 
 
 def reconstruct_photos(
-    model: AutoEncoder, photos: Sequence[Path], out: Path, seed: int, reporter: Reporter
+    model: AutoEncoder,
+    photos: Sequence[Path],
+    out: Path,
+    seed: int,
+    reporter: Reporter,
+    options: ParseOptions = ParseOptions(),  # noqa: B008 (frozen)
 ) -> list[InputError]:
     """Parse and reconstruct each photo into a folder of its own under `out`.
 
@@ -28,24 +36,47 @@ def reconstruct_photos(
         The errors of the photos that could not be done.
     """
     failures = []
+    given: Sequence[GivenEntry | InputError | None] = [None] * len(photos)
+    if options.boxes is not None:
+        given = read_given(options.boxes, photos)
     with reporter.stage("reconstruct", len(photos)):
-        for photo, folder in zip(photos, _folders(photos, out)):
+        for photo, name, entry in zip(photos, output_names(photos), given):
             try:
-                reconstruct_photo(model, photo, folder, seed)
+                if isinstance(entry, InputError):
+                    raise entry
+                reconstruct_photo(model, photo, out / name, seed, entry, options)
             except InputError as error:
                 failures.append(error)
             reporter.advance(note=photo.name)
     return failures
 
 
-def reconstruct_photo(model: AutoEncoder, photo: Path, folder: Path, seed: int) -> None:
-    """One photo; nothing is written unless it could be read and parsed.
+def reconstruct_photo(
+    model: AutoEncoder,
+    photo: Path,
+    folder: Path,
+    seed: int,
+    given: GivenEntry | None = None,
+    options: ParseOptions = ParseOptions(),  # noqa: B008 (frozen)
+) -> None:
+    """One photo, with its detected objects or given ones.
+
+    Nothing is written unless it could be read and parsed.
 
     Raises:
         InputError: the photo cannot be read, or the folder cannot be written.
     """
     image = read_image(photo)
-    graph = model.parse(image)
+    try:
+        graph = model.parse(
+            image,
+            None if given is None else given.boxes,
+            None if given is None else given.objects,
+            object_threshold=options.object_threshold,
+            edge_threshold=options.edge_threshold,
+        )
+    except InputError as error:
+        raise InputError(f"{photo}: {error}") from error
     picture = model.render(graph, seed)
     boxes = draw_boxes(image, graph, model.vocabulary)
     drawn = draw_graph(graph, model.vocabulary)
@@ -60,14 +91,3 @@ def reconstruct_photo(model: AutoEncoder, photo: Path, folder: Path, seed: int) 
         "side_by_side": together,
     }.items():
         save_image(folder / f"{name}.png", result)
-
-
-def _folders(photos: Iterable[Path], out: Path) -> list[Path]:
-    """A folder a photo; photos of the same name get a number."""
-    seen: dict[str, int] = {}
-    folders = []
-    for photo in photos:
-        seen[photo.stem] = seen.get(photo.stem, 0) + 1
-        number = seen[photo.stem]
-        folders.append(out / (photo.stem if number == 1 else f"{photo.stem}-{number}"))
-    return folders

@@ -15,7 +15,8 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import read_graphs
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model import AutoEncoder
-from autoenc_sg.pipelines.parse import ParseOptions, find_photos, parse_photos_to_file
+from autoenc_sg.pipelines.options import ParseOptions
+from autoenc_sg.pipelines.parse import find_photos, parse_photos_to_file
 from autoenc_sg.visualization.progress import Reporter
 from tests.support.tiny import tiny_config
 
