@@ -34,7 +34,7 @@ class GenerateCommand:
         default=None, metadata={"const": "drawn"}
     )
     options: GenerateOptions = field(
-        default=GenerateOptions(), metadata={"without": ("masks", "mask_pictures")}
+        default=GenerateOptions(), metadata={"without": ("masks", "mask_images")}
     )
 
 
@@ -61,14 +61,14 @@ class SampleCommand:
 
 def _generate(command: GenerateCommand) -> int:
     from autoenc_sg.model.autoencoder import AutoEncoder
-    from autoenc_sg.pipelines.generate import generate_pictures
+    from autoenc_sg.pipelines.generate import generate_images
     from autoenc_sg.visualization.progress import Reporter
 
     masks = None if command.masks == "drawn" else command.masks
-    options = replace(command.options, masks=masks, mask_pictures=command.masks is not None)
+    options = replace(command.options, masks=masks, mask_images=command.masks is not None)
     model = AutoEncoder.from_checkpoint(command.checkpoint, usable_device(command.device))
     reporter = Reporter([("generate", 1.0)])
-    for path in generate_pictures(model, command.graph, command.out, options, reporter):
+    for path in generate_images(model, command.graph, command.out, options, reporter):
         print(path)
     return 0
 

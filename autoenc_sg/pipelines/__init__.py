@@ -1,1 +1,1 @@
-"""Whole jobs: demo, reconstruct, generate, sample."""
+"""Jobs from files to files: demo, reconstruct, generate, sample."""

@@ -1,4 +1,4 @@
-"""The main job in one command: draw the scenes, train every phase small, evaluate, report."""
+"""The demo: draw scenes, train all phases of a small model, evaluate it, write a report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from autoenc_sg.weights.checkpoint import read_checkpoint
 
 ROWS = 8  # of figure 2
 GROWTH = 8  # objects of figure 3
-# Shares of the whole, measured on 2 CPU cores; they decide only what the progress display says.
+# Shares of the run time, measured on 2 CPU cores; only for the progress display.
 PLAN = (
     ("scenes", 0.01),
     ("detector", 0.17),
@@ -55,7 +55,7 @@ PLAN = (
 
 
 def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> EvaluationResults:
-    """Everything from nothing into `out`; an interrupted demo goes on where its checkpoint stands.
+    """Run the demo into `out`; an interrupted demo continues from its checkpoint.
 
     Writes `scenes/`, `checkpoint.pt`, `config.yaml`, `history.jsonl`, `logs/`, `results.json` and
     `report.html`.
@@ -80,15 +80,15 @@ def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> Evaluat
             results.write_json(out / "results.json")
     finally:
         reporter.close()
-    _say(results, out)
+    _print_summary(results, out)
     return results
 
 
 def demo_config(out: Path, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
     """The packaged configuration `demo` with this output folder and seed."""
-    own = ["--out", str(out), "--seed", str(seed)]
+    run = ["--out", str(out), "--seed", str(seed)]
     data = ["--data.root", str(out / "scenes"), "--data.scenes.seed", str(seed)]
-    return load_config("demo", [*own, *data, *overrides])
+    return load_config("demo", [*run, *data, *overrides])
 
 
 def _start(out: Path, seed: int) -> Start:
@@ -108,24 +108,24 @@ def _draw_scenes(config: RunConfig, reporter: Reporter) -> None:
     with reporter.stage("scenes", scenes.num_train + scenes.num_test):
         if not root.exists():
             write_scenes(root, scenes, lambda done, total: reporter.advance())
-        open_dataset(config.data, "test", config.seed)  # refuses scenes of other settings
+        open_dataset(config.data, "test", config.seed)  # raises for scenes of other settings
 
 
 def _with_cost(results: EvaluationResults, seed: int, seconds: float) -> EvaluationResults:
     unit = 1024**3 if sys.platform == "darwin" else 1024**2
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     better = results.recall["model"]["SGGen R@50"] - results.recall["frequency prior"]["SGGen R@50"]
-    pictures = results.pictures
-    mean = pictures["mean image"]["L1"]
+    scores = results.image_scores
+    mean = scores["mean image"]["L1"]
     return EvaluationResults(
-        results.images,
-        results.recall,
-        results.detection,
-        pictures,
-        {
+        images=results.images,
+        recall=results.recall,
+        detection=results.detection,
+        image_scores=scores,
+        extra={
             "SGGen R@50 above the frequency prior": better,
-            "predicted graph L1 / mean image L1": pictures["predicted graph"]["L1"] / mean,
-            "true graph L1 / mean image L1": pictures["true graph"]["L1"] / mean,
+            "predicted graph L1 / mean image L1": scores["predicted graph"]["L1"] / mean,
+            "true graph L1 / mean image L1": scores["true graph"]["L1"] / mean,
             "seed": seed,
             "seconds": seconds,
             "peak memory GiB": memory,
@@ -137,11 +137,11 @@ def _with_cost(results: EvaluationResults, seed: int, seconds: float) -> Evaluat
 def build_report(
     model: AutoEncoder, test: GraphDataset, results: EvaluationResults, out: Path
 ) -> Report:
-    """The report's numbers and pictures."""
+    """The report: tables and figures."""
     extra = results.extra
     summary = [
         "A photo goes in; a detector, relation proposals and a graph convolution turn it into a "
-        "scene graph; the generator turns the graph back into a picture, and the image loss trains "
+        "scene graph; the generator turns the graph back into an image, and the image loss trains "
         "the graph.",
         f"{results.images} test scenes, seed {extra['seed']:g}; everything from drawing the scenes "
         f"to this evaluation took {duration(extra['seconds'])} and "
@@ -158,13 +158,13 @@ def build_report(
             "Photo, graph, photo",
             figure_2(reconstructions(model, test, ROWS), vocabulary),
             "Test images, as the paper's figure 2: the photo with the detected objects, the "
-            "predicted graph, the picture drawn from it, and that drawn from the true graph.",
+            "predicted graph, the image drawn from it, and the one drawn from the true graph.",
         ),
         Figure(
             "A graph that grows",
             figure_3(growth(model, test), vocabulary),
             "As the paper's figure 3: one object of a true graph more in each step, largest first, "
-            "and the picture drawn from the graph so far.",
+            "and the image drawn from the graph so far.",
         ),
         Figure("Losses", loss_curves(curves), "Training losses, weighted as they were summed."),
     ]
@@ -191,15 +191,15 @@ def growth(model: AutoEncoder, test: GraphDataset) -> list[GrowthStep]:
     area = (graph.boxes[:, 2:] - graph.boxes[:, :2]).prod(1)
     order = area.argsort(descending=True, stable=True)
     steps = [graph.select(order[:count]) for count in range(1, len(graph) + 1)]
-    drawn = model.render_batch(steps, [0] * len(steps)).cpu()
-    return [GrowthStep(step, picture) for step, picture in zip(steps, drawn)]
+    images = model.render_batch(steps, [0] * len(steps)).cpu()
+    return [GrowthStep(step, image) for step, image in zip(steps, images)]
 
 
 def _richness(graph: SceneGraph) -> int:
     return len(graph) + len(graph.triples)
 
 
-def _say(results: EvaluationResults, out: Path) -> None:
+def _print_summary(results: EvaluationResults, out: Path) -> None:
     from rich.console import Console
 
     console = Console()

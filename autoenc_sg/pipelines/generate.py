@@ -1,4 +1,4 @@
-"""Graph files to pictures: given or predicted boxes and masks, several samples, growth, a grid."""
+"""Images of the graphs in a file: given or predicted boxes and masks, samples, growth, a grid."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from autoenc_sg.visualization.composition import enlarged, side_by_side
 from autoenc_sg.visualization.figures import GrowthStep, figure_3
 from autoenc_sg.visualization.progress import Reporter
 
-BATCH_OBJECTS = 256  # drawn at a time, so that memory stays bounded
-MASK_SIDE = 128  # pixels of a mask's picture
+BATCH_OBJECTS = 256  # objects in a batch, so that memory is bounded
+MASK_SIDE = 128  # pixels of a mask in the image of masks
 MASK_COLUMNS = 8
-MASK_OBJECTS = 400  # pictures of masks a graph
+MASK_OBJECTS = 400  # masks of a graph that are written
 GROWTH_OBJECTS = 64  # steps of a growing graph
 METADATA = "scene graph"  # the key of a PNG's text
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """One drawn graph.
+class GeneratedImage:
+    """The image of a graph.
 
     Attributes:
-        graph: what was drawn, as it was given.
+        graph: the graph that was drawn.
         seed: of the noise.
         image: `[3, H, W]` in [0, 1].
         boxes: `[N, 4]` predicted by the generator, xyxy in pixels of the graph's image.
         masks: `[N, S, S]` that were drawn, or None without masks.
-        predicted: the predicted boxes were drawn.
+        predicted: whether the predicted boxes were drawn, not those of the graph.
     """
 
     graph: SceneGraph
@@ -55,18 +55,18 @@ class Picture:
     predicted: bool
 
 
-def generate_pictures(
+def generate_images(
     model: AutoEncoder, graph_file: Path, out: Path, options: GenerateOptions, reporter: Reporter
 ) -> list[Path]:
-    """Draw every graph of a file into `out`; a PNG's metadata holds the graph it was drawn from.
+    """Draw every graph of a file into `out`; the metadata of each PNG holds its graph.
 
     A file `a.json` with one graph gives `a.png`, with several `a-0000.png`, `a-0001.png`, …; with
-    several samples a second number follows. More than one picture: `a-grid.png`, a row a graph.
-    `a-masks.png` and `a-growth.png` stand beside the first sample, if asked for.
+    several samples a second number follows. With more than one image: `a-grid.png`, a row for each
+    graph. `a-masks.png` and `a-growth.png` are written beside the first sample, if asked for.
 
     Raises:
-        InputError: the file is not one of graphs of the model's vocabulary, or has not the boxes or
-            masks asked for, or has too many objects for pictures of each; nothing is written then.
+        InputError: the file does not hold graphs of the model's vocabulary, or lacks boxes or
+            masks that are asked for, or a graph has too many objects; nothing is written then.
     """
     parsed = read_graphs(graph_file, model.vocabulary)
     if not parsed:
@@ -81,50 +81,50 @@ def generate_pictures(
         for i, (graph, predicted) in enumerate(graphs)
         for j in range(options.samples)
     ]
-    paths, pictures = [], []
+    paths, grid_images = [], []
     with reporter.stage("generate", len(jobs)):
-        for number, picture in enumerate(draw_all(model, jobs, options.temperature)):
+        for number, drawn in enumerate(draw_all(model, jobs, options.temperature)):
             name = graph_file.stem + _suffix(number, count, options.samples)
             paths.append(out / f"{name}.png")
-            _save(paths[-1], picture, model, options)
+            _save(paths[-1], drawn, model, options)
             if number % options.samples == 0:
-                paths += _extras(out / name, picture, model, options)
-            pictures.append((picture.image * 255).round().byte())
+                paths += _extras(out / name, drawn, model, options)
+            grid_images.append((drawn.image * 255).round().byte())
             reporter.advance()
-    if len(pictures) > 1:
+    if len(grid_images) > 1:
         paths.append(out / f"{graph_file.stem}-grid.png")
         columns = options.samples if options.samples > 1 else math.ceil(math.sqrt(count))
-        save_image(paths[-1], make_grid(pictures, columns, pad_value=255))
+        save_image(paths[-1], make_grid(grid_images, columns, pad_value=255))
     return paths
 
 
 def draw_all(
     model: AutoEncoder, jobs: Sequence[tuple[SceneGraph, bool, int]], temperature: float = 1.0
-) -> Iterator[Picture]:
-    """Pictures of (graph, draw the predicted boxes, seed), in order, drawn in batches."""
+) -> Iterator[GeneratedImage]:
+    """Images of (graph, whether to draw the predicted boxes, seed), in order, in batches."""
     for batch in _batches(jobs):
         graphs, predicted, seeds = [job[0] for job in batch], batch[0][1], [job[2] for job in batch]
-        made = model.generate_batch(graphs, seeds, predicted, temperature)
-        yield from _pictures(made, graphs, seeds, predicted)
+        generated = model.generate_batch(graphs, seeds, predicted, temperature)
+        yield from _split_images(generated, graphs, seeds, predicted)
 
 
-def growth_steps(model: AutoEncoder, picture: Picture, temperature: float) -> list[GrowthStep]:
+def growth_steps(model: AutoEncoder, drawn: GeneratedImage, temperature: float) -> list[GrowthStep]:
     """The graph object by object, in its order, each step with the same noise."""
-    graph = picture.graph
+    graph = drawn.graph
     steps = [graph.select(torch.arange(count)) for count in range(1, len(graph) + 1)]
-    jobs = [(step, picture.predicted, picture.seed) for step in steps]
-    drawn = draw_all(model, jobs, temperature)
-    return [GrowthStep(step, made.image) for step, made in zip(steps, drawn)]
+    jobs = [(step, drawn.predicted, drawn.seed) for step in steps]
+    images = draw_all(model, jobs, temperature)
+    return [GrowthStep(step, image.image) for step, image in zip(steps, images)]
 
 
-def picture_metadata(
-    picture: Picture, model: AutoEncoder, temperature: float = 1.0
+def image_metadata(
+    drawn: GeneratedImage, model: AutoEncoder, temperature: float = 1.0
 ) -> dict[str, Any]:
     """The graph's JSON with the noise; predicted boxes, if drawn, as `predicted_boxes`."""
-    noise = {"seed": picture.seed, "temperature": temperature}
-    data = graph_to_json(picture.graph, model.vocabulary) | noise
-    if picture.predicted:
-        data |= {"predicted_boxes": picture.boxes.tolist()}
+    noise = {"seed": drawn.seed, "temperature": temperature}
+    data = graph_to_json(drawn.graph, model.vocabulary) | noise
+    if drawn.predicted:
+        data |= {"predicted_boxes": drawn.boxes.tolist()}
         data.pop("boxes", None)
     return data
 
@@ -138,7 +138,7 @@ def _prepared(
     if options.masks == "given" and graph.masks is None:
         raise bad_input(f"{where}, masks", "masks in the file (--masks given)", "none")
     for asked, limit, flag in (
-        (options.mask_pictures, MASK_OBJECTS, "--masks"),
+        (options.mask_images, MASK_OBJECTS, "--masks"),
         (options.grow, GROWTH_OBJECTS, "--grow"),
     ):
         if asked and len(graph) > limit:
@@ -146,16 +146,16 @@ def _prepared(
     check_appearance(graph, model, where)
     if options.masks == "predicted":
         graph = replace(graph, masks=None)
-    if options.mask_pictures and graph.masks is None and not model.config.generator.mask_size:
+    if options.mask_images and graph.masks is None and not model.config.generator.mask_size:
         raise bad_input(f"{where}, --masks", "a generator with masks", "one that fills boxes")
     return graph, options.boxes == "predicted" or not graph.has_boxes
 
 
 def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:
-    """Refuse appearance codes that are not of this model.
+    """Check that a graph's appearance codes fit the model.
 
     Raises:
-        InputError: they have another width, or the model reads none.
+        InputError: they have another width, or the model takes none.
     """
     width = model.config.generator.appearance_dim
     if graph.appearance is not None and graph.appearance.shape[1] != width:
@@ -166,7 +166,7 @@ def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:
 def _batches(
     jobs: Sequence[tuple[SceneGraph, bool, int]],
 ) -> Iterator[list[tuple[SceneGraph, bool, int]]]:
-    """Runs of jobs that can be drawn at once: of one kind, and not too many objects."""
+    """Consecutive jobs that fit in a batch: of one kind, and at most BATCH_OBJECTS objects."""
     batch: list[tuple[SceneGraph, bool, int]] = []
     for job in jobs:
         objects = sum(len(graph) + 1 for graph, _, _ in (*batch, job))
@@ -183,18 +183,18 @@ def _kind(job: tuple[SceneGraph, bool, int]) -> tuple[object, ...]:
     return job[1], None if graph.masks is None else graph.masks.shape[1:]
 
 
-def _pictures(
-    made: Generated, graphs: Sequence[SceneGraph], seeds: Sequence[int], predicted: bool
-) -> Iterator[Picture]:
+def _split_images(
+    generated: Generated, graphs: Sequence[SceneGraph], seeds: Sequence[int], predicted: bool
+) -> Iterator[GeneratedImage]:
     counts = [len(graph) for graph in graphs]
-    boxes = made.boxes.cpu().split(counts)
-    masks = [None] * len(graphs) if made.masks is None else made.masks.cpu().split(counts)
-    images = made.image.clamp(0, 1).cpu()
+    boxes = generated.boxes.cpu().split(counts)
+    masks = [None] * len(graphs) if generated.masks is None else generated.masks.cpu().split(counts)
+    images = generated.image.clamp(0, 1).cpu()
     for graph, seed, image, box, mask in zip(graphs, seeds, images, boxes, masks):
         index = torch.zeros(len(graph), dtype=torch.int64)
         pixels = to_pixel_boxes(box, [graph.image_size], index)
-        drawn = mask if graph.masks is None else graph.masks
-        yield Picture(graph, seed, image, pixels, drawn, predicted)
+        drawn_masks = mask if graph.masks is None else graph.masks
+        yield GeneratedImage(graph, seed, image, pixels, drawn_masks, predicted)
 
 
 def _suffix(number: int, graphs: int, samples: int) -> str:
@@ -202,36 +202,36 @@ def _suffix(number: int, graphs: int, samples: int) -> str:
     return graph + (f"-{number % samples:04d}" if samples > 1 else "")
 
 
-def _save(path: Path, picture: Picture, model: AutoEncoder, options: GenerateOptions) -> None:
-    image = to_pil(picture.image)
+def _save(path: Path, drawn: GeneratedImage, model: AutoEncoder, options: GenerateOptions) -> None:
+    image = to_pil(drawn.image)
     if options.size is not None:
         image = image.resize((options.size, options.size), Image.Resampling.BICUBIC)
-    data = picture_metadata(picture, model, options.temperature)
+    data = image_metadata(drawn, model, options.temperature)
     save_image(path, image, {METADATA: json.dumps(data)})
 
 
 def _extras(
-    stem: Path, picture: Picture, model: AutoEncoder, options: GenerateOptions
+    stem: Path, drawn: GeneratedImage, model: AutoEncoder, options: GenerateOptions
 ) -> list[Path]:
-    """The masks and the growth of a graph, where they are asked for and there are objects."""
+    """Write the masks and the growth of a graph, if asked for and if it has objects."""
     paths: list[Path] = []
-    if len(picture.graph) == 0:
+    if len(drawn.graph) == 0:
         return paths
-    if options.mask_pictures:
+    if options.mask_images:
         paths.append(stem.with_name(f"{stem.name}-masks.png"))
-        save_image(paths[-1], mask_pictures(picture, model))
+        save_image(paths[-1], mask_images(drawn, model))
     if options.grow:
         paths.append(stem.with_name(f"{stem.name}-growth.png"))
-        steps = growth_steps(model, picture, options.temperature)
+        steps = growth_steps(model, drawn, options.temperature)
         save_image(paths[-1], figure_3(steps, model.vocabulary))
     return paths
 
 
-def mask_pictures(picture: Picture, model: AutoEncoder) -> Image.Image:
-    """The masks of a picture's objects over their boxes, in rows, with their names."""
-    assert picture.masks is not None
-    names = [model.vocabulary.objects[i] for i in picture.graph.labels.tolist()]
-    greys = [to_pil(mask.expand(3, -1, -1)) for mask in picture.masks]
+def mask_images(drawn: GeneratedImage, model: AutoEncoder) -> Image.Image:
+    """The masks of an image's objects in rows, with their names."""
+    assert drawn.masks is not None
+    names = [model.vocabulary.objects[i] for i in drawn.graph.labels.tolist()]
+    greys = [to_pil(mask.expand(3, -1, -1)) for mask in drawn.masks]
     greys = [enlarged(grey, max(1, MASK_SIDE // grey.width)) for grey in greys]
     starts = range(0, len(greys), MASK_COLUMNS)
     rows = [side_by_side(greys[i : i + MASK_COLUMNS], names[i : i + MASK_COLUMNS]) for i in starts]

@@ -24,7 +24,7 @@ class GenerateOptions:
         samples: images of each graph.
         boxes: `given` in the file or `predicted` by the generator; by default given ones, if any.
         masks: likewise.
-        mask_pictures: also write the masks of each graph's objects as one image.
+        mask_images: also write the masks of each graph's objects as one image.
         temperature: factor of the noise; 0: no noise.
         size: side of the images in pixels, resampled; the generator's own by default and in the
             grid.
@@ -35,7 +35,7 @@ class GenerateOptions:
     samples: int = 1
     boxes: Source | None = None
     masks: Source | None = None
-    mask_pictures: bool = False
+    mask_images: bool = False
     temperature: float = 1.0
     size: int | None = None
     grow: bool = False

@@ -1,4 +1,4 @@
-"""Photos in, files out: graphs and reconstructions."""
+"""Reconstruction of photos: their graphs, drawings of them and the images generated from them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def reconstruct_photos(
     reporter: Reporter,
     options: ParseOptions = ParseOptions(),  # noqa: B008 (frozen)
 ) -> list[InputError]:
-    """Parse and reconstruct each photo into a folder of its own under `out`.
+    """Parse and reconstruct each photo into its folder under `out`.
 
     A photo `cat.jpg` gives `cat/graph.json`, `cat/boxes.png`, `cat/graph.png`,
     `cat/reconstruction.png` and `cat/side_by_side.png`. A photo that cannot be read does not stop
     the others.
 
     Returns:
-        The errors of the photos that could not be done.
+        The errors of the photos that could not be read or parsed.
     """
     failures = []
     given: Sequence[GivenEntry | InputError | None] = [None] * len(photos)
@@ -59,9 +59,9 @@ def reconstruct_photo(
     given: GivenEntry | None = None,
     options: ParseOptions = ParseOptions(),  # noqa: B008 (frozen)
 ) -> None:
-    """One photo, with its detected objects or given ones.
+    """Parse and reconstruct one photo, with detected objects or given ones.
 
-    Nothing is written unless it could be read and parsed.
+    If that fails, nothing is written.
 
     Raises:
         InputError: the photo cannot be read, or the folder cannot be written.
@@ -77,17 +77,18 @@ def reconstruct_photo(
         )
     except InputError as error:
         raise InputError(f"{photo}: {error}") from error
-    picture = model.render(graph, seed)
+    reconstruction = model.render(graph, seed)
     boxes = draw_boxes(image, graph, model.vocabulary)
     drawn = draw_graph(graph, model.vocabulary)
     together = side_by_side(
-        [to_pil(image), boxes, drawn, picture], ["photo", "objects", "graph", "reconstruction"]
+        [to_pil(image), boxes, drawn, reconstruction],
+        ["photo", "objects", "graph", "reconstruction"],
     )
     write_graph(folder / "graph.json", graph, model.vocabulary)
     for name, result in {
         "boxes": boxes,
         "graph": drawn,
-        "reconstruction": picture,
+        "reconstruction": reconstruction,
         "side_by_side": together,
     }.items():
         save_image(folder / f"{name}.png", result)

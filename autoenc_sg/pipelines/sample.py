@@ -18,7 +18,7 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.pipelines.generate import Picture, draw_all
+from autoenc_sg.pipelines.generate import GeneratedImage, draw_all
 from autoenc_sg.pipelines.options import SampleOptions
 from autoenc_sg.visualization.progress import Reporter
 
@@ -31,29 +31,29 @@ def write_samples(
 ) -> Path:
     """Draw the data set's graphs into `images/`, with `graphs.json` and `index.jsonl` beside it.
 
-    A line of the index: `image`, `graph` (its place in `graphs.json`), `image_id`, `seed` and
+    A line of the index: `image`, `graph` (its index in `graphs.json`), `image_id`, `seed` and
     `temperature` of the noise, `image_size`, `true_boxes` and `predicted_boxes` (pixels of
-    `image_size`), and `photo` where true pictures are written. The index comes last: where it
-    stands, all it names is there.
+    `image_size`), and `photo` if true images are written. The index is written last: if it
+    exists, so do all files that it names.
 
     Returns:
-        The index.
+        The path of the index.
 
     Raises:
-        InputError: there is no graph, or one that cannot be written, or the model has no
+        InputError: the split is empty, or a graph cannot be written, or the model has no
             appearance codes where they are asked for; nothing is drawn then.
     """
     count = min(len(dataset), options.limit or len(dataset))
     if count == 0:
         raise bad_input("graphs to draw", "one or more in the split", 0)
     graphs = _graphs(model, dataset, count, options.appearance)
-    write_graphs(out / "graphs.json", graphs, model.vocabulary)  # first: it refuses bad graphs
+    write_graphs(out / "graphs.json", graphs, model.vocabulary)  # first: raises for invalid graphs
     (out / INDEX).unlink(missing_ok=True)  # of an earlier call
     lines = []
     with reporter.stage("sample", count):
-        for number, picture in enumerate(_draw(model, graphs, options)):
-            line = _line(number, picture, options) | {"image_id": dataset.image_ids[number]}
-            save_image(out / line["image"], picture.image)
+        for number, drawn in enumerate(_draw(model, graphs, options)):
+            line = _line(number, drawn, options) | {"image_id": dataset.image_ids[number]}
+            save_image(out / line["image"], drawn.image)
             if options.photos:
                 line["photo"] = f"photos/{number:06d}.png"
                 photo = as_float(dataset[number].image)
@@ -81,7 +81,7 @@ def _graphs(
 
 def _draw(
     model: AutoEncoder, graphs: Sequence[SceneGraph], options: SampleOptions
-) -> Iterator[Picture]:
+) -> Iterator[GeneratedImage]:
     predicted = options.boxes == "predicted"
     if options.masks == "predicted":
         graphs = [replace(graph, masks=None) for graph in graphs]
@@ -89,15 +89,15 @@ def _draw(
     return draw_all(model, jobs, options.temperature)
 
 
-def _line(number: int, picture: Picture, options: SampleOptions) -> dict[str, Any]:
+def _line(number: int, drawn: GeneratedImage, options: SampleOptions) -> dict[str, Any]:
     return {
         "image": f"images/{number:06d}.png",
         "graph": number,
-        "seed": picture.seed,
+        "seed": drawn.seed,
         "temperature": options.temperature,
-        "image_size": list(picture.graph.image_size),
-        "true_boxes": _rounded(picture.graph.boxes),
-        "predicted_boxes": _rounded(picture.boxes),
+        "image_size": list(drawn.graph.image_size),
+        "true_boxes": _rounded(drawn.graph.boxes),
+        "predicted_boxes": _rounded(drawn.boxes),
     }
 
 

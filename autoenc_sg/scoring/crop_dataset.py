@@ -1,4 +1,4 @@
-"""Real objects cut out of a data set, and the network that learns them."""
+"""Crops of the real objects of a data set, and a classifier trained on them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def real_crops(dataset: GraphDataset, size: int, limit: int | None = None) -> tu
 
     Args:
         dataset: images and graphs, unaugmented.
-        size: side of the generator's pictures, to which the images are resized first.
-        limit: images at most; None: all.
+        size: side of the generator's images in pixels, to which the images are resized first.
+        limit: number of images, the first ones; None: all.
     """
     crops, labels = [torch.zeros(0, 3, 32, 32, dtype=torch.uint8)], [torch.zeros(0).long()]
     for batch in batches(dataset, BATCH, limit):
@@ -39,7 +39,7 @@ def real_crops(dataset: GraphDataset, size: int, limit: int | None = None) -> tu
 def real_union_crops(
     dataset: GraphDataset, size: int, limit: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The same of the union boxes of all relations, with their predicates."""
+    """Crops of the union boxes of all relations, and their predicates; as `real_crops`."""
     crops, labels = [torch.zeros(0, 3, 32, 32, dtype=torch.uint8)], [torch.zeros(0).long()]
     for batch in batches(dataset, BATCH, limit):
         images, graphs = target_images(batch.images, size), batch.graphs
@@ -55,7 +55,7 @@ def crop_classifier_of(
     limit: int | None = 2000,
     options: CropTraining | None = None,
 ) -> CropClassifier:
-    """The network of `eval.crop_classifier`, trained on a data set's objects.
+    """The classifier of `eval.crop_classifier`, trained on the objects of a data set.
 
     Args and units as in `real_crops`.
 

@@ -1,7 +1,7 @@
-"""Evaluation of a model on a data set in one pass: graphs, detections, pictures, and what to beat.
+"""Evaluation of a model on a data set in one pass: graphs, detections and generated images.
 
-Recall is Neural Motifs' unless the options say otherwise (docs/evaluation.md). The row to beat is
-the frequency prior on the same detections, the picture to beat the train split's mean image.
+Recall is Neural Motifs' unless the options say otherwise (docs/evaluation.md). The baselines are
+the frequency prior on the same detections, and the mean image of the train split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.graph_scores import GraphScores
-from autoenc_sg.scoring.image_scores import PictureScores, mean_image
+from autoenc_sg.scoring.image_scores import ImageScores, mean_image
 from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
 from autoenc_sg.scoring.results import EvaluationResults
@@ -51,7 +51,7 @@ def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRes
     if is_decoder(checkpoint.model):
         raise bad_input(path, "a model with an encoder", "a decoder alone")
     data = _data(checkpoint.config.data, options)
-    _, test = open_splits(data, options.split, checkpoint.config.seed)  # drawn before they share it
+    _, test = open_splits(data, options.split, checkpoint.config.seed)  # writes files
     check_vocabulary(checkpoint, test.vocabulary, path)
     count = min(options.processes, max(_count(test, options), 1))
     results = in_processes(_evaluate_checkpoint, (path, options), count)
@@ -97,20 +97,20 @@ def evaluate_model(
 ) -> EvaluationResults:
     """Score a model on a data set; `train` gives the frequency prior and the mean image.
 
-    Of several processes each scores its part of the images; all return the whole's numbers.
+    With several processes, each scores a part of the images; all return the scores of the whole.
     """
     count = _count(test, options)
     rank, world = rank_and_world()
     with reporter.stage("statistics"):
-        pictures = PictureScores(model, train, options)  # first: it may refuse a file of weights
+        images = ImageScores(model, train, options)  # first: it reads files, which may be bad
         graphs = GraphScores(model.vocabulary, train, options)
     with reporter.stage("evaluate", len(range(rank, count, world))):
         for batch in batches(test, options.batch_size, options.limit, rank, world):
             truths = batch.graphs.split()
             logits = graphs.update(model, batch, truths)
-            pictures.update(model, batch, logits, truths)
+            images.update(model, batch, logits, truths)
             reporter.advance(len(batch))
-    return _results(count, graphs, pictures, max(options.conventions.ks))
+    return _results(count, graphs, images, max(options.conventions.ks))
 
 
 def _count(test: GraphDataset, options: EvaluationOptions) -> int:
@@ -118,27 +118,27 @@ def _count(test: GraphDataset, options: EvaluationOptions) -> int:
 
 
 def _results(
-    images: int, graphs: GraphScores, pictures: PictureScores, largest: int
+    count: int, graphs: GraphScores, images: ImageScores, largest: int
 ) -> EvaluationResults:
     recall: dict[str, dict[str, float]] = {}
     predicates: dict[str, dict[str, dict[str, float]]] = {}
     for row, tasks in graphs.numbers().items():
-        own = recall.setdefault(row, {})
+        recall[row], predicates[row] = {}, {}
         for task, values in tasks.items():
-            own |= {f"{task} {n}": v for n, v in values.items() if isinstance(v, float)}
-            each = values[f"R@{largest} per predicate"]
-            assert isinstance(each, list)
-            predicates.setdefault(row, {})[task] = graphs.by_name(each)
-    rows = pictures.numbers()
-    real = rows.pop("real picture", {})
+            recall[row] |= {f"{task} {n}": v for n, v in values.items() if isinstance(v, float)}
+            per_predicate = values[f"R@{largest} per predicate"]
+            assert isinstance(per_predicate, list)
+            predicates[row][task] = graphs.by_name(per_predicate)
+    image_scores = images.numbers()
+    real = image_scores.pop("real picture", {})
     return EvaluationResults(
-        images,
-        recall,
-        {name: float(value) for name, value in graphs.detection.compute().items()},
-        rows,
-        {f"real picture {name}": value for name, value in real.items()},
-        predicates,
-        graphs.training_counts(),
-        pictures.round_trips(),
-        pictures.networks(),
+        images=count,
+        recall=recall,
+        detection={name: float(value) for name, value in graphs.detection.compute().items()},
+        image_scores=image_scores,
+        extra={f"real picture {name}": value for name, value in real.items()},
+        predicates=predicates,
+        training_counts=graphs.training_counts(),
+        round_trip=images.round_trips(),
+        networks=images.networks(),
     )

@@ -1,4 +1,4 @@
-"""The frequency prior: predicates from labels alone, the row that a model must beat.
+"""The frequency prior: predicates predicted from the labels alone, a strong baseline.
 
 Zellers et al. 2018 (Neural Motifs), section 3 and the FREQ baseline.
 """
@@ -47,7 +47,7 @@ class FrequencyPrior:
     ) -> FrequencyPrior:
         """Count the triples of training graphs.
 
-        Predicate 0 of two labels counts the ordered pairs of different objects that bear no
+        Predicate 0 of two labels counts the ordered pairs of different objects without a
         relation, plus 1. Motifs counts overlapping pairs, also related ones (`overlapping_only` and
         `count_related`), plus 1.
 

@@ -1,8 +1,8 @@
-"""Scores of the graphs of one pass: every recall of every task, beside the frequency prior's.
+"""Scores of scene graphs: all recalls of all tasks, of the model and of the frequency prior.
 
 PredCls gives the model the true boxes and classes, SGCls the true boxes, SGGen and PhrDet nothing;
-the backbone sees each image once. The prior answers for the same objects with the same scores, from
-their labels alone.
+the backbone runs once an image. The prior predicts relations of the same objects, with the same
+object scores, from their labels alone.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class GraphScores:
     """Recall of the tasks for the model and for the prior, and AP of the detector.
 
     Args:
-        vocabulary: the names.
-        train: training graphs, for the prior, for zR and for head, body and tail.
+        vocabulary: of the model.
+        train: training graphs, for the prior, for zR, and for head, body and tail mR.
         options: tasks and conventions.
 
     Attributes:
@@ -51,17 +51,17 @@ class GraphScores:
     ) -> None:
         self.vocabulary, self.tasks = vocabulary, options.tasks
         triples: list[Tensor] = []
-        graphs = _watched((train.annotated(i) for i in range(len(train))), triples)
+        graphs = _collecting_triples((train.annotated(i) for i in range(len(train))), triples)
         self.prior = FrequencyPrior.fit(graphs, vocabulary.num_objects, vocabulary.num_predicates)
-        seen = torch.cat([torch.zeros(0, 3, dtype=torch.int64), *triples])
-        self.counts = torch.bincount(seen[:, 1], minlength=vocabulary.num_predicates)
+        training_triples = torch.cat([torch.zeros(0, 3, dtype=torch.int64), *triples])
+        self.counts = torch.bincount(training_triples[:, 1], minlength=vocabulary.num_predicates)
         groups = frequency_groups(self.counts)
         self.recall = {
             row: RecallSuite(
                 vocabulary.num_predicates,
                 options.tasks,
                 options.conventions,
-                seen.unique(dim=0),
+                training_triples.unique(dim=0),
                 groups,
                 per_predicate=True,
             )
@@ -71,31 +71,31 @@ class GraphScores:
 
     @torch.no_grad()
     def update(self, model: AutoEncoder, batch: Batch, truths: Sequence[SceneGraph]) -> GraphLogits:
-        """Score a batch; returns the model's graphs of the bare images (SGGen)."""
+        """Score a batch; returns the model's graphs without given boxes (SGGen)."""
         model.eval()
         maps = model.detector.encode([image.to(model.device) for image in batch.images])
-        logits, found = detected_graphs(model, maps)
-        self.detection.update(found.split(len(batch)), truths)
-        self._count(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
-        given: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
-        for task, with_labels in given:
+        logits, detections = detected_graphs(model, maps)
+        self.detection.update(detections.split(len(batch)), truths)
+        self._update_recall(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
+        true_box_tasks: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
+        for task, with_labels in true_box_tasks:
             if task in self.tasks:
-                answers = given_graphs(model, maps, batch.graphs, with_labels).predictions()
-                self._count(answers, truths, [task])
+                of_truth = graphs_of_true_boxes(model, maps, batch.graphs, with_labels)
+                self._update_recall(of_truth.predictions(), truths, [task])
         return logits
 
-    def _count(
+    def _update_recall(
         self,
-        answers: Sequence[GraphPrediction],
+        predictions: Sequence[GraphPrediction],
         truths: Sequence[SceneGraph],
         tasks: Sequence[Task],
     ) -> None:
         if not tasks:
             return
-        answers = [give_truth(p.to("cpu"), t, tasks[0]) for p, t in zip(answers, truths)]
-        self.recall["model"].update(answers, truths, tasks)
+        predictions = [give_truth(p.to("cpu"), t, tasks[0]) for p, t in zip(predictions, truths)]
+        self.recall["model"].update(predictions, truths, tasks)
         self.recall["frequency prior"].update(
-            [self.prior.predict(p) for p in answers], truths, tasks
+            [self.prior.predict(p) for p in predictions], truths, tasks
         )
 
     def numbers(self) -> dict[str, dict[Task, dict[str, Value]]]:
@@ -112,12 +112,12 @@ class GraphScores:
 
 
 def detected_graphs(model: AutoEncoder, maps: FeatureMaps) -> tuple[GraphLogits, Detections]:
-    """The graphs of images (SGGen) and the detector's own answer."""
-    found = model.detector.detect(maps)
-    return model.graph_logits_of(maps, found.boxes, found.image_index), found
+    """The graphs of images (SGGen), and their detections."""
+    detections = model.detector.detect(maps)
+    return model.graph_logits_of(maps, detections.boxes, detections.image_index), detections
 
 
-def given_graphs(
+def graphs_of_true_boxes(
     model: AutoEncoder, maps: FeatureMaps, truth: SceneGraphBatch, with_labels: bool
 ) -> GraphLogits:
     """The graphs over the true boxes (SGCls), or also the true classes (PredCls)."""
@@ -126,8 +126,10 @@ def given_graphs(
     return model.graph_logits_of(maps, boxes, index, labels)
 
 
-def _watched(graphs: Iterable[SceneGraph], triples: list[Tensor]) -> Iterator[SceneGraph]:
-    """The same graphs, while their label triples are added to a list."""
+def _collecting_triples(
+    graphs: Iterable[SceneGraph], triples: list[Tensor]
+) -> Iterator[SceneGraph]:
+    """Yield the graphs, and append their label triples `[M, 3]` to a list."""
     for graph in graphs:
         labels = graph.labels[graph.triples[:, [0, 2]]]
         triples.append(torch.stack([labels[:, 0], graph.triples[:, 1], labels[:, 1]], 1))

@@ -1,8 +1,8 @@
-"""Scores of the pictures of one pass: drawn from the predicted and from the true graphs.
+"""Scores of generated images, drawn from the predicted and from the true graphs.
 
-How near they are to the photo (L1, PSNR, SSIM, beside the mean picture of the train split), how
-real (FID, IS) and how varied (LPIPS diversity), whether their objects are recognized, and whether
-the graph that was drawn is found in them again (round trip).
+Similarity to the photo (L1, PSNR, SSIM, beside the mean image of the train split), realism (FID,
+IS), diversity (LPIPS), accuracy of a classifier on the drawn objects, and recall of the drawn graph
+in the graph that is parsed from the generated image (round trip).
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ from autoenc_sg.weights.checkpoint import read_weights
 DRAWN = ("predicted graph", "true graph")
 REAL, MEAN = "real picture", "mean image"
 MEAN_IMAGE_SAMPLES = 5000
-OTHER_NOISE = 1 << 31  # added to an image's seed for the second picture of its graph; on a CPU
-# generators look at the low 32 bits alone
+OTHER_NOISE = 1 << 31  # added to an image's seed for the second image of its graph: a bit that
+# random generators on a CPU use, too (they use the low 32 bits alone)
 
 
-class PictureScores:
-    """All scores of pictures that the options ask for.
+class ImageScores:
+    """All scores of generated images that the options ask for.
 
     Args:
-        model: draws them.
-        train: training images, for the mean picture and the classifier of crops.
+        model: generates the images.
+        train: training images, for the mean image and the classifier of crops.
         options: what to measure.
     """
 
     def __init__(self, model: AutoEncoder, train: GraphDataset, options: EvaluationOptions) -> None:
         self.size = model.config.generator.image_size
         self.inception: InceptionNetwork | None = None
-        self.real_like: dict[str, GenerativeQuality] = {}
+        self.realism: dict[str, GenerativeQuality] = {}
         if options.inception is not None:
             weights = read_weights(options.inception)
             self.inception = InceptionNetwork(weights, options.inception.name).to(model.device)
-            self.real_like = {row: GenerativeQuality() for row in DRAWN}
-        self.varied: dict[str, LpipsDiversity] = {}
+            self.realism = {row: GenerativeQuality() for row in DRAWN}
+        self.diversity: dict[str, LpipsDiversity] = {}
         if options.lpips is not None:
-            self.varied = {row: _diversity(options.lpips) for row in DRAWN}
+            self.diversity = {row: _diversity(options.lpips) for row in DRAWN}
         classes = model.vocabulary.num_objects
         self.mean_image = mean_image(train, self.size)
-        self.near = {row: ImageQuality() for row in (*DRAWN, MEAN)}
+        self.similarity = {row: ImageQuality() for row in (*DRAWN, MEAN)}
         self.objects: dict[str, ObjectAccuracy] = {}
         if options.object_accuracy:
-            judge = crop_classifier_of(train, self.size)
-            self.objects = {row: ObjectAccuracy(judge, classes) for row in (*DRAWN, REAL)}
+            classifier = crop_classifier_of(train, self.size)
+            self.objects = {row: ObjectAccuracy(classifier, classes) for row in (*DRAWN, REAL)}
         self.round_trip: dict[str, RecallSuite] = {}
         if options.round_trip:
             predicates = model.vocabulary.num_predicates
@@ -79,64 +79,64 @@ class PictureScores:
     ) -> None:
         """Draw and score a batch; the noise of an image follows from its id."""
         decode = model.config.decode
-        found = logits.decode(decode.object_threshold, decode.edge_threshold).split()
-        graphs = {"predicted graph": [g.to("cpu") for g in found], "true graph": list(truths)}
+        predicted = logits.decode(decode.object_threshold, decode.edge_threshold).split()
+        graphs = {"predicted graph": [g.to("cpu") for g in predicted], "true graph": list(truths)}
         photos = target_images(batch.images, self.size).clamp(0, 1)
         seeds = list(batch.image_ids)
-        self.near[MEAN].update(self.mean_image.expand_as(photos), photos)
+        self.similarity[MEAN].update(self.mean_image.expand_as(photos), photos)
         if self.objects:
             self.objects[REAL].update(photos, batch.graphs)
         real = None if self.inception is None else self.inception(photos.to(model.device))
-        for row, own in graphs.items():
-            drawn = model.render_batch(own, seeds).cpu()
-            self.near[row].update(drawn, photos)
+        for row, row_graphs in graphs.items():
+            drawn = model.render_batch(row_graphs, seeds).cpu()
+            self.similarity[row].update(drawn, photos)
             if self.objects:
-                self.objects[row].update(drawn, SceneGraphBatch.collate(own))
+                self.objects[row].update(drawn, SceneGraphBatch.collate(row_graphs))
             if self.round_trip:
-                self._parse_again(row, model, drawn, own)
+                self._score_round_trip(row, model, drawn, row_graphs)
             if self.inception is not None and real is not None:
-                self.real_like[row].update(self.inception(drawn.to(model.device)), real)
-            if self.varied:
-                others = model.render_batch(own, [seed + OTHER_NOISE for seed in seeds])
-                self.varied[row].update(drawn, others.cpu())
+                self.realism[row].update(self.inception(drawn.to(model.device)), real)
+            if self.diversity:
+                others = model.render_batch(row_graphs, [seed + OTHER_NOISE for seed in seeds])
+                self.diversity[row].update(drawn, others.cpu())
 
-    def _parse_again(
+    def _score_round_trip(
         self, row: str, model: AutoEncoder, drawn: Tensor, graphs: Sequence[SceneGraph]
     ) -> None:
-        found = [p.to("cpu") for p in model.graph_logits(list(drawn)).predictions()]
+        parsed = [p.to("cpu") for p in model.graph_logits(list(drawn)).predictions()]
         size = (drawn.shape[2], drawn.shape[3])
-        self.round_trip[row].update(in_pixels_of(found, graphs, size), graphs)
+        self.round_trip[row].update(in_pixels_of(parsed, graphs, size), graphs)
 
     def numbers(self) -> dict[str, dict[str, float]]:
-        """Of each kind of picture, by name."""
+        """By row (`predicted graph`, `true graph`, `mean image`, `real picture`) and name."""
         rows: dict[str, dict[str, float]] = {}
-        for metrics in (self.near, self.objects, self.real_like, self.varied):
+        for metrics in (self.similarity, self.objects, self.realism, self.diversity):
             for row, metric in metrics.items():  # type: ignore[attr-defined]
                 values = {name: float(value) for name, value in metric.compute().items()}
                 rows.setdefault(row, {}).update(values)
         return rows
 
     def round_trips(self) -> dict[str, dict[str, float]]:
-        """Recall of the graph in the graph of its picture, by what was drawn and name."""
+        """Recall of the drawn graph in the parsed one, by row and name."""
         return {
             row: {n: v for n, v in suite.compute()["SGGen"].items() if isinstance(v, float)}
             for row, suite in self.round_trip.items()
         }
 
     def networks(self) -> Mapping[str, str]:
-        """The network behind each number that depends on one."""
+        """The network that measured a number: name of the number -> name of the network."""
         names: dict[str, str] = {}
         if self.inception is not None:
             names |= {"FID": self.inception.name, "IS": self.inception.name}
-        if self.varied:
-            names["LPIPS diversity"] = self.varied[DRAWN[0]].name
+        if self.diversity:
+            names["LPIPS diversity"] = self.diversity[DRAWN[0]].name
         if self.objects:
             names["object accuracy"] = "crop classifier trained on the train split's objects"
         return names
 
 
 def mean_image(dataset: GraphDataset, size: int) -> Tensor:
-    """The mean picture `[3, size, size]` of a data set (of its first 5,000 images)."""
+    """The mean image `[3, size, size]` of a data set (of its first 5,000 images)."""
     mean = MeanImage((size, size))
     for batch in batches(dataset, 32, MEAN_IMAGE_SAMPLES):
         mean.update(target_images(batch.images, size).clamp(0, 1))

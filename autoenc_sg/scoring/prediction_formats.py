@@ -1,4 +1,4 @@
-"""Predictions as other programs write them, entry by entry in our terms.
+"""Prediction files of other programs, converted entry by entry.
 
 `sgb`: Scene-Graph-Benchmark's `custom_prediction.json`, `{"<index>": {"bbox", "bbox_labels",
 "bbox_scores", "rel_pairs", "rel_all_scores", ...}}`. Its boxes are in pixels of the network's
@@ -54,11 +54,11 @@ def open_predictions(
 
     Args:
         path: the file.
-        kind: what it is; `auto`: as it begins.
-        image_ids: those of the truth, in order: the images of a `motifs` file.
+        kind: its format; `auto`: by its first bytes.
+        image_ids: of the truth, in order: the images of a `motifs` file.
         allow_pickle: whether a pickle may be read.
         data_info: `custom_data_info.json` of an `sgb` file. Ids are then the images' names without
-            folder and ending, as numbers if they are; else the indices.
+            folder and extension, as numbers if they are decimal; else the indices.
 
     The file is opened once and read from its beginning to its end: it may be a pipe.
 
@@ -108,8 +108,8 @@ def _sgb_entries(file: BufferedReader, path: Path, data_info: Path | None) -> It
         image_id: ImageId = int(index) if index.isdecimal() else index
         if names is not None:
             if not isinstance(image_id, int) or image_id >= len(names):
-                wanted = f"an index below {len(names)} ({data_info})"
-                yield Entry(place, bad_input(place, wanted, index))
+                expected = f"an index below {len(names)} ({data_info})"
+                yield Entry(place, bad_input(place, expected, index))
                 continue
             image_id = names[image_id]
         yield _entry(place, values, image_id, _SGB)
@@ -127,13 +127,13 @@ def _file_names(path: Path) -> list[ImageId]:
     return [int(stem) if stem.isdecimal() else stem for stem in stems]
 
 
-def _json(content: bytes, path: Path, wanted: str) -> dict[str, Any]:
+def _json(content: bytes, path: Path, expected: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise bad_input(path, "a JSON file", error) from error
     if not isinstance(value, dict):
-        raise bad_input(path, wanted, type(value).__name__)
+        raise bad_input(path, expected, type(value).__name__)
     return value
 
 
@@ -149,8 +149,8 @@ def _motifs_entries(
     if not isinstance(content, list):
         raise bad_input(path, "a list with an entry for each image", type(content).__name__)
     if len(content) != len(image_ids):
-        wanted = f"{len(image_ids)} entries, one for each image of the truth in its order"
-        raise bad_input(path, wanted, len(content))
+        expected = f"{len(image_ids)} entries, one for each image of the truth in its order"
+        raise bad_input(path, expected, len(content))
     for number, (values, image_id) in enumerate(zip(content, image_ids)):
         yield _entry(f"{path} entry {number}", values, image_id, _MOTIFS)
 

@@ -1,12 +1,12 @@
-"""Anybody's predictions and true graphs as JSON Lines, one image a line, and what is wrong in them.
+"""Predictions and true graphs of any program as JSON Lines, one image a line, and their checks.
 
 Truth:       {"image_id", "boxes": [[x1, y1, x2, y2]...], "labels", "triples": [[s, p, o]...]}
 Prediction:  {"image_id", "boxes", "labels", "scores", "pairs": [[s, o]...],
               "predicate_scores": [[p_1 ... p_P]...]}
 
 Labels and predicates count from 1 as in VG150, `s` and `o` are rows of `boxes` counted from 0, and
-`predicate_scores` have no column for no relation. A truth may state its `image_size`, [height,
-width]; a prediction the `relatedness` of its pairs. Other keys are not looked at.
+`predicate_scores` have no column for "no relation". A truth may state its `image_size`, [height,
+width]; a prediction the `relatedness` of its pairs. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from autoenc_sg.eval import Task
 ImageId = int | str
 Array = npt.NDArray[Any]
 _ANY = -1  # a matrix with any number of columns
-_MOST = 2**21  # ids stay below
+_MAX_IDS = 2**21  # ids are smaller
 _INT64_MAX = np.iinfo(np.int64).max
-_LARGEST = float(np.finfo(np.float32).max)
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One image of a file, not yet looked at.
+    """The entry of one image in a file, not yet checked.
 
     Attributes:
-        place: where it stands, for messages.
-        content: a line of JSON, or what it would hold, or what is wrong with it.
-        names: what the file calls our keys, where that is something else.
+        place: file and line, for messages.
+        content: a line of JSON, or its parsed values, or the error of an entry that has none.
+        names: our key -> the key in the file, where they differ.
     """
 
     place: str
@@ -52,8 +52,8 @@ class Entry:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-class Truth(NamedTuple):
-    """A true graph, where it stands, and whether its image's size was stated."""
+class TrueGraph(NamedTuple):
+    """A true graph, its file and line, and whether its image's size is stated."""
 
     graph: SceneGraph
     place: str
@@ -61,7 +61,7 @@ class Truth(NamedTuple):
 
 
 def json_lines(path: Path) -> Iterator[Entry]:
-    """The lines of a file; empty ones are passed over.
+    """The lines of a file; empty ones are skipped.
 
     Raises:
         InputError: the file cannot be read.
@@ -74,41 +74,41 @@ def json_lines(path: Path) -> Iterator[Entry]:
 
 
 def entries_of(lines: Iterable[bytes], path: Path) -> Iterator[Entry]:
-    """The lines of an open file, called `path` in messages; empty ones are passed over."""
+    """The lines of an open file, called `path` in messages; empty ones are skipped."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield Entry(f"{path} line {number}", line)
 
 
-def read_truths(path: Path) -> dict[ImageId, Truth]:
+def read_truths(path: Path) -> dict[ImageId, TrueGraph]:
     """All true graphs of a file by image id, in its order.
 
     Raises:
-        InputError: a line is not a true graph, an id stands twice, or there is none.
+        InputError: a line is not a true graph, an id occurs twice, or the file is empty.
     """
-    truths: dict[ImageId, Truth] = {}
+    truths: dict[ImageId, TrueGraph] = {}
     for entry in json_lines(path):
-        record = Record(entry)
-        image_id = record.image_id()
+        reader = EntryReader(entry)
+        image_id = reader.image_id()
         if image_id in truths:
-            raise repeated(record, image_id, truths[image_id].place)
-        truths[image_id] = record.truth()
+            raise repeated_id_error(reader, image_id, truths[image_id].place)
+        truths[image_id] = reader.truth()
     if not truths:
         raise bad_input(path, "one true graph or more", "no line")
     return truths
 
 
 def write_truths(path: Path, dataset: GraphDataset, long_side: int | None = None) -> int:
-    """Write the true graphs of a data set, every relation; whole or not at all.
+    """Write the true graphs of a data set with all their relations, atomically.
 
     Args:
         path: the file.
-        dataset: images are not read.
-        long_side: pixels of the images' longer side that the boxes are in (Motifs: 1024); None: as
-            the data set states the images.
+        dataset: its images are not read.
+        long_side: boxes are scaled to images whose longer side is this, in pixels (Motifs: 1024);
+            None: not scaled.
 
     Returns:
-        How many images.
+        The number of images.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for index, image_id in enumerate(dataset.image_ids):
@@ -125,39 +125,39 @@ def write_truths(path: Path, dataset: GraphDataset, long_side: int | None = None
     return len(dataset.image_ids)
 
 
-def repeated(record: Record, image_id: ImageId, first: str) -> InputError:
-    """The error of an image id that stands in two places of a file."""
-    return bad_input(record.name("image_id"), "each image once", f"{image_id!r} as on {first}")
+def repeated_id_error(reader: EntryReader, image_id: ImageId, first: str) -> InputError:
+    """The error of an image id that occurs twice in a file."""
+    return bad_input(reader.name("image_id"), "each image once", f"{image_id!r} as on {first}")
 
 
 def training_triples(path: Path) -> tuple[Tensor, Tensor]:
-    """What a file of training graphs (labels and triples suffice) says of the triples.
+    """The triples of a file of training graphs; `labels` and `triples` suffice.
 
     Returns:
-        The different label triples `[S, 3]`, and how many triples have each predicate: `[P]`.
+        The distinct label triples `[S, 3]`, and the number of triples of each predicate `[P]`.
 
     Raises:
-        InputError: a line is otherwise, or there is none.
+        InputError: a line is no such graph, or the file is empty.
     """
-    seen: dict[tuple[int, int, int], None] = {}
+    distinct: dict[tuple[int, int, int], None] = {}
     counts: dict[int, int] = {}
     entry = None
     for entry in json_lines(path):
-        record = Record(entry)
-        labels = record.labels().tolist()
-        for s, p, o in record.triples(len(labels)).tolist():
-            seen[labels[s], p, labels[o]] = None
+        reader = EntryReader(entry)
+        labels = reader.labels().tolist()
+        for s, p, o in reader.triples(len(labels)).tolist():
+            distinct[labels[s], p, labels[o]] = None
             counts[p] = counts.get(p, 0) + 1
     total = torch.zeros(max(counts, default=0) + 1, dtype=torch.int64)
     if entry is None:
         raise bad_input(path, "one training graph or more", "no line")
     for predicate, count in counts.items():
         total[predicate] = count
-    return torch.tensor(list(seen), dtype=torch.int64).reshape(-1, 3), total
+    return torch.tensor(list(distinct), dtype=torch.int64).reshape(-1, 3), total
 
 
-class Record:
-    """An entry of a file, read key by key; every fault names the place and the key.
+class EntryReader:
+    """Reads an entry key by key; each error names the place and the key.
 
     Raises:
         InputError: the content is not a JSON object.
@@ -169,7 +169,7 @@ class Record:
         self.may_hold_booleans = _may_hold_booleans(entry.content)
 
     def name(self, key: str, row: int | None = None) -> str:
-        """What messages call a value."""
+        """A key, and a row of its value, as messages name it."""
         return f"{self.place}: {self.names.get(key, key)}" + ("" if row is None else f" {row}")
 
     def image_id(self) -> ImageId:
@@ -179,18 +179,18 @@ class Record:
             raise bad_input(self.name("image_id"), "a whole number or a text", _short(value))
         return value
 
-    def truth(self) -> Truth:
+    def truth(self) -> TrueGraph:
         """The true graph."""
         boxes = self.boxes()
         labels = self.labels()
         self._same_length("labels", len(labels), len(boxes), "box")
         triples = self.triples(len(boxes))
         size = self._image_size()
-        graph = SceneGraph(labels, boxes, triples, size or _least_size(boxes))
-        return Truth(graph, self.place, size is not None)
+        graph = SceneGraph(labels, boxes, triples, size or _smallest_size(boxes))
+        return TrueGraph(graph, self.place, size is not None)
 
     def prediction(self, truth: SceneGraph, tasks: Sequence[Task]) -> GraphPrediction:
-        """The prediction; boxes and labels that all the tasks give may be left out."""
+        """The prediction; what all tasks take from the truth (boxes, labels) may be missing."""
         needed = set().union(*(_NEEDED[task] for task in tasks))
         boxes = self.boxes() if self._has("boxes", needed) else truth.boxes.double()
         labels = self.labels() if self._has("labels", needed) else truth.labels
@@ -199,10 +199,10 @@ class Record:
             scores = self._scores()
         self._same_length("labels", len(labels), len(boxes), "box")
         self._same_length("scores", len(scores), len(boxes), "box")
-        given = [task for task in tasks if "boxes" not in _NEEDED[task]]
-        if given and len(boxes) != len(truth):
-            wanted = f"{len(truth)} objects, those of the truth ({given[0]})"
-            raise bad_input(self.name("boxes"), wanted, len(boxes))
+        true_box_tasks = [task for task in tasks if "boxes" not in _NEEDED[task]]
+        if true_box_tasks and len(boxes) != len(truth):
+            expected = f"{len(truth)} objects, those of the truth ({true_box_tasks[0]})"
+            raise bad_input(self.name("boxes"), expected, len(boxes))
         pairs = self._pairs(len(boxes))
         predicates = self._predicate_scores()
         self._same_length("predicate_scores", len(predicates), len(pairs), "pair")
@@ -215,14 +215,16 @@ class Record:
         wrong = (array[:, :2] > array[:, 2:]).any(1)
         if wrong.any():
             row = int(wrong.argmax())
-            wanted = "(x1, y1, x2, y2), x1 <= x2 and y1 <= y2"
-            raise bad_input(self.name("boxes", row), wanted, array[row].tolist())
+            expected = "(x1, y1, x2, y2), x1 <= x2 and y1 <= y2"
+            raise bad_input(self.name("boxes", row), expected, array[row].tolist())
         return torch.from_numpy(array)
 
     def labels(self) -> Tensor:
         """Labels `[N]` int64."""
         labels = self._whole("labels", None)
-        self._check("labels", (labels < 1) | (labels >= _MOST), labels, f"an id in 1..{_MOST - 1}")
+        self._check(
+            "labels", (labels < 1) | (labels >= _MAX_IDS), labels, f"an id in 1..{_MAX_IDS - 1}"
+        )
         return torch.from_numpy(labels)
 
     def triples(self, objects: int) -> Tensor:
@@ -231,8 +233,8 @@ class Record:
         ends, predicates = triples[:, [0, 2]], triples[:, 1]
         outside = ((ends < 0) | (ends >= objects)).any(1)
         self._check("triples", outside, triples, f"object rows below {objects}")
-        wrong = (predicates < 1) | (predicates >= _MOST)
-        self._check("triples", wrong, triples, f"a predicate id in 1..{_MOST - 1}")
+        wrong = (predicates < 1) | (predicates >= _MAX_IDS)
+        self._check("triples", wrong, triples, f"a predicate id in 1..{_MAX_IDS - 1}")
         return torch.from_numpy(triples)
 
     def _pairs(self, objects: int) -> Tensor:
@@ -242,8 +244,8 @@ class Record:
         return torch.from_numpy(pairs)
 
     def _predicate_scores(self) -> Tensor:
-        wanted = "numbers, as many as in the first row"
-        scores = self._finite("predicate_scores", _ANY, wanted)
+        expected = "numbers, as many as in the first row"
+        scores = self._finite("predicate_scores", _ANY, expected)
         if scores.shape[1] == 0 and len(scores):
             raise bad_input(self.name("predicate_scores", 0), "a score of each predicate", "[]")
         return torch.from_numpy(scores)
@@ -276,7 +278,7 @@ class Record:
             raise bad_input(self.name(key), "this key", "none; keys: " + ", ".join(self.values))
         return self.values[key]
 
-    def _array(self, key: str, width: int | None, kinds: str, wanted: str) -> Array:
+    def _array(self, key: str, width: int | None, kinds: str, expected: str) -> Array:
         """The value as an array `[N]` or `[N, width]` of some NumPy kinds."""
         value = self._value(key)
         if not _is_list(value):
@@ -286,32 +288,32 @@ class Record:
         array = _as_array(value, self.may_hold_booleans)
         if array is not None and _fits(array, value, width, kinds, 1):
             return array
-        row = _odd_row(value, width, kinds)
-        raise bad_input(self.name(key, row), wanted, _short(value[row]))
+        row = _first_wrong_row(value, width, kinds)
+        raise bad_input(self.name(key, row), expected, _short(value[row]))
 
-    def _finite(self, key: str, width: int | None, wanted: str) -> npt.NDArray[np.float64]:
-        array = self._array(key, width, "iuf", wanted).astype(np.float64)
-        sound = np.abs(array) <= _LARGEST  # False for NaN
-        rows = sound.all(tuple(range(1, array.ndim)))
+    def _finite(self, key: str, width: int | None, expected: str) -> npt.NDArray[np.float64]:
+        array = self._array(key, width, "iuf", expected).astype(np.float64)
+        valid = np.abs(array) <= _MAX_FLOAT  # False for NaN
+        rows = valid.all(tuple(range(1, array.ndim)))
         if not rows.all():
             row = int(rows.argmin())
-            got = array[row][~sound[row]].flat[0]
-            raise bad_input(self.name(key, row), f"finite numbers of at most {_LARGEST:.2g}", got)
+            got = array[row][~valid[row]].flat[0]
+            raise bad_input(self.name(key, row), f"finite numbers of at most {_MAX_FLOAT:.2g}", got)
         return array
 
     def _whole(self, key: str, width: int | None) -> npt.NDArray[np.int64]:
         kind = "a whole number" if width is None else f"{width} whole numbers"
         return self._array(key, width, "iu", kind).astype(np.int64)
 
-    def _check(self, key: str, wrong: Any, values: Array, wanted: str) -> None:
-        """Refuse the first row that is wrong."""
+    def _check(self, key: str, wrong: Any, values: Array, expected: str) -> None:
+        """Raise InputError for the first row that is wrong."""
         if wrong.any():
             row = int(wrong.argmax())
-            raise bad_input(self.name(key, row), wanted, values[row].tolist())
+            raise bad_input(self.name(key, row), expected, values[row].tolist())
 
-    def _same_length(self, key: str, got: int, wanted: int, each: str) -> None:
-        if got != wanted:
-            raise bad_input(self.name(key), f"{wanted}, one for each {each}", got)
+    def _same_length(self, key: str, got: int, expected: int, each: str) -> None:
+        if got != expected:
+            raise bad_input(self.name(key), f"{expected}, one for each {each}", got)
 
 
 _NEEDED: Mapping[Task, frozenset[str]] = {
@@ -338,7 +340,7 @@ def _object(entry: Entry) -> Mapping[str, Any]:
 
 
 def _may_hold_booleans(content: object) -> bool:
-    """False only if there are none; a quick look, for lines are long and booleans rare."""
+    """False only if there is none: a fast test of the bytes, as booleans are rare."""
     return not isinstance(content, bytes) or b"true" in content or b"false" in content
 
 
@@ -365,7 +367,7 @@ def _holds_booleans(value: object, depth: int) -> bool:
 def _fits(
     array: Array, rows: Sequence[Any] | Array, width: int | None, kinds: str, skip: int
 ) -> bool:
-    """Whether all but the first `skip` axes of an array are a row's, and its numbers of a kind."""
+    """Whether an array has the shape of a row after its first `skip` axes, and the NumPy kind."""
     if width is None:
         shape: tuple[int, ...] = ()
     else:
@@ -376,8 +378,8 @@ def _fits(
     return array.dtype.kind in kinds and array.shape[skip:] == shape
 
 
-def _odd_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
-    """The first row that is not as it should be."""
+def _first_wrong_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
+    """The index of the first row of another shape or kind."""
     for i, row in enumerate(rows):
         array = _as_array(row, True)
         if array is None or not _fits(array, rows, width, kinds, 0):
@@ -385,8 +387,8 @@ def _odd_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
     return 0
 
 
-def _least_size(boxes: Tensor) -> tuple[int, int]:
-    """(height, width) that holds all boxes, for a truth that does not state it."""
+def _smallest_size(boxes: Tensor) -> tuple[int, int]:
+    """The smallest (height, width) that contains all boxes, for a truth without image_size."""
     width, height = boxes[:, 2:].amax(0).ceil().int().tolist() if len(boxes) else (1, 1)
     return max(height, 1), max(width, 1)
 

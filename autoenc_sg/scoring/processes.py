@@ -1,4 +1,4 @@
-"""The same function in several processes that share the images, each seeing a part of them."""
+"""One function in several processes, each of which evaluates a part of the images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ T = TypeVar("T")
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process's number and how many there are; (0, 1) where there is one."""
+    """The rank of this process and the number of processes; (0, 1) outside `in_processes`."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
 
 def in_processes(function: Callable[..., T], arguments: tuple[Any, ...], count: int) -> T:
-    """Run `function(*arguments)` in `count` processes joined by gloo; the answer of the first.
+    """Run `function(*arguments)` in `count` processes of a gloo group; the result of rank 0.
 
-    Metrics of torchmetrics then add up across the processes. The function, its arguments and its
-    answer must be picklable; threads are shared out among the processes.
+    Metrics of torchmetrics are then summed over the processes. The function, its arguments and its
+    result must be picklable; the threads are divided among the processes.
 
     Raises:
-        InputError: the function did, or this PyTorch has no processes.
+        InputError: raised by the function, or this PyTorch has no distributed package.
     """
     if count == 1:
         return function(*arguments)
@@ -39,16 +39,16 @@ def in_processes(function: Callable[..., T], arguments: tuple[Any, ...], count: 
         raise bad_input("processes", "1 (this PyTorch has no distributed package)", count)
     threads = max(torch.get_num_threads() // count, 1)
     with tempfile.TemporaryDirectory() as folder:
-        given = (count, Path(folder), threads, function, arguments)
+        process_arguments = (count, Path(folder), threads, function, arguments)
         try:
-            spawn(_process, given, nprocs=count)
+            spawn(_process, process_arguments, nprocs=count)
         except ProcessException:
-            fault = Path(folder) / "fault"
-            if fault.exists():
-                raise InputError(fault.read_text(encoding="utf-8")) from None
+            error_file = Path(folder) / "error"
+            if error_file.exists():
+                raise InputError(error_file.read_text(encoding="utf-8")) from None
             raise
-        answer: T = pickle.loads((Path(folder) / "answer").read_bytes())
-        return answer
+        result: T = pickle.loads((Path(folder) / "result").read_bytes())
+        return result
 
 
 def _process(
@@ -60,14 +60,14 @@ def _process(
     arguments: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(threads)
-    meeting = f"file://{folder / 'meeting'}"
-    distributed.init_process_group("gloo", meeting, rank=rank, world_size=count)
+    rendezvous = f"file://{folder / 'rendezvous'}"
+    distributed.init_process_group("gloo", rendezvous, rank=rank, world_size=count)
     try:
-        answer = function(*arguments)
+        result = function(*arguments)
     except InputError as error:
-        (folder / "fault").write_text(str(error), encoding="utf-8")
+        (folder / "error").write_text(str(error), encoding="utf-8")
         raise
     if rank == 0:
-        (folder / "answer").write_bytes(pickle.dumps(answer))
-    distributed.barrier()  # none leaves while another still waits for it
+        (folder / "result").write_bytes(pickle.dumps(result))
+    distributed.barrier()  # a process that ends early breaks the others' communication
     distributed.destroy_process_group()

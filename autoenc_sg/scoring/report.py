@@ -1,4 +1,4 @@
-"""Results of an evaluation for people: tables beside the paper's, a plot, TensorBoard."""
+"""Presentation of evaluation results: tables beside the paper's, a plot, TensorBoard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROW = 0.2  # inches of a predicate
 
 
 def report_tables(results: EvaluationResults, ks: Sequence[int], data: str) -> list[Table]:
-    """The paper's Table 1 with this run, every recall, and the pictures.
+    """The paper's Table 1 with this run, every recall, and the scores of generated images.
 
     Args:
         results: of the run.
@@ -44,7 +44,7 @@ def report_tables(results: EvaluationResults, ks: Sequence[int], data: str) -> l
     return [
         comparison_table(results, data),
         recall_table(results, ks),
-        picture_table(results, ks),
+        image_table(results, ks),
     ]
 
 
@@ -66,26 +66,26 @@ def comparison_table(results: EvaluationResults, data: str) -> Table:
 
 def recall_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
     """Every recall of every task, the prior's beside it."""
-    found = results.recall
-    tasks = [t for t in ALL_TASKS if f"{t} R@{ks[0]}" in found["model"]]
-    known = [
+    recalls = results.recall
+    tasks = [t for t in ALL_TASKS if f"{t} R@{ks[0]}" in recalls["model"]]
+    names = [
         name
         for name in table_names(ks)
-        if any(_is_number(found["model"].get(f"{task} {name}")) for task in tasks)
+        if any(_is_number(recalls["model"].get(f"{task} {name}")) for task in tasks)
     ]
     rows: list[list[Cell]] = [
-        [name, *(found[row].get(f"{task} {name}") for task in tasks for row in found)]
-        for name in known
+        [name, *(recalls[row].get(f"{task} {name}") for task in tasks for row in recalls)]
+        for name in names
     ]
-    heads = [t if row == "model" else f"{t}, prior" for t in tasks for row in found]
+    heads = [t if row == "model" else f"{t}, prior" for t in tasks for row in recalls]
     ap = ", ".join(f"{name} {value:.4f}" for name, value in results.detection.items())
     note = f"prior: the frequency prior on the same objects. Detection: {ap}."
     return Table("Recall (fractions)", ["", *heads], rows, note)
 
 
-def picture_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
-    """Pictures by what they were drawn from; round trip: R@K of the graph that is found in them."""
-    names = [m for m in MEASURES if any(m in values for values in results.pictures.values())]
+def image_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
+    """Images by the graph they were drawn from; round trip: R@K of the graph parsed from them."""
+    names = [m for m in MEASURES if any(m in values for values in results.image_scores.values())]
     trips = [f"R@{k}" for k in ks] if results.round_trip else []
     rows: list[list[Cell]] = [
         [
@@ -93,19 +93,19 @@ def picture_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
             *(values.get(name) for name in names),
             *(results.round_trip.get(row, {}).get(name) for name in trips),
         ]
-        for row, values in results.pictures.items()
+        for row, values in results.image_scores.items()
     ]
     accuracy = results.extra.get("real picture object accuracy")
     if accuracy is not None:
-        known = [accuracy if name == "object accuracy" else None for name in names]
-        rows.append(["(real picture)", *known, *(None for _ in trips)])
-    used = [f"{name}: {network}" for name, network in results.networks.items()]
+        real = [accuracy if name == "object accuracy" else None for name in names]
+        rows.append(["(real picture)", *real, *(None for _ in trips)])
+    notes = [f"{name}: {network}" for name, network in results.networks.items()]
     heads = ["drawn from", *names, *(f"round trip {name}" for name in trips)]
-    return Table("Pictures", heads, rows, "; ".join(used))
+    return Table("Generated images", heads, rows, "; ".join(notes))
 
 
 def predicate_bars(results: EvaluationResults, k: int, task: str = "SGGen") -> Image.Image:
-    """R@K of each predicate, the model's above the prior's, by falling count in training."""
+    """R@K of each predicate, the model's above the prior's, most frequent predicates first."""
     names = sorted(results.training_counts, key=lambda n: -results.training_counts[n])
     height = _ROW * max(len(names), 1) + 0.9
     figure = Figure(figsize=(7.0, height), dpi=DPI, facecolor="white")
@@ -118,11 +118,11 @@ def predicate_bars(results: EvaluationResults, k: int, task: str = "SGGen") -> I
     axes.set_title(title, fontproperties=sans(9), color=_INK, loc="left", parse_math=False)
     counted = [f"{name} ({results.training_counts[name]:,})" for name in names]
     axes.set_yticks(places, counted)
-    _finish(axes)
+    _style_axes(axes)
     return figure_image(figure)
 
 
-def _finish(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlim(0, 1)
@@ -139,24 +139,24 @@ def write_files(results: EvaluationResults, path: Path, k: int, logs: Path) -> l
     """`path` (JSON), the same as CSV, the plot of predicates, and TensorBoard's log in `logs`.
 
     Returns:
-        The files but the log.
+        The files, without the log.
     """
     results.write_json(path)
     results.write_csv(path.with_suffix(".csv"))
     written = [path, path.with_suffix(".csv")]
-    picture = None
+    plot = None
     scored = results.predicates.get("model", {})
     if scored and results.training_counts:
-        picture = predicate_bars(results, k, "SGGen" if "SGGen" in scored else next(iter(scored)))
+        plot = predicate_bars(results, k, "SGGen" if "SGGen" in scored else next(iter(scored)))
         written.append(path.with_name(f"{path.stem}_predicates.png"))
         with replacing(written[-1]) as temporary:
-            picture.save(temporary)
+            plot.save(temporary)
     with SummaryWriter(str(logs)) as writer:
         for name, value in results.to_dict().items():
             if math.isfinite(value):
                 writer.add_scalar(f"evaluation/{name}", value, results.step)
-        if picture is not None:
-            pixels = np.asarray(picture.convert("RGB"))
+        if plot is not None:
+            pixels = np.asarray(plot.convert("RGB"))
             writer.add_image("evaluation/predicates", pixels, results.step, dataformats="HWC")
     return written
 

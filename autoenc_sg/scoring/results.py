@@ -1,4 +1,4 @@
-"""What to evaluate and what came out: options, numbers, files."""
+"""Results of an evaluation: numbers by name, and their files."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class EvaluationResults:
     """All scores of a model; fractions, but PSNR in dB, FID and IS.
 
     Attributes:
-        images: how many were scored.
+        images: number of images.
         recall: `{"model" | "frequency prior": {"SGGen R@20": ...}}`.
-        detection: `AP50` and the like, of the detector alone.
-        pictures: `{"predicted graph" | "true graph" | "mean image": {"L1": ..., "PSNR", "SSIM"}}`.
+        detection: `AP50` and the like, of the detections.
+        image_scores: `{"predicted graph" | "true graph" | "mean image": {"L1": ..., "PSNR": ...}}`.
         extra: other numbers.
         predicates: `{row of recall: {"SGGen": {predicate name: recall at the largest K}}}`.
         training_counts: triples of the train split by predicate name.
         round_trip: `{drawn from: {"R@20": ...}}`.
-        networks: what measured a number: `{"FID": "Inception ..."}`.
-        step: the checkpoint's.
+        networks: the network that measured a number: `{"FID": "Inception ..."}`.
+        step: training step of the checkpoint.
     """
 
     images: int
     recall: Numbers
     detection: Mapping[str, float]
-    pictures: Numbers
+    image_scores: Numbers
     extra: Mapping[str, float] = field(default_factory=dict)
     predicates: Mapping[str, Numbers] = field(default_factory=dict)
     training_counts: Mapping[str, int] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class EvaluationResults:
         for row, values in self.recall.items():
             prefix = "" if row == "model" else f"{row} "
             flat |= {f"{prefix}{name}": value for name, value in values.items()}
-        for row, values in self.pictures.items():
+        for row, values in self.image_scores.items():
             flat |= {f"{row} {name}": value for name, value in values.items()}
         for row, values in self.round_trip.items():
             flat |= {f"round trip of {row} {name}": value for name, value in values.items()}
         return flat | dict(self.extra)
 
     def write_json(self, path: Path) -> None:
-        """`to_dict`, the predicates and the networks; whole or not at all; NaN as null."""
+        """`to_dict`, the predicates and the networks, atomically; NaN as null."""
         content: dict[str, object] = dict(self.to_dict())
         if self.predicates:
             content["per predicate"] = self.predicates
@@ -67,7 +67,7 @@ class EvaluationResults:
         write_numbers(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """The same as lines `kind, row, task, name, value`; whole or not at all; NaN as empty."""
+        """The same as lines `kind, row, task, name, value`, atomically; NaN as empty."""
         with (
             replacing(path) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
@@ -86,7 +86,7 @@ class EvaluationResults:
             for task, of in tasks.items():
                 yield from (("recall of predicate", row, task, n, v) for n, v in of.items())
         yield from (("detection", "model", "", n, v) for n, v in self.detection.items())
-        for row, values in self.pictures.items():
+        for row, values in self.image_scores.items():
             yield from (("pictures", row, "", n, v) for n, v in values.items())
         for row, values in self.round_trip.items():
             yield from (("round trip", row, "SGGen", n, v) for n, v in values.items())
@@ -94,14 +94,14 @@ class EvaluationResults:
         yield "other", "", "", "images", self.images
 
     def tables(self) -> list[Table]:
-        """Graphs, and pictures, as tables."""
+        """A table of graphs and one of generated images."""
         names = [f"{task} R@{k}" for task in ("PhrDet", "SGGen") for k in KS]
         graph_rows: list[list[Cell]] = [
             [row, *(v.get(name) for name in names)] for row, v in self.recall.items()
         ]
         measures = ("L1", "PSNR", "SSIM")
-        picture_rows: list[list[Cell]] = [
-            [row, *(v[name] for name in measures)] for row, v in self.pictures.items()
+        image_rows: list[list[Cell]] = [
+            [row, *(v[name] for name in measures)] for row, v in self.image_scores.items()
         ]
         ap = ", ".join(f"{name} {value:.3f}" for name, value in self.detection.items())
         return [
@@ -112,9 +112,9 @@ class EvaluationResults:
                 f"Graph constraint, macro mean over images. Detection: {ap}.",
             ),
             Table(
-                "Pictures",
+                "Generated images",
                 ["drawn from", "L1 (lower is better)", "PSNR in dB", "SSIM"],
-                picture_rows,
+                image_rows,
                 "At the generator's size, against the photo resized to it.",
             ),
         ]

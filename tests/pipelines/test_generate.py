@@ -191,7 +191,7 @@ def test_a_picture_is_finite_or_refused(
 def test_masks_without_a_mask_head(model: AutoEncoder) -> None:
     def prepare(graph: Any, masks: Any) -> Any:
         parsed = graph_from_json(graph, model.vocabulary)
-        return _prepared(parsed, GenerateOptions(masks=masks, mask_pictures=True), bare, "g")
+        return _prepared(parsed, GenerateOptions(masks=masks, mask_images=True), bare, "g")
 
     config = replace(model.config, generator=replace(model.config.generator, mask_size=0))
     bare = AutoEncoder(config, model.vocabulary)

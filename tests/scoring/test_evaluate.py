@@ -22,7 +22,7 @@ from autoenc_sg.scoring.evaluate import (
     mean_image,
     open_splits,
 )
-from autoenc_sg.scoring.graph_scores import given_graphs
+from autoenc_sg.scoring.graph_scores import graphs_of_true_boxes
 from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions, ScoreOptions
 from autoenc_sg.scoring.score_files import score_files
 from tests.scoring.test_score_files import as_record, as_truth, lines
@@ -64,7 +64,7 @@ def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
     seen: list[Regions] = []
     model.relpn.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     for with_labels in (False, True):
-        logits = given_graphs(model, maps, batch.graphs, with_labels)
+        logits = graphs_of_true_boxes(model, maps, batch.graphs, with_labels)
         torch.testing.assert_close(seen[-1].boxes, batch.graphs.boxes)
         assert [len(p.labels) for p in logits.predictions()] == [
             len(g) for g in batch.graphs.split()
@@ -100,7 +100,7 @@ def test_pictures_of_one_graph_with_other_noise_differ(tiny_run: Path, tmp_path:
     torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "net.pth")
     results = evaluate_checkpoint(path, EvaluationOptions(limit=2, lpips=tmp_path / "net.pth"))
     assert results.networks == {"LPIPS diversity": "LPIPS of SqueezeNet 1.1, net.pth"}
-    assert results.pictures["true graph"]["LPIPS diversity"] > 0
+    assert results.image_scores["true graph"]["LPIPS diversity"] > 0
     with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of an Inception v3"):
         evaluate_checkpoint(path, EvaluationOptions(limit=2, inception=path))
 

@@ -15,7 +15,7 @@ from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.report import (
     PUBLISHED,
     comparison_table,
-    picture_table,
+    image_table,
     predicate_bars,
     recall_table,
     write_files,
@@ -63,7 +63,7 @@ def test_recall_stands_beside_the_priors_and_empty_rows_are_left_out() -> None:
 
 
 def test_pictures_have_what_was_measured() -> None:
-    table = picture_table(RESULTS, (20,))
+    table = image_table(RESULTS, (20,))
     assert table.columns == ["drawn from", "L1", "FID", "round trip R@20"]
     assert table.rows[0] == ["predicted graph", 0.1, 30.0, 0.75]
     assert table.rows[1] == ["mean image", 0.2, None, None]
