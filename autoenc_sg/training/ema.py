@@ -1,4 +1,4 @@
-"""An exponential moving average of a module's weights."""
+"""An exponential moving average of a module's weights (`torch.optim.swa_utils.AveragedModel`)."""
 
 from __future__ import annotations
 
@@ -6,64 +6,58 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class WeightAverage:
     r"""`a <- d a + (1 - d) w` after every step, from `a = w`; buffers are copied.
 
     Args:
-        module: whose parameters are averaged.
+        module: whose parameters w are averaged.
         decay: d in (0, 1).
 
     Attributes:
-        values: a.
-        own: w, once the module has the average for good; from there training could go on.
+        averaged: a copy of the module with the parameters a.
+        unaveraged: w, kept once `apply` has given the module the average; training can be resumed
+            from it.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = module
-        self.decay = decay
-        self.values = _copy(module)
-        self.own: dict[str, Tensor] | None = None
+        self.averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        self.averaged.update_parameters(module)  # AveragedModel's first update copies: a = w
+        self.unaveraged: dict[str, Tensor] | None = None
 
-    @torch.no_grad()
     def update(self) -> None:
-        """Take the module's weights of now in."""
-        averaged = {name for name, _ in self.module.named_parameters()}
-        for name, value in self.module.state_dict().items():
-            if name in averaged:
-                self.values[name].lerp_(value, 1 - self.decay)
-            else:
-                self.values[name].copy_(value)
+        """Include the module's current weights in the average."""
+        self.averaged.update_parameters(self.module)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint holds of it beside the module."""
-        own = {} if self.own is None else {"unaveraged": self.own}
-        return {"average": self.values, **own}
+        """What a checkpoint holds of it beside the module's weights."""
+        unaveraged = {} if self.unaveraged is None else {"unaveraged": self.unaveraged}
+        return {"average": self.averaged.module.state_dict(), **unaveraged}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`; a module that had the average has its own weights again."""
-        for name, value in self.values.items():
-            value.copy_(state["average"][name])
+        """The inverse of `state`; undoes `apply` if it was called before the state was saved."""
+        self.averaged.module.load_state_dict(state["average"])
         if "unaveraged" in state:
             self.module.load_state_dict(state["unaveraged"])
 
     def apply(self) -> None:
-        """Give the module the average for good."""
-        self.own = _copy(self.module)
-        self.module.load_state_dict(self.values)
+        """Replace the module's weights by the average, for good."""
+        self.unaveraged = _copy(self.module)
+        self.module.load_state_dict(self.averaged.module.state_dict())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module has the average inside a `with`, its own weights after it."""
-        own = _copy(self.module)
-        self.module.load_state_dict(self.values)
+        unaveraged = _copy(self.module)
+        self.module.load_state_dict(self.averaged.module.state_dict())
         try:
             yield
         finally:
-            self.module.load_state_dict(own)
+            self.module.load_state_dict(unaveraged)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -182,13 +182,41 @@ def test_average_by_hand() -> None:
         layer.weight.fill_(5.0)
         layer.running_mean.fill_(2.0)  # type: ignore[union-attr]
     average.update()
-    assert float(average.values["weight"]) == 2.0  # 0.75 * 1 + 0.25 * 5
-    assert float(average.values["running_mean"]) == 2.0
+    averaged = average.state()["average"]
+    assert float(averaged["weight"]) == 2.0  # 0.75 * 1 + 0.25 * 5: the first step counts, too
+    assert float(averaged["running_mean"]) == 2.0
     with average.applied():
         assert float(layer.weight.detach()) == 2.0
     assert float(layer.weight.detach()) == 5.0
     average.apply()
     assert float(layer.weight.detach()) == 2.0
+    assert float(average.state()["unaveraged"]["weight"]) == 5.0
+
+
+def test_average_is_lerp_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(37, 41)
+    average = WeightAverage(layer, 0.999)
+    expected = layer.weight.detach().clone()
+    for _ in range(20):
+        with torch.no_grad():
+            layer.weight.add_(torch.randn_like(layer.weight))
+        average.update()
+        expected.lerp_(layer.weight.detach(), 1 - 0.999)
+    assert torch.equal(average.state()["average"]["weight"], expected)
+
+
+def test_average_of_a_checkpoint_goes_on() -> None:
+    """What a checkpoint holds are the names of the module's own state dict."""
+    layer = nn.BatchNorm1d(2)
+    average = WeightAverage(layer, 0.5)
+    state = {"average": {k: v + 1 for k, v in layer.state_dict().items()}}
+    average.load(state)
+    same(dict(average.state()["average"]), state["average"])
+    average.update()
+    assert average.state()["average"]["weight"].tolist() == [1.5, 1.5]  # between 2 and 1
+    average.load({**state, "unaveraged": {k: v * 0 for k, v in layer.state_dict().items()}})
+    assert layer.weight.tolist() == [0.0, 0.0]
 
 
 def test_best_checkpoint_is_kept_and_validation_is_without_trace(
