@@ -1,4 +1,4 @@
-"""The discriminators in training: each with its optimizer, and both sides of the game."""
+"""Adversarial training: each discriminator with its optimizer, and the losses of both sides."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from autoenc_sg.training.objectives import Outcome
 
 
 @dataclass(frozen=True)
-class Stakes:
-    """What the generator pays for.
+class AdversarialLossWeights:
+    """Weights of the generator's adversarial losses.
 
     Attributes:
-        gan: which GAN loss, on both sides.
-        image, objects: weights of looking generated, to the patch and the object discriminator; 0:
-            there is no such discriminator.
-        auxiliary: weight of objects not being recognized.
+        gan: kind of the GAN loss, for the generator and the discriminators.
+        image, objects: of the GAN loss against the patch and the object discriminator; 0: there is
+            no such discriminator.
+        auxiliary: of the cross entropy of the generated objects' classes.
     """
 
     gan: GanKind = "gan"
@@ -40,19 +40,19 @@ class Stakes:
 
 
 class Adversary(Protocol):
-    """One discriminator.
+    """A discriminator in training.
 
     Attributes:
-        name: of its loss and of its state in checkpoints.
+        name: key of its loss and of its state in checkpoints.
     """
 
     name: str
 
-    def against(self, outcome: Outcome) -> dict[str, Tensor]:
-        """The generator's losses, weighted; the discriminator is not changed by their gradient."""
+    def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
+        """The generator's weighted losses; the discriminator's parameters get no gradient."""
 
-    def step(self, outcome: Outcome) -> Tensor:
-        """Train the discriminator on a batch's true and generated pictures; its loss, detached."""
+    def discriminator_step(self, outcome: Outcome) -> Tensor:
+        """One optimizer step on a batch's true and generated images; the loss, detached."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
@@ -62,38 +62,45 @@ class Adversary(Protocol):
 
 
 def make_adversaries(
-    fabric: Fabric, config: GeneratorConfig, num_objects: int, stakes: Stakes, lr: float
+    fabric: Fabric,
+    config: GeneratorConfig,
+    num_objects: int,
+    weights: AdversarialLossWeights,
+    lr: float,
 ) -> list[Adversary]:
-    """The discriminators that have a weight, the objects' first, as sg2im trains them."""
-    made: list[Adversary] = []
-    if stakes.objects > 0:
-        made.append(ObjectAdversary(fabric, ObjectDiscriminator(config, num_objects), stakes, lr))
-    if stakes.image > 0:
-        made.append(ImageAdversary(fabric, PatchDiscriminator(config), stakes, lr))
-    return made
+    """The discriminators whose weight is not 0, the object discriminator first, as in sg2im."""
+    adversaries: list[Adversary] = []
+    if weights.objects > 0:
+        objects = ObjectDiscriminator(config, num_objects)
+        adversaries.append(ObjectAdversary(fabric, objects, weights, lr))
+    if weights.image > 0:
+        adversaries.append(ImageAdversary(fabric, PatchDiscriminator(config), weights, lr))
+    return adversaries
 
 
-class _Trained:
-    """A network under Fabric with Adam.
+class _TrainedNetwork:
+    """A discriminator set up by Fabric, with Adam.
 
     Attributes:
-        name: of its loss and of its state in checkpoints.
-        network: as Fabric runs it, for its own training.
-        plain: the same without Fabric, for the generator's side.
+        name: key of its loss and of its state in checkpoints.
+        network: the module that Fabric returned, for the discriminator's own steps.
+        plain: the same without Fabric's wrapper, for the generator's losses.
     """
 
     name = ""
 
-    def __init__(self, fabric: Fabric, network: nn.Module, stakes: Stakes, lr: float) -> None:
+    def __init__(
+        self, fabric: Fabric, network: nn.Module, weights: AdversarialLossWeights, lr: float
+    ) -> None:
         self.network, self.optimizer = fabric.setup(
             network, Adam(network.parameters(), lr, fused=True)
         )
         self.plain = network
         self.fabric = fabric
-        self.stakes = stakes
+        self.weights = weights
 
     def state(self) -> dict[str, Any]:
-        """Weights and optimizer."""
+        """State dicts of network and optimizer."""
         return {
             self.name: self.plain.state_dict(),
             f"optimizer_{self.name}": self.optimizer.state_dict(),
@@ -111,59 +118,59 @@ class _Trained:
         return loss.detach()
 
 
-class ImageAdversary(_Trained):
+class ImageAdversary(_TrainedNetwork):
     """The patch discriminator."""
 
     name = "discriminator"
 
-    def against(self, outcome: Outcome) -> dict[str, Tensor]:
-        """`adversarial`."""
+    def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
+        """`adversarial`: the GAN loss of the generated images."""
         self.network.requires_grad_(False)
         scores = self.plain(outcome.image, outcome.layout)
         self.network.requires_grad_(True)
-        return {"adversarial": self.stakes.image * gan_generator_loss(scores, self.stakes.gan)}
+        return {"adversarial": self.weights.image * gan_generator_loss(scores, self.weights.gan)}
 
-    def step(self, outcome: Outcome) -> Tensor:
-        """GAN loss on the batch's true and generated pictures."""
+    def discriminator_step(self, outcome: Outcome) -> Tensor:
+        """GAN loss on the batch's true and generated images."""
         assert outcome.image is not None
         layout = None if outcome.layout is None else outcome.layout.detach()
         real = self.network(outcome.target, layout)
         fake = self.network(outcome.image.detach(), layout)
-        return self._descend(gan_discriminator_loss(real, fake, self.stakes.gan))
+        return self._descend(gan_discriminator_loss(real, fake, self.weights.gan))
 
 
-class ObjectAdversary(_Trained):
+class ObjectAdversary(_TrainedNetwork):
     """The object discriminator with its auxiliary classifier.
 
-    As in sg2im, real and generated objects are cut out at the true boxes, the `__image__` node is
-    an object among them, and the discriminator learns the classes of both, unweighted:
+    As in sg2im, real and generated objects are cropped at the true boxes, the `__image__` node is
+    one of the objects, and the discriminator learns the classes of both, unweighted:
 
         L_D = L_GAN + CE(real) + CE(generated)
     """
 
     name = "object_discriminator"
 
-    def against(self, outcome: Outcome) -> dict[str, Tensor]:
-        """`object_adversarial` and `auxiliary`."""
+    def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
+        """`object_adversarial` (GAN loss) and `auxiliary` (cross entropy of the classes)."""
         objects = outcome.objects
         assert objects is not None
         self.network.requires_grad_(False)
         scores, classes = self.plain(outcome.image, objects.boxes, objects.image_index)
         self.network.requires_grad_(True)
-        stakes = self.stakes
+        weights = self.weights
         return {
-            "object_adversarial": stakes.objects * gan_generator_loss(scores, stakes.gan),
-            "auxiliary": stakes.auxiliary * class_loss(classes, objects.labels),
+            "object_adversarial": weights.objects * gan_generator_loss(scores, weights.gan),
+            "auxiliary": weights.auxiliary * class_loss(classes, objects.labels),
         }
 
-    def step(self, outcome: Outcome) -> Tensor:
-        """GAN loss and classes of the batch's true and generated objects."""
+    def discriminator_step(self, outcome: Outcome) -> Tensor:
+        """GAN loss and cross entropy on the batch's true and generated objects."""
         objects = outcome.objects
         assert objects is not None
         assert outcome.image is not None
-        places = (objects.boxes, objects.image_index)
-        fake, fake_classes = self.network(outcome.image.detach(), *places)
-        real, real_classes = self.network(outcome.target, *places)
-        loss = gan_discriminator_loss(real, fake, self.stakes.gan)
+        boxes, image_index = objects.boxes, objects.image_index
+        fake, fake_classes = self.network(outcome.image.detach(), boxes, image_index)
+        real, real_classes = self.network(outcome.target, boxes, image_index)
+        loss = gan_discriminator_loss(real, fake, self.weights.gan)
         loss = loss + class_loss(real_classes, objects.labels)
         return self._descend(loss + class_loss(fake_classes, objects.labels))

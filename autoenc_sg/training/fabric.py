@@ -1,4 +1,4 @@
-"""Lightning Fabric as configured, and the random state of its processes."""
+"""Lightning Fabric: set up as configured, how batches pass through it, and its random states."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.config.runtime import RuntimeConfig
+from autoenc_sg.data.base.samples import Batch
 
 
 def make_fabric(config: RunConfig) -> Fabric:
     """Fabric as configured, launched.
 
-    Where it would run DistributedDataParallel, that is told of our networks: a phase leaves some
-    parameters without a gradient, and a discriminator runs twice before its backward, which
-    buffers copied from process to process in between would spoil. The first one's are saved.
+    DistributedDataParallel is set up with `find_unused_parameters`, since a phase leaves some
+    parameters without a gradient, and without `broadcast_buffers`: a discriminator runs forward
+    twice before its backward, and buffers overwritten in between would make that fail. Buffers so
+    differ between processes; those of the first process are saved.
     """
     runtime = config.runtime
     if runtime.threads > 0:
         torch.set_num_threads(runtime.threads)
     fabric = _fabric(runtime, runtime.strategy)
     if isinstance(fabric.strategy, DDPStrategy) and runtime.strategy in ("auto", "ddp"):
-        told = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
-        fabric = _fabric(runtime, told)
+        ddp_strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        fabric = _fabric(runtime, ddp_strategy)
     fabric.launch()
     return fabric
 
@@ -42,8 +44,34 @@ def _fabric(runtime: RuntimeConfig, strategy: str | DDPStrategy) -> Fabric:
     )
 
 
+class OpaqueBatch:
+    """Hides a batch from Fabric's tensor traversal, which refuses frozen dataclasses."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
+class TakesOpaqueBatch(nn.Module):
+    """An objective as Fabric wraps it: called with an `OpaqueBatch` instead of a `Batch`.
+
+    Args:
+        objective: a module from a `Batch` to its losses.
+    """
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, opaque: OpaqueBatch) -> Any:
+        """The objective's output for the hidden batch."""
+        return self.objective(opaque.batch)
+
+
 def random_state(fabric: Fabric) -> dict[str, Tensor]:
-    """The random states of all processes: `[world, bytes]` uint8 each."""
+    """The random states of all processes: `rng_cpu` and on a GPU `rng_cuda`.
+
+    Shapes: `[world, bytes]` uint8 each.
+    """
     states = {"rng_cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
         states["rng_cuda"] = torch.cuda.get_rng_state(fabric.device)
@@ -57,7 +85,7 @@ def _gather(fabric: Fabric, state: Tensor) -> Tensor:
 
 
 def restore_random_state(training: Mapping[str, Any], fabric: Fabric) -> None:
-    """The inverse of `random_state`; a process that was not there before keeps its own seed."""
+    """The inverse of `random_state`; processes without a saved state keep their own seed."""
     if fabric.global_rank < len(training["rng_cpu"]):
         torch.set_rng_state(training["rng_cpu"][fabric.global_rank])
         if fabric.device.type == "cuda" and "rng_cuda" in training:

@@ -1,6 +1,6 @@
-"""The three phases as step functions: one batch in, named losses out, parameters moved.
+"""The three phases: what each one trains, and its training step from a batch to named losses.
 
-In each step the generator's side goes first, then the discriminators (paper, section 4).
+A step updates the model first and then the discriminators (paper, section 4).
 """
 
 from __future__ import annotations
@@ -19,32 +19,38 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import TrainingDiverged
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.discriminators import Stakes, make_adversaries
+from autoenc_sg.training.discriminators import AdversarialLossWeights, make_adversaries
 from autoenc_sg.training.ema import WeightAverage
+from autoenc_sg.training.fabric import OpaqueBatch, TakesOpaqueBatch
 from autoenc_sg.training.objectives import (
     DetectorObjective,
     JointObjective,
     Outcome,
-    Parcel,
     ReconstructionObjective,
 )
 
 
 def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[float]) -> float:
-    """`lr`, warmed up linearly, times 0.1 for each fraction of `steps` that is passed."""
+    """The learning rate of a step: linear warm-up, and times 0.1 after each of `decay_at`.
+
+    `decay_at` are fractions of `steps`; steps count from 0.
+    """
     ramp = min(1.0, (step + 1) / max(warmup, 1))
-    passed = sum(step >= fraction * steps for fraction in decay_at)
-    return lr * ramp * math.pow(0.1, passed)
+    num_decays = sum(step >= fraction * steps for fraction in decay_at)
+    return lr * ramp * math.pow(0.1, num_decays)
 
 
 class Phase:
-    """A phase under way: what it trains and how one step goes.
+    """Objective, optimizers, discriminators and weight average of one phase, and its step.
 
     Args:
         name: `detector`, `reconstruction` or `joint`.
-        fabric: runs it.
-        model: the autoencoder; the phase decides which of its parameters move.
-        config: the whole run's.
+        fabric: wraps objective, optimizers and discriminators.
+        model: the autoencoder; the phase decides which of its parameters are trained.
+        config: of the whole run.
+
+    Attributes:
+        best: the lowest validation value so far, inf before the first (see `validation`).
     """
 
     def __init__(
@@ -56,18 +62,18 @@ class Phase:
         self.settings = phase_settings(config, name)
         objective = self._objective(model)
         self.optimizers = self._optimizers(model)
-        wrapped = fabric.setup(objective, *self.optimizers.values())
+        wrapped = fabric.setup(TakesOpaqueBatch(objective), *self.optimizers.values())
         self.objective: nn.Module = wrapped[0]
         self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
         self.adversaries = make_adversaries(
             fabric,
             config.generator,
             model.vocabulary.num_objects,
-            self._stakes(),
+            self._adversarial_weights(),
             self._generator_lr,
         )
         decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
-        self.average = WeightAverage(_drawing_side(model), decay) if decay > 0 else None
+        self.average = WeightAverage(_generator_side(model), decay) if decay > 0 else None
         self.best = math.inf
         self.base_lrs = {
             name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
@@ -75,47 +81,51 @@ class Phase:
 
     @property
     def steps(self) -> int:
-        """Steps of the phase."""
+        """Number of steps of the phase."""
         return int(self.settings.steps)
 
     @property
     def batch_size(self) -> int:
-        """Images a step, over all processes."""
+        """Images per step, over all processes."""
         return int(self.settings.batch_size)
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Train on one batch; returns the losses, detached.
+        """Train on one batch; returns the weighted losses, detached.
+
+        Args:
+            batch: on Fabric's device.
+            step: its number from 0, which decides learning rates and mode.
 
         Raises:
             TrainingDiverged: a loss is not finite.
         """
         self._set_rates(step)
         self._set_mode(step)
-        outcome: Outcome = self.objective(Parcel(batch))
+        outcome: Outcome = self.objective(OpaqueBatch(batch))
         losses = dict(outcome.losses)
         adversaries = self.adversaries if outcome.image is not None else []
         for adversary in adversaries:
-            losses |= adversary.against(outcome)
+            losses |= adversary.generator_losses(outcome)
         check_finite(losses, batch.image_ids)
         self._descend(losses)
         if self.average is not None:
             self.average.update()
         for adversary in adversaries:
-            losses[adversary.name] = adversary.step(outcome)
+            losses[adversary.name] = adversary.discriminator_step(outcome)
             check_finite({adversary.name: losses[adversary.name]}, batch.image_ids)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def finish(self) -> None:
-        """After the last step: the generator keeps the average of its weights, if there is one."""
+        """After the last step: the generator's weights become their average, if there is one."""
         if self.average is not None:
             self.average.apply()
 
     def rates(self) -> dict[str, float]:
-        """Each optimizer's learning rate, that of its first group."""
+        """Learning rate of each optimizer (of its first parameter group)."""
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the model's weights."""
+        """What a checkpoint holds beside the model: optimizers, discriminators, average, `best`."""
         state: dict[str, Any] = {
             f"optimizer_{name}": optimizer.state_dict()
             for name, optimizer in self.optimizers.items()
@@ -144,16 +154,13 @@ class Phase:
             return DetectorObjective(model.detector)
         if self.name == "reconstruction":
             return ReconstructionObjective(model, self.config.reconstruction)
-        if self.config.joint.freeze_backbone:
-            for part in model.detector.frozen_modules():
-                part.requires_grad_(False)
         return JointObjective(model, self.config.joint)
 
     def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
         config = self.config
         if self.name == "reconstruction":
             rate = config.reconstruction.lr
-            return {"generator": Adam(_drawing_side(model).parameters(), rate, fused=True)}
+            return {"generator": Adam(_generator_side(model).parameters(), rate, fused=True)}
         if self.name == "detector":
             settings: DetectorPhase | JointPhase = config.detector_training
             groups = [{"params": _trainable([model.detector])}]
@@ -165,22 +172,23 @@ class Phase:
         }
         if self.name == "joint" and config.joint.image_loss_weight > 0:
             rate = config.joint.generator_lr
-            optimizers["generator"] = Adam(_drawing_side(model).parameters(), rate, fused=True)
+            optimizers["generator"] = Adam(_generator_side(model).parameters(), rate, fused=True)
         return optimizers
 
-    def _stakes(self) -> Stakes:
+    def _adversarial_weights(self) -> AdversarialLossWeights:
         if self.name == "reconstruction":
-            own = self.config.reconstruction
-            return Stakes(
-                own.gan,
-                own.adversarial_weight,
-                own.object_adversarial_weight,
-                own.auxiliary_weight,
+            phase = self.config.reconstruction
+            return AdversarialLossWeights(
+                phase.gan,
+                phase.adversarial_weight,
+                phase.object_adversarial_weight,
+                phase.auxiliary_weight,
             )
         if self.name == "joint":
             joint = self.config.joint
-            return Stakes(image=joint.image_loss_weight * joint.adversarial_weight)
-        return Stakes()
+            weight = joint.image_loss_weight * joint.adversarial_weight
+            return AdversarialLossWeights(image=weight)
+        return AdversarialLossWeights()
 
     @property
     def _generator_lr(self) -> float:
@@ -192,12 +200,12 @@ class Phase:
     def _set_rates(self, step: int) -> None:
         warmup = getattr(self.settings, "warmup", 0)
         for name, optimizer in self.optimizers.items():
-            own_warmup = warmup if name == "graph" else 0
+            ramp_steps = warmup if name == "graph" else 0
             for group, base in zip(optimizer.param_groups, self.base_lrs[name]):
-                group["lr"] = decayed(base, step, self.steps, own_warmup, self.settings.decay_at)
+                group["lr"] = decayed(base, step, self.steps, ramp_steps, self.settings.decay_at)
 
     def _set_mode(self, step: int) -> None:
-        """Training mode; after `eval_mode_after` evaluation mode, first with a fresh optimizer."""
+        """Training mode; from step `eval_mode_after` on evaluation mode, with a fresh optimizer."""
         self.objective.train()
         after = getattr(self.settings, "eval_mode_after", 0)
         if not 0 < after <= step:
@@ -213,11 +221,11 @@ class Phase:
             if name == "graph":
                 self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
             optimizer.step()
-            optimizer.zero_grad()  # now, so that the next forward has the memory
+            optimizer.zero_grad()  # here, so that the memory is free in the next forward
 
 
 def phase_settings(config: RunConfig, name: PhaseName) -> Any:
-    """The phase's own part of the configuration."""
+    """The phase's section of the configuration."""
     return {
         "detector": config.detector_training,
         "reconstruction": config.reconstruction,
@@ -238,23 +246,26 @@ def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [p for part in parts for p in part.parameters() if p.requires_grad]
 
 
-def _drawing_side(model: AutoEncoder) -> nn.Module:
-    """What the image losses alone train: the generator, and what makes codes for it."""
+def _generator_side(model: AutoEncoder) -> nn.Module:
+    """What image losses alone train: the generator and, if there is one, the appearance encoder."""
     if model.appearance is None:
         return model.generator
     return nn.ModuleList([model.generator, model.appearance])
 
 
 def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]:
-    """What the joint phase's SGD moves: first what is new, then what the detector has learnt."""
+    """Parameter groups of the joint phase's SGD: modules not trained before, then the detector's.
+
+    The second group's learning rate is `detector_lr_factor` times the first's.
+    """
     detector = model.detector
-    learnt = list(detector.classifier_modules())
-    fresh = [part for part in detector.path_modules() if part not in learnt]
-    new = _trainable([*fresh, model.relpn, model.predictor])
+    pretrained = list(detector.classifier_modules())
+    untrained = [part for part in detector.path_modules() if part not in pretrained]
+    new = _trainable([*untrained, model.relpn, model.predictor])
     if not joint.freeze_backbone or joint.detection_weight > 0:
-        learnt = [detector]
-    taken = set(new)
-    old = [p for p in _trainable(learnt) if p not in taken]
+        pretrained = [detector]
+    in_first_group = set(new)
+    old = [p for p in _trainable(pretrained) if p not in in_first_group]
     groups = [
         {"params": new, "lr": joint.lr},
         {"params": old, "lr": joint.lr * joint.detector_lr_factor},

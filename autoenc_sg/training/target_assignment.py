@@ -1,4 +1,4 @@
-"""Training targets: which true object a region is, which true relation a pair of regions has."""
+"""Training targets: the true object of a region, the true predicate of a pair of regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 def match_regions(
     boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch, threshold: float = 0.5
 ) -> Tensor:
-    """The true object that overlaps each region most, if their IoU reaches the threshold, else -1.
+    """The true object with the largest IoU of each region, -1 if that IoU is below `threshold`.
 
     Shapes: `boxes [N, 4]` in pixels, `image_index [N] -> [N]`, rows of `truth`.
     """
@@ -28,36 +28,36 @@ def match_regions(
 
 
 def region_labels(matched: Tensor, truth: SceneGraphBatch) -> Tensor:
-    """The class of each region, 0 (background) where it matches nothing: `[N] -> [N]`."""
+    """The class of each region, 0 (background) if it matches no object: `[N] -> [N]`."""
     if len(truth.labels) == 0:
         return torch.zeros_like(matched)
     return torch.where(matched >= 0, truth.labels[matched.clamp(min=0)], 0)
 
 
 def pair_predicates(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tensor:
-    """The predicate of each pair of regions, 0 (no relation) where the truth has none.
+    """The predicate of each pair of regions, 0 (no relation) if it is not annotated.
 
-    Where the truth states several predicates of a pair, its last one is taken.
+    Of several predicates of one pair the last one counts.
 
     Shapes: `pairs [M, 2], matched [N] -> [M]`.
     """
     if len(truth.triples) == 0 or len(pairs) == 0:
         return pairs.new_zeros(len(pairs))
     size = len(truth.labels)
-    known = truth.triples[:, 0] * size + truth.triples[:, 2]
-    order = torch.sort(known, stable=True).indices
+    true_keys = truth.triples[:, 0] * size + truth.triples[:, 2]
+    order = torch.sort(true_keys, stable=True).indices
     ends = matched[pairs]
-    wanted = ends[:, 0] * size + ends[:, 1]
-    place = torch.searchsorted(known[order], wanted, right=True) - 1
+    keys = ends[:, 0] * size + ends[:, 1]
+    place = torch.searchsorted(true_keys[order], keys, right=True) - 1
     row = order[place.clamp(min=0)]
-    hit = (ends >= 0).all(1) & (place >= 0) & (known[row] == wanted)
-    return torch.where(hit, truth.triples[row, 1], 0)
+    is_related = (ends >= 0).all(1) & (place >= 0) & (true_keys[row] == keys)
+    return torch.where(is_related, truth.triples[row, 1], 0)
 
 
 def add_missed(
     boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Regions found, plus the boxes of true objects that no region matches.
+    """The regions, and after those of each image the true boxes that no region matches.
 
     Returns:
         Boxes `[N', 4]`, image index `[N']` (ascending) and matched true rows `[N']`.

@@ -79,7 +79,7 @@ def test_joint_trains_the_bottleneck_and_keeps_what_is_frozen(coded_run: Path, m
 
 def test_appearance_gives_the_detector_no_gradient(coded_run: Path) -> None:
     """With the image loss alone and the graph detached, codes are the only way there."""
-    from autoenc_sg.training.objectives import JointObjective, Parcel
+    from autoenc_sg.training.objectives import JointObjective
 
     config = tiny_config(coded_run, CODES, "--joint.mode=detached").joint
     _, model = phase_of(coded_run, "joint")
@@ -87,7 +87,7 @@ def test_appearance_gives_the_detector_no_gradient(coded_run: Path) -> None:
         assert model.generator.appearance_net is not None
         model.generator.appearance_net.weight.normal_()
     objective = JointObjective(model, config)
-    objective(Parcel(photos(coded_run, 2, "train"))).losses["pixel"].backward()
+    objective(photos(coded_run, 2, "train")).losses["pixel"].backward()
     assert all(p.grad is None for p in model.detector.parameters())
     assert model.appearance is not None
     assert all(p.grad is not None and p.grad.any() for p in model.appearance.parameters())

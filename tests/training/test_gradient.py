@@ -18,7 +18,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import GeneratorNoise, pixel_loss
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric
-from autoenc_sg.training.objectives import JointObjective, Outcome, Parcel
+from autoenc_sg.training.objectives import JointObjective, Outcome
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 
@@ -59,7 +59,7 @@ def joint_outcome(model: AutoEncoder, batch: Batch, mode: RelaxMode) -> Outcome:
         part.requires_grad_(not model.config.joint.freeze_backbone)
     torch.manual_seed(1)
     objective = JointObjective(model, replace(model.config.joint, mode=mode)).train()
-    outcome: Outcome = objective(Parcel(batch))
+    outcome: Outcome = objective(batch)
     return outcome
 
 

@@ -14,7 +14,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import GeneratorNoise, box_loss, pixel_loss
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric
-from autoenc_sg.training.objectives import JointObjective, Parcel
+from autoenc_sg.training.objectives import JointObjective
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 
@@ -63,7 +63,7 @@ def test_pictures_of_true_graphs_are_scored_beside_those_of_predicted_ones(
     monkeypatch.setattr(generator, "noise", lambda count: noise)
     objective = JointObjective(model, model.config.joint).eval()
     with torch.no_grad():
-        losses = objective(Parcel(batch)).losses
+        losses = objective(batch).losses
         drawn = generator(model.relax(batch.graphs), noise)
     assert isinstance(noise, GeneratorNoise)
     expected = 3 * 2 * 0.5 * pixel_loss(drawn.image, target_images(batch.images, size))
@@ -72,7 +72,7 @@ def test_pictures_of_true_graphs_are_scored_beside_those_of_predicted_ones(
     error = box_loss(drawn.boxes, true_boxes, drawn.image_boxes)
     assert_close(losses["layout_box"], 3 * 0.5 * 10 * error)
     plain, batch = fresh(folder)
-    assert "true_graph_pixel" not in JointObjective(plain, plain.config.joint)(Parcel(batch)).losses
+    assert "true_graph_pixel" not in JointObjective(plain, plain.config.joint)(batch).losses
 
 
 def test_the_box_head_is_trained_on_true_graphs(folder: Path) -> None:
@@ -81,6 +81,6 @@ def test_the_box_head_is_trained_on_true_graphs(folder: Path) -> None:
         (("--joint.true_graph_weight=1", "--joint.layout_box_weight=0"), False),
     ):
         model, batch = fresh(folder, *options)
-        losses = JointObjective(model, model.config.joint)(Parcel(batch)).losses
+        losses = JointObjective(model, model.config.joint)(batch).losses
         torch.stack(list(losses.values())).sum().backward()
         assert all((p.grad is not None) == trained for p in model.generator.box_net.parameters())

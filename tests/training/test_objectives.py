@@ -25,7 +25,6 @@ from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.objectives import (
     DetectorObjective,
     JointObjective,
-    Parcel,
     graph_losses,
     predicate_loss,
     refinement_loss,
@@ -272,7 +271,7 @@ GRAPH = {"predicate", "object", "box", "relatedness"}
 )
 def test_which_losses_there_are(folder: Path, overrides: tuple[str, ...], names: set[str]) -> None:
     model = fresh(folder, *overrides)
-    outcome = JointObjective(model, model.config.joint).train()(Parcel(some_batch((3, 2), (0, 0))))
+    outcome = JointObjective(model, model.config.joint).train()(some_batch((3, 2), (0, 0)))
     assert set(outcome.losses) == names
     assert all(value.ndim == 0 and value.isfinite() for value in outcome.losses.values())
     assert (outcome.image is None) == ("pixel" not in names)
@@ -289,7 +288,7 @@ def test_weights_scale_the_losses(folder: Path) -> None:
         "--joint.object_weight=7",
     )
     one, two = (
-        JointObjective(m, m.config.joint).eval()(Parcel(some_batch((3, 2)))).losses["object"]
+        JointObjective(m, m.config.joint).eval()(some_batch((3, 2))).losses["object"]
         for m in (plain, heavy)
     )
     assert_close(7 * one, two)
@@ -297,7 +296,7 @@ def test_weights_scale_the_losses(folder: Path) -> None:
     for model in (plain, heavy):
         torch.manual_seed(5)
         objective = JointObjective(model, model.config.joint).eval()
-        pixels.append(objective(Parcel(some_batch((3, 2)))).losses["pixel"])
+        pixels.append(objective(some_batch((3, 2))).losses["pixel"])
     assert_close(6 * pixels[0], pixels[1])
 
 
@@ -337,7 +336,7 @@ def test_frozen_parts_stay_in_evaluation_mode(folder: Path) -> None:
 def test_the_detectors_phase_is_its_own_losses(folder: Path) -> None:
     model, batch = fresh(folder), some_batch((2, 0))
     torch.manual_seed(2)
-    outcome = DetectorObjective(model.detector).train()(Parcel(batch))
+    outcome = DetectorObjective(model.detector).train()(batch)
     torch.manual_seed(2)
     wanted = model.detector.losses(batch.images, batch.graphs)
     assert set(outcome.losses) == set(wanted)

@@ -17,7 +17,7 @@ from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.ema import WeightAverage
-from autoenc_sg.training.fabric import make_fabric
+from autoenc_sg.training.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import find_start
@@ -100,12 +100,10 @@ def test_six_losses_and_both_discriminators_move(folder: Path, gan: str) -> None
 
 def test_generator_s_step_leaves_the_discriminators_alone(folder: Path) -> None:
     phase, _ = phase_of(folder, *ALL)
-    from autoenc_sg.training.objectives import Parcel
-
-    outcome = phase.objective(Parcel(masked(folder)))
+    outcome = phase.objective(OpaqueBatch(masked(folder)))
     for adversary in phase.adversaries:
         adversary.plain.zero_grad()
-        sum(adversary.against(outcome).values()).backward(retain_graph=True)
+        sum(adversary.generator_losses(outcome).values()).backward(retain_graph=True)
         assert all(p.grad is None for p in adversary.plain.parameters())
         assert all(p.requires_grad for p in adversary.plain.parameters())
 
