@@ -21,8 +21,8 @@ class DataSource:
     Attributes:
         root: folder of the data set.
         format: of its files, as data.format in docs/data.md; auto: by the names of the files.
-        annotations: JSON file in the folder, as data.annotations.
-        images: folder in the folder, as data.images.
+        annotations: JSON file in it, as data.annotations.
+        images: folder of the images in it, as data.images.
     """
 
     root: Path = field(kw_only=True)
@@ -38,7 +38,7 @@ class DataSource:
         """The configuration section `data` that reads it.
 
         Raises:
-            InputError: the format is `auto` and no file of a known name is there.
+            InputError: the format is `auto`, and no file in the folder is of a known format.
         """
         from autoenc_sg.data.open import find_format
 

@@ -1,6 +1,6 @@
 """From dataclasses to the options of a command, and back.
 
-jsonargparse's own `add_class_arguments` writes options as Python names and Python values
+jsonargparse's `add_class_arguments` writes options as Python names and Python values
 (`--batch_size 8 --round_trip false --ks [20,50]`). Here they have the usual forms: `--batch-size
 8`, `--no-round-trip`, `--ks 20 50`. jsonargparse checks the types and writes --help.
 """
@@ -46,29 +46,29 @@ def add_options(parser: ArgumentParser, kind: type) -> None:
     hints, texts = get_type_hints(kind), _help_texts(kind)
     group = parser.add_argument_group("arguments and options")
     inner = []
-    for own in fields(kind):
-        hint = hints[own.name]
+    for member in fields(kind):
+        hint = hints[member.name]
         if is_dataclass(hint):
-            inner.append((own, hint))
-        elif not own.metadata.get("hidden"):
-            _add_field(group, own, hint, own.default, texts.get(own.name, ""))
-    for own, hint in inner:
+            inner.append((member, hint))
+        elif not member.metadata.get("hidden"):
+            _add_field(group, member, hint, member.default, texts.get(member.name, ""))
+    for member, hint in inner:
         assert isinstance(hint, type)
-        _add_inner(parser, own, hint)
+        _add_inner(parser, member, hint)
 
 
-def _add_inner(parser: ArgumentParser, own: Field[Any], kind: type) -> None:
+def _add_inner(parser: ArgumentParser, member: Field[Any], kind: type) -> None:
     hints, texts = get_type_hints(kind), _help_texts(kind)
     title = _docstring(kind).short_description or kind.__name__
     group = parser.add_argument_group(title.rstrip("."))
-    for part in _option_fields(own, kind):
-        default = getattr(own.default, part.name)
+    for part in _option_fields(member, kind):
+        default = getattr(member.default, part.name)
         _add_field(group, part, hints[part.name], default, texts.get(part.name, ""))
 
 
-def _option_fields(own: Field[Any], kind: type) -> list[Field[Any]]:
+def _option_fields(member: Field[Any], kind: type) -> list[Field[Any]]:
     """The fields of a dataclass in a field of another that are options."""
-    return [part for part in fields(kind) if part.name not in own.metadata.get("without", ())]
+    return [part for part in fields(kind) if part.name not in member.metadata.get("without", ())]
 
 
 def build(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -79,25 +79,25 @@ def build(kind: type[T], values: Mapping[str, Any]) -> T:
     """
     hints = get_type_hints(kind)
     arguments: dict[str, Any] = {}
-    for own in fields(kind):  # type: ignore[arg-type]
-        hint = hints[own.name]
+    for member in fields(kind):  # type: ignore[arg-type]
+        hint = hints[member.name]
         if is_dataclass(hint):
-            parts = _option_fields(own, hint)  # type: ignore[arg-type]
+            parts = _option_fields(member, hint)  # type: ignore[arg-type]
             changes = {part.name: _plain(values[part.name]) for part in parts}
-            arguments[own.name] = replace(own.default, **changes)  # type: ignore[type-var]
-        elif own.name in values:
-            arguments[own.name] = _plain(values[own.name])
+            arguments[member.name] = replace(member.default, **changes)  # type: ignore[type-var]
+        elif member.name in values:
+            arguments[member.name] = _plain(values[member.name])
     return kind(**arguments)
 
 
 def _add_field(
-    group: argparse._ArgumentGroup, own: Field[Any], hint: Any, default: Any, text: str
+    group: argparse._ArgumentGroup, member: Field[Any], hint: Any, default: Any, text: str
 ) -> None:
     kind, count = _one_value(hint)
-    flag = "--" + own.name.replace("_", "-")
+    flag = "--" + member.name.replace("_", "-")
     text += _default_text(default)
-    if default is MISSING and not own.kw_only:
-        group.add_argument(own.name, type=kind, nargs=count, help=text)
+    if default is MISSING and not member.kw_only:
+        group.add_argument(member.name, type=kind, nargs=count, help=text)
     elif kind is bool and default:
         switch: Any = ActionYesNo(yes_prefix="", no_prefix="no-")  # a factory of actions
         group.add_argument(flag, action=switch, default=True, help=text)
@@ -107,8 +107,8 @@ def _add_field(
         group.add_argument(
             flag,
             type=kind,
-            nargs="?" if "const" in own.metadata else count,
-            const=own.metadata.get("const"),
+            nargs="?" if "const" in member.metadata else count,
+            const=member.metadata.get("const"),
             required=default is MISSING,
             default=None if default is MISSING else _as_list(default),
             help=text,

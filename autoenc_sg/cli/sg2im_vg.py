@@ -20,7 +20,8 @@ class Sg2imVgCommand:
         object_aliases, relationship_aliases: file of lines name,alias,alias,…
         min_image_size: least side of an image in pixels.
         min_object_instances: least number of objects of a name in the train split.
-        min_attribute_instances, min_relationship_instances: likewise.
+        min_attribute_instances: least number of an attribute in the train split.
+        min_relationship_instances: least number of a predicate in the train split.
         min_object_size: least width and height of an object in pixels.
         min_objects_per_image, min_relationships_per_image: images with fewer are left out.
         max_objects_per_image, max_relationships_per_image: images with more are left out.
@@ -53,7 +54,7 @@ def _sg2im_vg(options: Sg2imVgCommand) -> int:
     from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
     from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
 
-    rules = Sg2imRules(**{own.name: getattr(options, own.name) for own in fields(Sg2imRules)})
+    rules = Sg2imRules(**{rule.name: getattr(options, rule.name) for rule in fields(Sg2imRules)})
     files = RawFiles(
         raw=options.root,
         splits=options.splits,

@@ -21,10 +21,10 @@ TASKS: dict[str, Task] = {
 
 
 def named_tasks(names: Iterable[str]) -> tuple[Task, ...]:
-    """The tasks of some names in any case, each once.
+    """The tasks with these names, without repetition; upper or lower case.
 
     Raises:
-        InputError: no name of a task.
+        InputError: a name is not that of a task.
     """
     for name in names:
         if name.lower() not in TASKS:

@@ -21,7 +21,7 @@ class TrainCommand:
         init: checkpoint to take initial weights from.
         print_config: print the whole configuration and exit.
         overrides: names and values that replace those of the configuration, such as
-            ("--joint.steps", "1000"); written as options of their own, see `split_overrides`.
+            ("--joint.steps", "1000"); written as options, see `split_overrides`.
     """
 
     config: str
@@ -44,11 +44,11 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     if list(arguments[:1]) != ["train"]:
         return list(arguments), []
-    own = {"--" + own.name.replace("_", "-") for own in fields(TrainCommand)} - {"--overrides"}
+    flags = {"--" + option.name.replace("_", "-") for option in fields(TrainCommand)} | {"--help"}
     words, overrides = [], []
     rest = iter(arguments)
     for word in rest:
-        if not word.startswith("--") or word.partition("=")[0] in own | {"--help"}:
+        if not word.startswith("--") or word.partition("=")[0] in flags - {"--overrides"}:
             words.append(word)
         else:
             overrides.append(word)

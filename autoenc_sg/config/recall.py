@@ -20,22 +20,24 @@ class RecallConventions:
 
     Attributes:
         ks: the K of R@K.
-        task: what the prediction is given and how places are compared. `PredCls`: boxes and labels
-            are the truth's, object scores 1. `SGCls`: boxes are the truth's. `SGGen` (SGDet):
-            nothing is given; subject and object box must both overlap. `PhrDet`: nothing is given;
-            the union box of both must overlap (Motifs' `phrdet`; the same ranking and averages).
-        iou_threshold: least overlap, inclusive (Motifs, SGB: 0.5).
-        plus_one: boxes are x2 - x1 + 1 wide (Motifs, SGB); False: x2 - x1 (COCO).
+        task: what is taken from the truth, and how boxes are compared. `PredCls`: boxes and labels
+            are those of the truth, object scores are 1. `SGCls`: boxes are those of the truth.
+            `SGGen` (SGDet): nothing; subject box and object box must both overlap the true ones.
+            `PhrDet`: nothing; the union box of the two must overlap the true one (Motifs'
+            `phrdet`; the ranking and averages are the same).
+        iou_threshold: least IoU of a match, inclusive (Motifs, SGB: 0.5).
+        plus_one: a box is x2 - x1 + 1 pixels wide (Motifs, SGB); otherwise x2 - x1 (COCO).
         averages: `macro`: recall of each image, averaged over images (Motifs, SGB); `micro`: counts
-            pooled over the data set (VRD, FactorizableNet). The first bears the plain names, any
-            other the suffix `/micro` or `/macro`.
+            pooled over the data set (VRD, FactorizableNet). Results of the first have
+            plain names, those of another the suffix `/micro` or `/macro`.
         order: triplets under graph constraint are sorted by their score (`score`; Motifs' and SGB's
             models do so before they evaluate), or taken as the pairs are listed (`given`, what
             Motifs' evaluator itself does with a dump).
         images_without_predictions: an image without a candidate pair scores 0 (`zero`, Motifs), or
-            is left out of everything (`skip`, SGB).
-        images_without_relations: left out (`skip`: the loaders of Motifs and SGB); counted with
-            recall 0 in the macro R (`zero`); an InputError (`refuse`: Motifs' evaluator asserts).
+            is left out of all means (`skip`, SGB).
+        images_without_relations: such an image is left out (`skip`: the loaders of Motifs and
+            SGB), or has recall 0 in the macro R (`zero`), or is an error (`refuse`: Motifs'
+            evaluator asserts).
         ng_per_image_limit: without graph constraint, triplets ranked per image (Motifs, SGB: 100);
             0 or None: as many as the largest K.
         ng_predicates_per_pair: without graph constraint, best predicates of each pair that compete

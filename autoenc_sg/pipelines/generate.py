@@ -137,11 +137,11 @@ def _prepared(
         raise bad_input(f"{where}, boxes", "boxes in the file (--boxes given)", "none")
     if options.masks == "given" and graph.masks is None:
         raise bad_input(f"{where}, masks", "masks in the file (--masks given)", "none")
-    for asked, limit, flag in (
+    for requested, limit, flag in (
         (options.mask_images, MASK_OBJECTS, "--masks"),
         (options.grow, GROWTH_OBJECTS, "--grow"),
     ):
-        if asked and len(graph) > limit:
+        if requested and len(graph) > limit:
             raise bad_input(f"{where}, objects", f"at most {limit} with {flag}", len(graph))
     check_appearance(graph, model, where)
     if options.masks == "predicted":
@@ -159,8 +159,8 @@ def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:
     """
     width = model.config.generator.appearance_dim
     if graph.appearance is not None and graph.appearance.shape[1] != width:
-        wanted = f"{width} numbers an object" if width else "none (this model reads none)"
-        raise bad_input(f"{where}, appearance", wanted, f"{graph.appearance.shape[1]} an object")
+        expected = f"{width} numbers an object" if width else "none (this model reads none)"
+        raise bad_input(f"{where}, appearance", expected, f"{graph.appearance.shape[1]} an object")
 
 
 def _batches(

@@ -26,7 +26,7 @@ class FrequencyPrior:
 
     Attributes:
         log_prior: `[C, C, P]` float32 by subject label, object label and predicate: the logits of
-            Motifs' FREQ, which a relation head may also add to its own.
+            Motifs' FREQ, which a relation head may also add to its logits.
     """
 
     log_prior: Tensor
@@ -52,11 +52,11 @@ class FrequencyPrior:
         `count_related`), plus 1.
 
         Args:
-            graphs: the training graphs, all triples kept.
+            graphs: the training graphs, with all triples.
             num_objects: C, with the reserved 0.
             num_predicates: P, with the reserved 0.
             overlapping_only: a background pair must overlap (IoU > 0, +1 pixel).
-            count_related: pairs that bear a relation count as background too.
+            count_related: pairs with a relation count as background, too.
 
         Raises:
             InputError: a label or predicate is out of range.

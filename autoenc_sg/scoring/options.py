@@ -10,7 +10,7 @@ from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.errors import bad_input
 
 KS = (20, 50, 100)
-DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")  # tasks of which nothing is given to the model
+DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")  # tasks with detected boxes
 ALL_TASKS: tuple[Task, ...] = ("PredCls", "SGCls", "SGGen", "PhrDet")
 PredictionFormat = Literal["auto", "jsonl", "sgb", "motifs"]
 

@@ -2,7 +2,7 @@
 
 `sgb`: Scene-Graph-Benchmark's `custom_prediction.json`, `{"<index>": {"bbox", "bbox_labels",
 "bbox_scores", "rel_pairs", "rel_all_scores", ...}}`. Its boxes are in pixels of the network's
-input, see `resized_size`. The images' names stand in `custom_data_info.json`.
+input, see `resized_size`. `custom_data_info.json` has the names of the images.
 
 `motifs`: the cache of Neural Motifs' `eval_rels.py`, a pickled list of `{"pred_boxes",
 "pred_classes", "obj_scores", "pred_rel_inds", "rel_scores"}`, one for each image of its split in

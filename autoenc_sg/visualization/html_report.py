@@ -1,4 +1,4 @@
-"""A report of a run: one HTML file with everything in it, for a phone as well as a desktop."""
+"""Reports as a single HTML file, for small and large screens; the pages are jinja2 templates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.visualization.tables import Table
 
-_WIDE = 1200  # pixels; on a phone a wider picture is scrolled sideways rather than shrunk
+_WIDE = 1200  # pixels; on a narrow screen a wider image is scrolled, not shrunk
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A picture with a title and a caption, which is also its alternative text."""
+    """An image with a title and a caption; both are its alternative text."""
 
     title: str
     image: Image.Image
@@ -28,15 +28,15 @@ class Figure:
 
     @property
     def wide(self) -> bool:
-        """Whether a narrow screen scrolls the picture sideways instead of shrinking it."""
+        """Whether a narrow screen scrolls the image sideways instead of shrinking it."""
         return self.image.width > _WIDE
 
     def alternative_text(self) -> str:
-        """The text that stands for the picture where it cannot be seen."""
+        """The `alt` text of the image."""
         return f"{self.title}. {self.caption}".strip()
 
     def data_uri(self) -> str:
-        """The picture as a PNG data URI."""
+        """The image as a PNG data URI."""
         stream = io.BytesIO()
         self.image.save(stream, "PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
@@ -44,13 +44,13 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a report shows, in this order.
+    """The content of a report, in this order.
 
     Attributes:
         title: its heading.
         summary: paragraphs.
-        tables: the numbers.
-        figures: the pictures.
+        tables: tables of results.
+        figures: images.
     """
 
     title: str
@@ -60,9 +60,9 @@ class Report:
 
 
 def write_report(path: Path | str, report: Report) -> None:
-    """Write the report as one self-contained HTML file; whole or not at all.
+    """Write the report as one self-contained HTML file, atomically.
 
-    Pictures are PNG data URIs and the style is inline: no scripts, and nothing is loaded.
+    Images are PNG data URIs and the style is inline: no scripts, and nothing is loaded.
 
     Raises:
         InputError: the path cannot be written.

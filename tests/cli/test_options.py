@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Literal
 import pytest
 from jsonargparse import ArgumentParser
 
-from autoenc_sg.cli.main import COMMANDS, DATA_COMMANDS, main
+from autoenc_sg.cli.main import COMMANDS, DATA_COMMANDS, build_parser, main
 from autoenc_sg.cli.options import add_options, build
 from autoenc_sg.cli.train import split_overrides
 from autoenc_sg.core.errors import InputError
@@ -152,3 +153,21 @@ def test_help_does_not_import_torch() -> None:
     code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def documented_commands() -> list[str]:
+    """The lines `autoenc-sg …` of the shell blocks in README.md and docs/."""
+    root = Path(__file__).resolve().parents[2]
+    lines: list[str] = []
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for block in text.split("```")[1::2]:
+            if block.startswith("sh\n"):
+                lines += [line for line in block.splitlines() if line.startswith("autoenc-sg ")]
+    return lines
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_commands_can_be_parsed(line: str) -> None:
+    words, _ = split_overrides(shlex.split(line, comments=True)[1:])
+    build_parser().parse_args(words)
