@@ -237,7 +237,15 @@ class DecodeConfig:
     Attributes:
         object_threshold: least class score of an object.
         edge_threshold: least relatedness x (1 - p(no relation)) of a relation.
+        nms_threshold: detected objects that overlap a better one of their class by more IoU go,
+            in `parse` and in evaluation; 1: none.
     """
 
     object_threshold: float = 0.3
     edge_threshold: float = 0.3
+    nms_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("object_threshold", "edge_threshold", "nms_threshold"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"decode.{name}", "a number in 0..1", value)

@@ -18,9 +18,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import batched_nms
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_images, to_unit_boxes
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
+from autoenc_sg.core.scene_graph import take_rows
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import GraphPrediction
 
@@ -92,6 +94,42 @@ class GraphLogits:
             self.image_index,
             len(self.image_sizes),
             appearance=self.appearance,
+        )
+
+    def without_duplicates(self, nms_threshold: float) -> GraphLogits:
+        """The logits without objects that repeat a better one of their class and image.
+
+        Class-wise non-maximum suppression of the best classes and the refined, clipped boxes, as
+        Neural Motifs' decoder has it after its own. The detector's suppression does not do: a
+        region that is suppressed in its best class stays under its next one, and the predictor may
+        give it its best class back. Pairs of suppressed objects go with them.
+
+        Args:
+            nms_threshold: IoU above which the object of the lower score goes; 1 keeps all.
+        """
+        scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
+        group = labels * len(self.image_sizes) + self.image_index
+        boxes = self._clipped_boxes().double()  # groups are told apart by shifting their boxes
+        rows = batched_nms(boxes, scores.double(), group, nms_threshold).sort().values
+        return self.select(rows)
+
+    def select(self, rows: Tensor) -> GraphLogits:
+        """The logits of these objects `[n]`, ascending, and of the pairs among them."""
+        position = self.pairs.new_full((len(self.object_logits),), -1)
+        position[rows] = torch.arange(len(rows), device=rows.device)
+        pairs = position[self.pairs]
+        kept = (pairs >= 0).all(1)
+        return GraphLogits(
+            self.object_logits[rows],
+            self.boxes[rows],
+            pairs[kept],
+            self.predicate_logits[kept],
+            self.relatedness[kept],
+            self.image_index[rows],
+            self.image_sizes,
+            take_rows(self.appearance, rows),
+            take_rows(self.object_vectors, rows),
+            take_rows(self.pair_vectors, kept),
         )
 
     def selection(self, object_threshold: float, edge_threshold: float) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.scene_graph_views import translate
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.detector import FeatureMaps, build_detector
+from autoenc_sg.detector import Detections, FeatureMaps, build_detector
 from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
 from autoenc_sg.model.features import PhotoFeatures, features_of
@@ -152,8 +152,17 @@ class AutoEncoder(nn.Module):
         if not self.has_encoder:
             raise bad_input("parse", "a model with an encoder", "a decoder alone")
         maps = self.detector.encode([image.to(self.device) for image in images])
+        return self.detected_graph_logits(maps)[0]
+
+    @torch.no_grad()
+    def detected_graph_logits(self, maps: FeatureMaps) -> tuple[GraphLogits, Detections]:
+        """The graphs over what the detector finds (SGGen), without duplicates; and its detections.
+
+        Duplicates are suppressed with `config.decode.nms_threshold`, after the predictor.
+        """
         detections = self.detector.detect(maps)
-        return self.graph_logits_of(maps, detections.boxes, detections.image_index)
+        logits = self.graph_logits_of(maps, detections.boxes, detections.image_index)
+        return logits.without_duplicates(self.config.decode.nms_threshold), detections
 
     @torch.no_grad()
     def graph_logits_of(

@@ -18,7 +18,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch, GraphDataset
-from autoenc_sg.detector import Detections, FeatureMaps
+from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.eval import (
     DetectionPrecision,
     RecallSuite,
@@ -74,7 +74,7 @@ class GraphScores:
         """Score a batch; returns the model's graphs without given boxes (SGGen)."""
         model.eval()
         maps = model.detector.encode([image.to(model.device) for image in batch.images])
-        logits, detections = detected_graphs(model, maps)
+        logits, detections = model.detected_graph_logits(maps)
         self.detection.update(detections.split(len(batch)), truths)
         self._update_recall(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
         true_box_tasks: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
@@ -109,12 +109,6 @@ class GraphScores:
     def training_counts(self) -> Mapping[str, int]:
         """Training triples by predicate name."""
         return dict(zip(self.vocabulary.predicates[1:], self.counts[1:].tolist()))
-
-
-def detected_graphs(model: AutoEncoder, maps: FeatureMaps) -> tuple[GraphLogits, Detections]:
-    """The graphs of images (SGGen), and their detections."""
-    detections = model.detector.detect(maps)
-    return model.graph_logits_of(maps, detections.boxes, detections.image_index), detections
 
 
 def graphs_of_true_boxes(

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
+from torchvision.ops import box_iou
 
+from autoenc_sg.core.boxes import clip_to_images
 from autoenc_sg.core.graph_logits import GraphLogits, RelaxMode
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
@@ -253,3 +255,68 @@ def test_probabilities_of_large_logits_stay_finite() -> None:
         graph = sure.relax(mode)
         assert graph.objects.isfinite().all()
         assert graph.edge_weights.isfinite().all()
+
+
+def overlapping() -> GraphLogits:
+    """Image 0: four boxes of which 0, 1 and 2 overlap; image 1: a copy of box 0."""
+    probabilities = torch.tensor(
+        [[0.1, 0.7, 0.2], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.1, 0.6, 0.3], [0.1, 0.7, 0.2]]
+    )
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 10]]
+    return GraphLogits(
+        probabilities.log(),
+        torch.tensor(boxes, dtype=torch.float32),
+        torch.tensor([[0, 1], [1, 2], [3, 1], [2, 3], [3, 0]]),
+        torch.arange(15.0).reshape(5, 3),
+        torch.linspace(0.1, 0.5, 5),
+        torch.tensor([0, 0, 0, 0, 1]),
+        ((40, 40), (40, 40)),
+        object_vectors=torch.arange(5.0)[:, None],
+        pair_vectors=torch.arange(5.0)[:, None],
+    )
+
+
+def test_duplicates_by_hand() -> None:
+    """Box 1 (0.8) suppresses box 0 (0.7, IoU 0.8), not box 2, which is of another class."""
+    kept = overlapping().without_duplicates(0.5)
+    assert kept.object_vectors is not None
+    assert kept.pair_vectors is not None
+    assert kept.object_vectors[:, 0].tolist() == [1, 2, 3, 4]
+    assert kept.pair_vectors[:, 0].tolist() == [1, 2, 3]
+    assert kept.pairs.tolist() == [[0, 1], [2, 0], [1, 2]]
+    assert_close(kept.relatedness, torch.tensor([0.2, 0.3, 0.4]))
+    assert kept.image_index.tolist() == [0, 0, 0, 1]
+    assert_close(kept.predicate_logits, torch.arange(15.0).reshape(5, 3)[[1, 2, 3]])
+
+
+def test_duplicates_within_the_threshold_stay() -> None:
+    for threshold in (0.81, 1.0):
+        kept = overlapping().without_duplicates(threshold)
+        assert len(kept.object_logits) == 5
+        assert torch.equal(kept.pairs, overlapping().pairs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.1, 0.3, 0.5]))
+def test_suppression_equals_a_plain_loop(seed: int, threshold: float) -> None:
+    logits = random_logits([6, 0, 8, 1], seed)
+    scores, labels = logits.object_logits.softmax(-1)[:, 1:].max(-1)
+    boxes = clip_to_images(logits.boxes, logits.image_sizes, logits.image_index)
+    kept: list[int] = []
+    for row in scores.argsort(descending=True, stable=True).tolist():
+        same = [
+            other
+            for other in kept
+            if labels[other] == labels[row] and logits.image_index[other] == logits.image_index[row]
+        ]
+        if not same or float(box_iou(boxes[same], boxes[row][None]).max()) <= threshold:
+            kept.append(row)
+    expected = logits.select(torch.tensor(sorted(kept)))
+    got = logits.without_duplicates(threshold)
+    assert_close(got.boxes, expected.boxes, rtol=0, atol=0)
+    assert torch.equal(got.pairs, expected.pairs)
+
+
+def test_suppression_of_nothing() -> None:
+    empty = random_logits([0, 0], 0).without_duplicates(0.5)
+    assert (len(empty.object_logits), len(empty.pairs)) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.images import as_tensor
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.detector import Detections
 from autoenc_sg.model import AutoEncoder
 from tests.support.tiny import tiny_config
 
@@ -248,3 +251,18 @@ def test_the_gpu_parses_and_renders_as_the_cpu_does(
     assert_close(model.parse(photos[0], BOXES, edge_threshold=0.0).boxes, graph.boxes)
     for other in (graph, graph.to("cuda")):
         assert_close(model.render_batch([other], 3).cpu(), picture, atol=1e-2, rtol=0)
+
+
+def test_detected_objects_that_repeat_a_better_one_are_left_out(
+    model: AutoEncoder, photos: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = torch.tensor([BOXES[0], BOXES[1], BOXES[0]])
+    found = Detections(twice, torch.ones(3).long(), torch.ones(3), torch.zeros(3).long())
+    monkeypatch.setattr(model.detector, "detect", lambda maps: found)
+    assert len(model.parse(photos[0], object_threshold=0.0)) == 2
+    assert len(model.graph_logits([as_tensor(photos[0])]).predictions()[0].boxes) == 2
+    keeps_all = replace(model.config.decode, nms_threshold=1.0)
+    monkeypatch.setattr(model, "config", replace(model.config, decode=keeps_all))
+    assert len(model.parse(photos[0], object_threshold=0.0)) == 3
+    given = model.parse(photos[0], [BOXES[0], BOXES[0]])  # given boxes are kept as they are
+    assert len(given) == 2
