@@ -15,8 +15,8 @@ from tests.support.tiny import TINY
 def arguments(folder: Path, scenes: Path, *options: str) -> list[str]:
     config = folder / "c.yaml"
     config.write_text(TINY, encoding="utf-8")
-    own = ["--out", str(folder / "run"), "--data.root", str(scenes)]
-    return ["train", str(config), *own, *options]
+    paths = ["--out", str(folder / "run"), "--data.root", str(scenes)]
+    return ["train", str(config), *paths, *options]
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:

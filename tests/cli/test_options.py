@@ -142,8 +142,8 @@ def test_every_option_has_a_help_text(command: object, capsys: pytest.CaptureFix
 
 def test_overrides_of_the_configuration_are_taken_out() -> None:
     words = ["train", "--joint.steps", "-1", "c.yaml", "--resume", "--out=x", "--init", "i.pt"]
-    own = ["train", "c.yaml", "--resume", "--init", "i.pt"]
-    assert split_overrides(words) == (own, ["--joint.steps", "-1", "--out=x"])
+    remaining = ["train", "c.yaml", "--resume", "--init", "i.pt"]
+    assert split_overrides(words) == (remaining, ["--joint.steps", "-1", "--out=x"])
     assert split_overrides(["train", "c.yaml", "--seed"]) == (["train", "c.yaml"], ["--seed"])
     assert split_overrides(["demo", "--out", "x"]) == (["demo", "--out", "x"], [])
 

@@ -76,8 +76,8 @@ def test_true_boxes_are_drawn_by_default_and_all_graphs(
     lines, graphs = lines_of(out), read_graphs(out / "graphs.json", model.vocabulary)
     assert len(lines) == len(graphs) == 6
     assert not (out / "photos").exists()
-    made = model.generate_batch(graphs, [9] * 6, temperature=0.0)
-    for line, image in zip(lines, made.image.clamp(0, 1)):
+    generated = model.generate_batch(graphs, [9] * 6, temperature=0.0)
+    for line, image in zip(lines, generated.image.clamp(0, 1)):
         stored = read_image(out / line["image"]).float() / 255
         torch.testing.assert_close(stored, image, atol=1.01 / 255, rtol=0)
 

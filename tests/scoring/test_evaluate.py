@@ -1,4 +1,4 @@
-"""The pass over a data set: scores of known answers."""
+"""Evaluation of a data set: scores of predictions whose scores are known."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
     _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
     batch = next(batches(test, 3))
     maps = model.detector.encode(list(batch.images))
-    seen: list[Regions] = []
-    model.relpn.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    regions: list[Regions] = []
+    model.relpn.register_forward_hook(lambda module, inputs, output: regions.append(inputs[0]))
     for with_labels in (False, True):
         logits = graphs_of_true_boxes(model, maps, batch.graphs, with_labels)
-        torch.testing.assert_close(seen[-1].boxes, batch.graphs.boxes)
+        torch.testing.assert_close(regions[-1].boxes, batch.graphs.boxes)
         assert [len(p.labels) for p in logits.predictions()] == [
             len(g) for g in batch.graphs.split()
         ]
     torch.testing.assert_close(
-        seen[-1].class_logits.softmax(1)[
+        regions[-1].class_logits.softmax(1)[
             torch.arange(len(batch.graphs.labels)), batch.graphs.labels
         ],
         torch.ones(len(batch.graphs.labels)),
@@ -89,10 +89,12 @@ def test_recall_is_that_of_the_same_predictions_scored_from_files(
     lines(tmp_path / "t.jsonl", *(as_truth(i, t) for i, t in enumerate(truths)))
     lines(tmp_path / "p.jsonl", *(as_record(i, p) for i, p in enumerate(predictions)))
     scores = score_files(tmp_path / "p.jsonl", tmp_path / "t.jsonl", ScoreOptions())
-    own = evaluate_checkpoint(path, EvaluationOptions(batch_size=len(test)))
+    evaluated = evaluate_checkpoint(path, EvaluationOptions(batch_size=len(test)))
     for task, values in scores.tasks.items():
         for name, value in values.items():
-            assert own.recall["model"][f"{task} {name}"] == pytest.approx(value, abs=1e-9), name
+            assert evaluated.recall["model"][f"{task} {name}"] == pytest.approx(value, abs=1e-9), (
+                name
+            )
 
 
 def test_pictures_of_one_graph_with_other_noise_differ(tiny_run: Path, tmp_path: Path) -> None:

@@ -53,17 +53,17 @@ def motifs(record: dict[str, object]) -> dict[str, np.ndarray]:
 
 
 def test_a_dump_of_scene_graph_benchmark(tmp_path: Path) -> None:
-    own, truth, records = files(tmp_path)
+    jsonl, truth, records = files(tmp_path)
     dump, info = tmp_path / "custom_prediction.json", tmp_path / "custom_data_info.json"
     dump.write_text(json.dumps({str(i): sgb(r) for i, r in enumerate(records)}))
-    wanted = score_files(own, truth, ScoreOptions())
-    assert score_files(dump, truth, ScoreOptions()) == wanted
+    jsonl_scores = score_files(jsonl, truth, ScoreOptions())
+    assert score_files(dump, truth, ScoreOptions()) == jsonl_scores
     # The same images in another order, by the names of their files.
     order = [str(i) for i in reversed(range(len(records)))]
     info.write_text(json.dumps({"idx_to_files": [f"/photos/{i}.jpg" for i in order]}))
     dump.write_text(json.dumps({str(k): sgb(records[int(i)]) for k, i in enumerate(order)}))
     got = score_files(dump, truth, ScoreOptions(data_info=info))
-    for task, values in wanted.tasks.items():
+    for task, values in jsonl_scores.tasks.items():
         assert got.tasks[task] == pytest.approx(values)
 
 
@@ -93,7 +93,7 @@ def test_resized_sizes() -> None:
 def test_a_dump_of_neural_motifs_needs_permission(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own, truth, records = files(tmp_path)
+    jsonl, truth, records = files(tmp_path)
     dump = tmp_path / "cache.pkl"
     dump.write_bytes(pickle.dumps([motifs(r) for r in records]))
     command = ["score", "--predictions", str(dump), "--truth", str(truth)]
@@ -102,8 +102,8 @@ def test_a_dump_of_neural_motifs_needs_permission(
     assert "cache.pkl: expected --allow-pickle for a pickle file" in said
     assert "run what its author put there" in said
     assert main([*command, "--allow-pickle"]) == 0
-    wanted = score_files(own, truth, ScoreOptions())
-    assert score_files(dump, truth, ScoreOptions(allow_pickle=True)) == wanted
+    jsonl_scores = score_files(jsonl, truth, ScoreOptions())
+    assert score_files(dump, truth, ScoreOptions(allow_pickle=True)) == jsonl_scores
     dump.write_bytes(pickle.dumps([motifs(r) for r in records[1:]], protocol=2))
     with pytest.raises(InputError, match="expected 30 entries, one for each image of the truth"):
         score_files(dump, truth, ScoreOptions(allow_pickle=True))

@@ -85,10 +85,12 @@ def test_equals_the_metrics(tmp_path: Path, task: str) -> None:
         for key in {"PredCls": ("boxes", "labels", "scores"), "SGCls": ("boxes",)}.get(task, ()):
             del record[key]
     lines(tmp_path / "p.jsonl", *records[::-1])
-    seen = seen_triplets(truths[:20])
+    training_triplets = seen_triplets(truths[:20])
     lines(tmp_path / "train.jsonl", *(as_truth(i, t) for i, t in enumerate(truths[:20])))
     counts = torch.cat([t.triples[:, 1] for t in truths[:20]]).bincount(minlength=P)
-    suite = RecallSuite(P, [task], RecallConventions(), seen, frequency_groups(counts), True)
+    suite = RecallSuite(
+        P, [task], RecallConventions(), training_triplets, frequency_groups(counts), True
+    )
     suite.update(predictions, truths)
     options = ("--task", task, "--training", str(tmp_path / "train.jsonl"), "--per-predicate")
     _, got = run(tmp_path, *options)
