@@ -28,6 +28,7 @@ setup(
     install_requires=[
         "docstring-parser>=0.15",
         "h5py>=3.8",
+        "ijson>=3.2",  # with its C back end where there is a wheel
         "jinja2>=3.1",
         "jsonargparse[signatures]>=4.49",
         "lightning>=2.4",

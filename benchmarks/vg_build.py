@@ -2,6 +2,7 @@
 
     python benchmarks/vg_build.py make FOLDER [--fraction 0.02]   # synthetic raw files, once
     python benchmarks/vg_build.py run FOLDER                      # build from them, and report
+    python benchmarks/vg_build.py stream FOLDER                   # read them alone
 
 The raw files have the true format (version 1.4) and Visual Genome's numbers: 108,077 images, 35
 objects and 21 relationships an image, 76,000 object and 37,000 predicate names with Zipf's
@@ -18,8 +19,10 @@ import sys
 import time
 from pathlib import Path
 
+import ijson
 import numpy as np
 
+from autoenc_sg.data.base.json_stream import stream_entries
 from autoenc_sg.data.vg150.from_raw.build import BuildRules, build_vg150
 
 IMAGES, OBJECTS, RELATIONSHIPS = 108_077, 3_802_000, 2_316_000
@@ -29,14 +32,16 @@ NAMES, PREDICATES = 76_000, 37_000
 def main() -> None:
     """Make the raw files, or build from them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("command", choices=("make", "run"))
+    parser.add_argument("command", choices=("make", "run", "stream"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fraction", type=float, default=1.0, help="of Visual Genome's images")
     options = parser.parse_args()
     if options.command == "make":
         make(options.folder, options.fraction)
-    else:
+    elif options.command == "run":
         run(options.folder)
+    else:
+        stream(options.folder)
 
 
 def make(folder: Path, fraction: float) -> None:
@@ -127,6 +132,19 @@ def run(folder: Path) -> None:
     size = sum((folder / n).stat().st_size for n in ("objects.json", "relationships.json")) / 1e6
     Console().print(counts.table().to_rich())
     print(f"{size:,.0f} MB of JSON, {seconds:.1f} s, peak {peak:.2f} GB, {platform.machine()}")
+
+
+def stream(folder: Path) -> None:
+    """Read both files entry by entry; print the rate and what the peak of memory grew by."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in ("objects.json", "relationships.json"):
+        started = time.process_time()
+        entries = sum(1 for _ in stream_entries(folder / name))
+        seconds = time.process_time() - started
+        size = (folder / name).stat().st_size / 1e6
+        print(f"{name}: {entries:,} entries, {size:,.0f} MB, {size / seconds:.0f} MB/s")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"ijson's back end {ijson.backend}, peak of memory +{grown:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,15 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 
 # What reading an entry raises if it has another form than expected.
-MALFORMED_ERRORS = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+MALFORMED_ERRORS = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def read_json(path: Path) -> Any:

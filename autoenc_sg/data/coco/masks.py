@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed
 
 _HALF = 128 / 255  # sg2im scales masks to 255, resizes, and keeps what is more than 128
 
@@ -47,8 +48,8 @@ def read_segmentation(value: Any, where: str) -> Segmentation | None:
             kept = runs if isinstance(runs, (str, bytes)) else tuple(int(run) for run in runs)
             return Segmentation((), kept, tuple(value["size"]), where)
         polygons = tuple(np.array(part, dtype=np.float64) for part in value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise bad_input(where, "polygons or RLE", f"{type(error).__name__} {error}") from None
+    except MALFORMED_ERRORS as error:
+        raise malformed(where, "polygons or RLE", error) from None
     if not all(part.ndim == 1 and len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
         raise bad_input(where, "polygons of three or more x, y or RLE", str(value)[:60])
     return Segmentation(polygons, None, (), where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.data.base.json_files import write_json
 from autoenc_sg.visualization.tables import Cell, Table
 
 Severity = Literal["error", "warning", "note"]
@@ -114,8 +113,7 @@ class Verification:
             "counts": [dict(zip(self.counts.columns, row)) for row in self.counts.rows],
             "findings": [asdict(finding) for finding in self.findings],
         }
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(path, content, indent=1)
 
 
 def joined(findings: Iterable[Finding]) -> list[Finding]:

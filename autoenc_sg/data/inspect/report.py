@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from autoenc_sg.config.data import DataConfig
-from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import save_image
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import check_aspect, resize_graph
+from autoenc_sg.data.base.json_files import write_json
 from autoenc_sg.data.base.samples import Split, random_stream
 from autoenc_sg.data.inspect.plots import long_tail, sizes
 from autoenc_sg.data.inspect.statistics import (
@@ -75,8 +74,7 @@ def write_data_report(
             figures.append(figure)
             reporter.advance()
     tail = long_tail(splits, vocabulary)
-    with replacing(out / NUMBERS) as temporary:
-        temporary.write_text(json.dumps(as_json(splits, vocabulary), indent=1), encoding="utf-8")
+    write_json(out / NUMBERS, as_json(splits, vocabulary), indent=1)
     save_image(out / PLOT, tail)
     report = Report(
         f"Data set: {Path(config.root).name or config.root}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,9 +10,10 @@ from pathlib import Path
 import torch
 
 from autoenc_sg.config.data import ScenesConfig
+from autoenc_sg.core.atomic_files import new_folder
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.json_files import read_json, write_json
 from autoenc_sg.data.base.samples import random_stream
 from autoenc_sg.data.scenes.plan import TINT, VOCABULARY
 from autoenc_sg.data.scenes.render import draw_scene
@@ -29,7 +28,7 @@ _VERSION = 1  # of the drawings: raised whenever the same settings draw other pi
 def write_scenes(
     root: Path, config: ScenesConfig, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Draw all images into a temporary folder beside `root`, then rename it to `root`.
+    """Draw all images; `root` is made whole or not at all (`atomic_files.new_folder`).
 
     Image ids are 1, 2, ... with the train split first. A picture follows from the seed, its split
     and its place in the split alone; annotation noise has random numbers of its own.
@@ -40,15 +39,10 @@ def write_scenes(
         progress: called after each image with (images done, images in all).
 
     Raises:
-        InputError: `root` exists and is not an empty folder.
+        InputError: `root` exists and is not an empty folder, or cannot be written.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise bad_input(root, "a new or empty folder for the scenes", "something there already")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
-        folder = Path(temporary) / "scenes"
+    with new_folder(root) as folder:
         _write(folder, config, progress)
-        folder.replace(root)
 
 
 def ensure_scenes(
@@ -62,7 +56,7 @@ def ensure_scenes(
     if not (root / SETTINGS).exists():
         try:
             write_scenes(root, config, progress)
-        except (InputError, OSError):
+        except InputError:
             if not (root / SETTINGS).exists():  # else another process was first
                 raise
     found, wanted = read_json(root / SETTINGS), _settings(config)
@@ -81,7 +75,7 @@ def _settings(config: ScenesConfig) -> dict[str, object]:
 
 def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], None] | None) -> None:
     images = folder / IMAGE_FOLDERS[0]
-    images.mkdir(parents=True)
+    images.mkdir()
     total = config.num_train + config.num_test
     graphs = []
     for position in range(total):
@@ -95,7 +89,7 @@ def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], No
             progress(position + 1, total)
     split = [TRAIN] * config.num_train + [TEST] * config.num_test
     write_annotations(folder, graphs, range(1, total + 1), split, VOCABULARY)
-    (folder / SETTINGS).write_text(json.dumps(_settings(config), indent=1), encoding="utf-8")
+    write_json(folder / SETTINGS, _settings(config), indent=1)
 
 
 def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph:

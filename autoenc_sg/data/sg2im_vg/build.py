@@ -18,7 +18,6 @@ input gives the same bytes. The files' layout is told in `sg2im_vg`.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.json_files import read_json, write_json
 from autoenc_sg.data.sg2im_vg.dataset import SIZES_NAME, VOCAB_NAME
 from autoenc_sg.data.sg2im_vg.padded_tables import (
     Flags,
@@ -59,12 +58,10 @@ from autoenc_sg.data.sg2im_vg.raw_json import (
 from autoenc_sg.data.sg2im_vg.rules import SPLITS, RawFiles, Sg2imCounts, Sg2imRules
 from autoenc_sg.data.sg2im_vg.vocabulary import IMAGE, IN_IMAGE
 from autoenc_sg.data.vg150.files import read_image_data
-from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, stream_size
+from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, report_megabytes
 from autoenc_sg.visualization.progress import Reporter
 
-STAGE = "read Visual Genome"
 SPLITS_NAME, RANDOM_SPLITS = "vg_splits.json", "random"
-_MEGABYTE = 1 << 20
 
 
 def build_sg2im_vg(
@@ -141,15 +138,7 @@ class _Raw(NamedTuple):
 
 def _read(raw: Path, places: Mapping[int, int], names: _Names, reporter: Reporter | None) -> _Raw:
     paths = [find_raw(raw, f"{n}.json") for n in ("objects", "attributes", "relationships")]
-    reporter = reporter or Reporter([(STAGE, 1.0)])
-    done = 0
-
-    def progress(step: int) -> None:
-        nonlocal done
-        reporter.advance((done + step) // _MEGABYTE - done // _MEGABYTE, "MB")
-        done += step
-
-    with reporter.stage(STAGE, sum(map(stream_size, paths)) // _MEGABYTE):
+    with report_megabytes(paths, reporter) as progress:
         return _Raw(
             read_objects(paths[0], places, names.objects, progress),
             read_attributes(paths[1], places, names.attributes, progress),
@@ -284,14 +273,9 @@ def _write(
             file.create_dataset(
                 "image_paths", data=data, dtype=h5py.string_dtype(), track_times=False
             )
-    _write_json(out / VOCAB_NAME, vocab)
+    write_json(out / VOCAB_NAME, vocab)
 
 
 def _write_sizes(path: Path, sizes: Mapping[int, tuple[int, int]]) -> None:
     entries = [{"image_id": i, "width": w, "height": h} for i, (h, w) in sizes.items()]
-    _write_json(path, entries)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value), encoding="utf-8")
+    write_json(path, entries)

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoenc_sg.core.errors import bad_input
-from autoenc_sg.data.vg150.from_raw.raw_json import Progress, stream_lists
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed
+from autoenc_sg.data.base.json_stream import Progress
+from autoenc_sg.data.vg150.from_raw.names import read_lines
+from autoenc_sg.data.vg150.from_raw.raw_json import stream_lists
 
 Ints = NDArray[np.int64]
 
@@ -155,12 +157,8 @@ def read_sg2im_aliases(path: Path) -> dict[str, str]:
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise bad_input(path, "a text file of names", error) from None
     aliases: dict[str, str] = {}
-    for line in lines:
+    for line in read_lines(path):
         names = [name.strip() for name in line.split(",")]
         aliases.update(dict.fromkeys(names, names[0]))
     return aliases
@@ -180,11 +178,9 @@ def _each(
         try:
             for entry in entries:
                 add(place, entry)
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        except MALFORMED_ERRORS as error:
             expected = f"Visual Genome's {key} with ids, names and x, y, w, h"
-            raise bad_input(
-                f"{path} image {image_id}", expected, f"{type(error).__name__} {error}"
-            ) from None
+            raise malformed(f"{path} image {image_id}", expected, error) from None
 
 
 def _names(entry: dict[str, Any]) -> Iterator[str]:

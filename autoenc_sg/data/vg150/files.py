@@ -25,7 +25,7 @@ from torch import Tensor
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.json_files import read_json
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, read_json
 from autoenc_sg.data.base.samples import LONGEST_SIDE
 from autoenc_sg.data.h5_files import read_arrays
 
@@ -189,9 +189,9 @@ def read_image_data(path: Path) -> Tensor:
             for e in entries
         ]
         table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (*MALFORMED_ERRORS, RuntimeError) as error:
         expected = "'image_id', 'height' and 'width' of each image"
-        raise bad_input(path, expected, f"{type(error).__name__} {error}") from None
+        raise malformed(path, expected, error) from None
     wrong = ((table[:, 1:] < 1) | (table[:, 1:] >= LONGEST_SIDE)).any(1).nonzero()
     if len(wrong):
         image_id, height, width = rows[int(wrong[0])]

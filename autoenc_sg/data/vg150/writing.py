@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.json_files import write_json
 
 Array = NDArray[Any]
 
@@ -109,10 +109,10 @@ def write_tables(
     with replacing(root / H5_NAME) as temporary, h5py.File(temporary, "w") as file:
         for name in sorted(tables):
             file.create_dataset(name, data=tables[name], track_times=False)
-    _write_json(root / DICTS_NAME, dicts)
+    write_json(root / DICTS_NAME, dicts)
     if sizes is not None:
         entries = [{"image_id": i, "width": w, "height": h} for i, h, w in sizes.tolist()]
-        _write_json(root / SIZES_NAME, entries)
+        write_json(root / SIZES_NAME, entries)
 
 
 def inclusive_ranges(kind: str, counts: Array) -> dict[str, Array]:
@@ -138,8 +138,3 @@ def vocabulary_dicts(
         dicts[f"idx_to_{kind}"] = {str(i): name for i, name in enumerate(names, start=1)}
         dicts[count_key] = dict(zip(names, counts))
     return dicts
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value), encoding="utf-8")

@@ -125,7 +125,7 @@ def test_nothing_is_left_when_drawing_stops(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").touch()
-    with pytest.raises(InputError, match="expected a new or empty folder for the scenes"):
+    with pytest.raises(InputError, match="expected a new or empty folder, got something there"):
         ensure_scenes(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 

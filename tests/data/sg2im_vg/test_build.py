@@ -247,7 +247,7 @@ def test_images_that_are_unknown_are_counted(tmp_path: Path) -> None:
         ({"relationships": [{"image_id": 1, "relationships": [{"predicate": "on"}]}]},
          "relationships.json image 1: .* got KeyError 'subject'"),
         ({"relationships": [{"image_id": 1}]}, "image 1: expected a list of objects"),
-        ({"objects": {}}, "objects.json: expected a JSON list of images"),
+        ({"objects": {}}, "objects.json: expected a JSON list of objects"),
         ({"splits": {"train": [1]}}, "vg_splits.json: expected image ids by train, val, test, got"),
         ({"splits": {"train": [1], "val": [1], "test": []}}, "expected each image in one split"),
         ({"splits": {"train": ["1"], "val": [], "test": []}}, "'train': expected a list of image"),

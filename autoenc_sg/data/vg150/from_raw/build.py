@@ -27,7 +27,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.vg150.files import BROKEN_IMAGES, TEST, TRAIN, read_image_data
 from autoenc_sg.data.vg150.from_raw.names import NameTable, read_aliases
 from autoenc_sg.data.vg150.from_raw.per_image import CompactCounts, CompactImage, RawNames, compact
-from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, stream_images, stream_size
+from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, report_megabytes, stream_images
 from autoenc_sg.data.vg150.from_raw.vocabulary import (
     Chosen,
     Merged,
@@ -45,9 +45,6 @@ from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Table
 
 Array = NDArray[Any]
-
-STAGE = "read Visual Genome"
-_MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -163,15 +160,7 @@ def _read(
     places = {image_id: place for place, image_id in enumerate(table[:, 0].tolist())}
     areas = (table[:, 1] * table[:, 2] * min_area).tolist()
     images = [CompactImage.empty()] * len(table)
-    reporter = reporter or Reporter([(STAGE, 1.0)])
-    done = 0
-
-    def progress(step: int) -> None:
-        nonlocal done
-        reporter.advance((done + step) // _MEGABYTE - done // _MEGABYTE, "MB")
-        done += step
-
-    with reporter.stage(STAGE, sum(map(stream_size, paths)) // _MEGABYTE):
+    with report_megabytes(paths, reporter) as progress:
         for image in stream_images(*paths, progress):
             place = places.pop(image.image_id, None)
             if place is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoenc_sg.core.errors import bad_input
@@ -59,7 +59,7 @@ def read_aliases(path: Path) -> dict[str, str]:
         InputError: the file cannot be read.
     """
     aliases: dict[str, str] = {}
-    for line in _lines(path):
+    for line in read_lines(path):
         names = [name.strip() for name in line.split(",")]
         target = aliases.get(names[0], names[0])
         aliases.update(dict.fromkeys(names, target))
@@ -72,13 +72,18 @@ def read_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: the file cannot be read, or is empty.
     """
-    names = tuple(dict.fromkeys(line.strip() for line in _lines(path)))
+    names = tuple(dict.fromkeys(line.strip() for line in read_lines(path)))
     if not names:
         raise bad_input(path, "a name in each line", "an empty file")
     return names
 
 
-def _lines(path: Path) -> Iterable[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8 that are not blank.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

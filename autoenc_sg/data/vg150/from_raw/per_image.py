@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed
 from autoenc_sg.data.vg150.from_raw.merge_boxes import merge_boxes
 from autoenc_sg.data.vg150.from_raw.names import NameTable
 from autoenc_sg.data.vg150.from_raw.raw_json import RawImage
@@ -81,10 +82,9 @@ def compact(
         objects = [_parsed(o, names.objects) for o in image.objects]
         relations = _relations(image, objects, names)
         boxes = np.array([o[1] for o in objects], dtype=np.float64).reshape(-1, 4)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MALFORMED_ERRORS as error:
         expected = "objects with object_id, names, x, y, w, h and relationships of such"
-        got = f"{type(error).__name__} {error}"
-        raise bad_input(f"Visual Genome's image {image.image_id}", expected, got) from None
+        raise malformed(f"Visual Genome's image {image.image_id}", expected, error) from None
     if not (np.abs(boxes) < _FARTHEST).all():
         raise bad_input(f"Visual Genome's image {image.image_id}", "x, y, w, h in pixels", "others")
     large = np.flatnonzero(boxes[:, 2] * boxes[:, 3] > least_area)

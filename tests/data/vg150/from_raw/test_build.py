@@ -15,7 +15,7 @@ from autoenc_sg.data.vg150.files import read_annotations
 from autoenc_sg.data.vg150.from_raw.build import BuildRules, build_vg150
 from autoenc_sg.data.vg150.from_raw.merge_boxes import merge_boxes, overlap_kinds
 from autoenc_sg.data.vg150.from_raw.names import NameTable, normalized, read_aliases, read_names
-from autoenc_sg.data.vg150.from_raw.raw_json import stream_entries, stream_images
+from autoenc_sg.data.vg150.from_raw.raw_json import stream_images
 from autoenc_sg.data.vg150.writing import encode_pixel_boxes
 
 SIZE = {"width": 1024, "height": 512}
@@ -234,41 +234,6 @@ def test_name_files(tmp_path: Path) -> None:
         read_names(tmp_path / "absent.txt")
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_streaming_in_pieces(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoenc_sg.data.vg150.from_raw.raw_json._CHUNK", chunk)
-    entries = [{"a": [1, {"b": '}],[\\ "'}]}, {"c": "é½"}, {}]
-    path = tmp_path / "x.json"
-    for indent, space in ((None, ""), (2, "\n ")):
-        text = space + json.dumps(entries, indent=indent, ensure_ascii=False) + space
-        path.write_text(text, encoding="utf-8")
-        told: list[int] = []
-        assert list(stream_entries(path, told.append)) == entries
-        assert sum(told) == path.stat().st_size
-    path.write_text("[ ]")
-    assert list(stream_entries(path)) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"a": 1}', "expected a JSON list of images"),
-        ('[{"a": 1}', "expected a whole JSON list, got one that ends in entry 2"),
-        ('[{"a": [1, 2', "ends in entry 1"),
-        ("[1, 2]", "entry 1: expected a JSON object"),
-        ('[{"a": 1} {"b": 2}]', "expected ',' after entry 1"),
-        ("", "ends in entry 1"),
-        ("[\x80", "ends in entry 1|JSON object"),
-    ],
-)
-def test_files_of_other_forms(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "bad.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=message) as error:
-        list(stream_entries(path))
-    assert "bad.json" in str(error.value)
-
-
 def test_images_of_one_file_alone_and_twice(tmp_path: Path) -> None:
     raw = raw_files(tmp_path, OBJECTS[:2], RELATIONSHIPS[1:3])
     found = {i.image_id: i for i in stream_images(raw / "objects.json", raw / "relationships.json")}
@@ -288,8 +253,9 @@ def test_images_of_one_file_alone_and_twice(tmp_path: Path) -> None:
         ([{"objects": []}], [], "entry 1: expected a number 'image_id'"),
         ([], [{"image_id": 7, "relationships": [{"subject": 1}]}], "image 7: expected"),
         ([{"image_id": 7, "objects": [thing(1, ["a"], "x", 1, 1, 1)]}], [], "image 7: expected"),  # type: ignore[arg-type]
-        ([{"image_id": 7, "objects": [thing(1, ["a"], float("nan"), 1, 9, 9)]}], [], "in pixels"),  # type: ignore[arg-type]
+        ([{"image_id": 7, "objects": [thing(1, ["a"], float("nan"), 1, 9, 9)]}], [], "valid JSON"),  # type: ignore[arg-type]
         ([{"image_id": 7, "objects": [thing(1, [1], 1, 1, 99, 99)]}], [], "image 7: expected"),  # type: ignore[list-item]
+        ([{"image_id": 7, "objects": [thing(1, ["a"], 1 << 24, 1, 9, 9)]}], [], "in pixels"),
         ([], [], "none left"),
     ],
 )
@@ -309,3 +275,14 @@ def test_bad_rules_and_missing_files(tmp_path: Path) -> None:
     (raw / "relationships.json").unlink()
     with pytest.raises(InputError, match=r"relationships.json: .*no such file"):
         build_vg150(raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize("levels", [1000, 100_000])
+def test_entries_nested_too_deeply_are_one_line(tmp_path: Path, levels: int) -> None:
+    raw = raw_files(tmp_path, [], RELATIONSHIPS)
+    nested = "[" * levels + "]" * levels
+    text = f'[{{"image_id": 7, "objects": [{{"object_id": 1, "names": {nested}}}]}}]'
+    (raw / "objects.json").write_text(text)
+    with pytest.raises(InputError, match="expected") as error:
+        build_vg150(raw, tmp_path / "out")
+    assert "\n" not in str(error.value)
