@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 import torchmetrics
@@ -17,6 +19,7 @@ from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets, triplet_codes
 
 _NAMES = (("R{}", "mR{}", "zR{}", "F1{}"), ("ngR{}", "ng-mR{}", "ng-zR{}", "ng-F1{}"))
+_PER_PREDICATE = "per predicate"
 
 
 def seen_triplets(graphs: Iterable[SceneGraph]) -> Tensor:
@@ -168,6 +171,19 @@ class TripletRecall(torchmetrics.Metric):
             self.conventions.order,
         )
 
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., dict[str, Tensor]]:
+        """Torchmetrics' wrapper makes scalars of tensors of one element: lists stay lists."""
+        wrapped = super()._wrap_compute(compute)
+
+        @wraps(compute)
+        def with_lists() -> dict[str, Tensor]:
+            return {
+                name: value.reshape(-1) if name.endswith(_PER_PREDICATE) else value
+                for name, value in wrapped().items()
+            }
+
+        return with_lists
+
     def compute(self) -> dict[str, Tensor]:
         """All metrics by name, see the class."""
         results: dict[str, Tensor] = {}
@@ -197,7 +213,7 @@ class TripletRecall(torchmetrics.Metric):
         for group, ids in self.groups.items():
             named[f"{group} {mr_name}"] = self._mean_recall(each, ids)
         if self.per_predicate:
-            named[f"{r_name} per predicate"] = each[1:]
+            named[f"{r_name} {_PER_PREDICATE}"] = each[1:]
         return named
 
     def _mean_recall(self, each: Tensor, predicates: Sequence[int]) -> Tensor:

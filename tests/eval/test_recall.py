@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from autoenc_sg.eval import (
     MISSED,
     PairRecall,
     RecallConventions,
+    RecallSuite,
     TripletRecall,
     frequency_groups,
     match,
@@ -192,6 +194,21 @@ def test_groups_and_per_predicate_recall() -> None:
     assert each[2] != each[2]  # NaN: no true triple has it
     with pytest.raises(InputError, match=r"group tail: expected predicate ids 1\.\.3"):
         TripletRecall(P, groups={"tail": [4]})
+
+
+def test_the_recall_of_a_single_predicate_is_a_list_of_one() -> None:
+    truth = graph(BOXES, [1, 2, 3], [[0, 1, 1], [1, 1, 2]])
+    one = GraphPrediction(
+        truth.boxes, truth.labels, torch.ones(3), torch.tensor([[0, 1]]), torch.tensor([[0.5]])
+    )
+    metric = TripletRecall(2, RecallConventions((20,)), per_predicate=True)
+    metric.update([one], [truth])
+    for again in (metric, pickle.loads(pickle.dumps(metric)), metric.clone()):
+        assert again.compute()["R@20 per predicate"].tolist() == [0.5]
+        assert again.compute()["R@20"].shape == ()
+    suite = RecallSuite(2, ("SGGen",), RecallConventions((20,)), per_predicate=True)
+    suite.update([one], [truth])
+    assert suite.compute()["SGGen"]["ngR@20 per predicate"] == [0.5]
 
 
 def test_head_body_and_tail() -> None:
