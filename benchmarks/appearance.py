@@ -1,6 +1,6 @@
 """What appearance codes are worth: the reconstruction phase with and without them.
 
-    python benchmarks/appearance.py runs/demo/checkpoint.pt [--data FOLDER | --tint 80] [--steps N]
+    python benchmarks/appearance.py runs/demo [--data FOLDER | --tint 80] [--steps N]
         [--dim 16] [--dropout 0.2] [--limit N] [--threads 2] [--keep FOLDER] [--json OUT]
         [--figure OUT.png]
 

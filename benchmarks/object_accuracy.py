@@ -1,6 +1,6 @@
 """Are drawn objects recognizable, and do relations show? True graphs against shuffled predicates.
 
-    python benchmarks/object_accuracy.py runs/demo/checkpoint.pt [--data FOLDER] [--limit N]
+    python benchmarks/object_accuracy.py runs/demo [--data FOLDER] [--limit N]
         [--samples 2] [--steps 200] [--threads 2] [--json OUT]
 
 Two small networks learn from the train split's true pictures, at the generator's size: classes from

@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `scenes/` and a finished `run/checkpoint.pt` of the tiny configuration."""
+    """A folder with `scenes/` and a finished `run` of the tiny configuration."""
     from autoenc_sg.training.loop import train
     from tests.support.tiny import tiny_config
 
@@ -33,7 +33,7 @@ def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     own = tmp_path_factory.mktemp("appearance")
     shutil.copytree(tiny_run / "scenes", own / "scenes")
-    base = read_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    base = read_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     config = tiny_config(own, CODES, "--reconstruction.steps=12", "--reconstruction.lr=0.01")
     train(config, ("reconstruction", "joint"), Start(base))
     return own
@@ -41,4 +41,4 @@ def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def coded_checkpoint(coded_run: Path) -> str:
-    return str(coded_run / "run" / "checkpoint.pt")
+    return str(coded_run / "run" / "checkpoint.safetensors")

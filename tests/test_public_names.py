@@ -41,7 +41,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_evaluate_takes_a_path_a_model_and_the_users_data(tiny_run: Path) -> None:
-    checkpoint = tiny_run / "run" / "checkpoint.pt"
+    checkpoint = tiny_run / "run" / "checkpoint.safetensors"
     options = EvaluationOptions(limit=4, batch_size=2)
     expected = autoenc_sg.evaluate(checkpoint, options=options).to_dict()
     model = autoenc_sg.AutoEncoder.from_checkpoint(checkpoint)
@@ -60,7 +60,7 @@ def test_evaluate_takes_a_path_a_model_and_the_users_data(tiny_run: Path) -> Non
 
 
 def test_evaluate_refuses_what_does_not_fit(tiny_run: Path) -> None:
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     test = autoenc_sg.open_dataset(tiny_config(tiny_run).data, "test")
     with pytest.raises(InputError, match="test and train: expected both"):
         autoenc_sg.evaluate(model, test)

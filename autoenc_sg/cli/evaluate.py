@@ -19,7 +19,7 @@ class EvaluateCommand:
     """Options of `evaluate`.
 
     Attributes:
-        checkpoint: a checkpoint of a trained model.
+        checkpoint: a trained model: a run's folder, or a checkpoint file.
         task: one or more of predcls, sgcls, sggen (or sgdet) and phrdet.
         json: file to write the results to; evaluation.json beside the checkpoint by default.
         options: what to evaluate.
@@ -42,7 +42,8 @@ def _evaluate(command: EvaluateCommand) -> int:
     from autoenc_sg.scoring.evaluate import evaluate_checkpoint
     from autoenc_sg.scoring.report import report_tables, write_files
 
-    folder = command.checkpoint.parent
+    folder = command.checkpoint
+    folder = folder if folder.is_dir() else folder.parent
     path, logs = command.json or folder / "evaluation.json", folder / "logs"
     check_place(path)
     check_place(logs / "events")

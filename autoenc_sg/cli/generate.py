@@ -17,7 +17,7 @@ class GenerateCommand:
     """Options of `generate`.
 
     Attributes:
-        checkpoint: a checkpoint of a trained model, or imported weights.
+        checkpoint: a trained model or imported weights: a run's folder, or a checkpoint file.
         graph: JSON file with one graph or a list of graphs.
         out: folder to write to.
         device: of the model, such as cpu or cuda; auto: a GPU where there is one.
@@ -43,7 +43,7 @@ class SampleCommand:
     """Options of `sample`.
 
     Attributes:
-        checkpoint: a checkpoint of a trained model, or imported weights.
+        checkpoint: a trained model or imported weights: a run's folder, or a checkpoint file.
         data: folder of the data set, if it is not where the checkpoint's configuration says.
         split: whose graphs to draw.
         out: folder to write to.

@@ -18,7 +18,7 @@ class ReconstructCommand:
     """Options of `reconstruct`.
 
     Attributes:
-        checkpoint: a checkpoint of a trained model.
+        checkpoint: a trained model: a run's folder, or a checkpoint file.
         photos: image files.
         out: folder to write to, with a folder for each photo.
         seed: of the noise.
@@ -41,7 +41,7 @@ class ParseCommand:
     """Options of `parse`.
 
     Attributes:
-        checkpoint: a checkpoint of a trained model.
+        checkpoint: a trained model: a run's folder, or a checkpoint file.
         photos: image files, and folders, whose image files at any depth are taken.
         out: JSON Lines file to write, a graph a line.
         device: of the model, such as cpu or cuda; auto: a GPU where there is one.

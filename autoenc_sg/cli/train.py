@@ -18,7 +18,7 @@ class TrainCommand:
         config: a YAML file, or the name of a packaged configuration such as scenes.
         phase: train only this phase.
         resume: continue the run in the output folder.
-        init: checkpoint to take initial weights from.
+        init: run's folder or checkpoint file to take initial weights from.
         print_config: print the whole configuration and exit.
         overrides: names and values that replace those of the configuration, such as
             ("--joint.steps", "1000"); written as options, see `split_overrides`.

@@ -31,7 +31,7 @@ class ExportCommand:
 
     Attributes:
         kind: the program that is to read the weights.
-        checkpoint: a checkpoint of a trained model.
+        checkpoint: a trained model: a run's folder, or a checkpoint file.
         out: file to write.
     """
 
@@ -42,6 +42,7 @@ class ExportCommand:
 
 def _import(options: ImportCommand) -> int:
     from autoenc_sg.training.run_log import HISTORY
+    from autoenc_sg.weights.checkpoint import CHECKPOINT
     from autoenc_sg.weights.import_detector import import_detector
     from autoenc_sg.weights.sg2im import import_file
 
@@ -51,7 +52,7 @@ def _import(options: ImportCommand) -> int:
         for path in import_detector(options.kind, options.file, options.out):
             print(path)
         return 0
-    path = options.out / "checkpoint.pt"
+    path = options.out / CHECKPOINT
     for note in import_file(options.file, path):
         print(f"note: {note}")
     print(path)

@@ -27,7 +27,7 @@ class DetectorPhase:
         decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.
         clip: largest gradient norm.
         validate_epochs: epochs between validations (COCO AP on the validation split), which keep
-            `best_detector.pt`; the phase's end is one, too. 0: none.
+            `best_detector.safetensors`; the phase's end is one, too. 0: none.
         validation_images: of the validation split, at most.
     """
 
@@ -78,8 +78,8 @@ class ReconstructionPhase:
             generator gets a fresh optimizer (sg2im: 100,000); 0: never.
         ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
             ends with and what is validated; 0: none.
-        validate_every: steps between validations, which keep `best.pt`, and one at the end; 0:
-            none.
+        validate_every: steps between validations, which keep `best.safetensors`, and one at the
+            end; 0: none.
         validation_images: of the validation split, at most.
     """
 

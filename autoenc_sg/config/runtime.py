@@ -21,6 +21,7 @@ class RuntimeConfig:
         threads: CPU threads of PyTorch; 0: its own choice.
         log_every: steps between TensorBoard's scalars.
         checkpoint_every: steps between checkpoints; a phase's end is one, too.
+        keep_last: newest checkpoints that are kept; an older one serves if the newest is damaged.
         sample_every: steps between TensorBoard's sample pictures.
         compile: `torch.compile` of the refinement network in training; wants a C++ compiler.
     """
@@ -33,11 +34,12 @@ class RuntimeConfig:
     threads: int = 0
     log_every: int = 20
     checkpoint_every: int = 1000
+    keep_last: int = 2
     sample_every: int = 1000
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "checkpoint_every", "sample_every"):
+        for name in ("log_every", "checkpoint_every", "keep_last", "sample_every"):
             require(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
         require_at_least(1, self, "runtime", "num_nodes")
         require_at_least(0, self, "runtime", "threads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -55,6 +56,13 @@ def new_folder(path: Path) -> Iterator[Path]:
             folder.replace(path)
     except OSError as error:
         raise bad_input(path, "a path that can be written", error.strerror or error) from error
+
+
+def remove_temporaries(folder: Path, suffix: str) -> None:
+    """Remove what a program that was killed inside `replacing` left in a folder, by suffix."""
+    for path in folder.glob(f".*{suffix}"):
+        if re.fullmatch(r"\.[0-9a-f]{12}" + re.escape(suffix), path.name):
+            _remove(path)
 
 
 def make_folder(path: Path) -> None:

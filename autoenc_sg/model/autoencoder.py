@@ -31,12 +31,9 @@ from autoenc_sg.model.modes import eval_mode, inference
 from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.relpn import RelationProposalNetwork
-from autoenc_sg.weights.checkpoint import (
-    DECODER,
-    is_decoder,
-    load_weights,
-    read_checkpoint,
-)
+from autoenc_sg.weights.checkpoint import DECODER, Checkpoint, is_decoder, read_checkpoint
+from autoenc_sg.weights.pretrained import find_pretrained, save_pretrained
+from autoenc_sg.weights.state_dict import load_weights
 
 _CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
 
@@ -61,7 +58,7 @@ class AutoEncoder(nn.Module):
     """Detector, relation proposals and predictor (the encoder) and generator (the decoder).
 
     Example:
-        >>> model = AutoEncoder.from_checkpoint("runs/demo/checkpoint.pt")
+        >>> model = AutoEncoder.from_checkpoint("runs/demo")
         >>> graph = model.parse(Image.open("photo.jpg"))
         >>> picture = model.render(graph, seed=0)
 
@@ -96,15 +93,48 @@ class AutoEncoder(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: torch.device | str = "cpu") -> AutoEncoder:
-        """The model of a checkpoint, in evaluation mode.
+        """The model of a checkpoint file, a run's folder or a folder of `save`, in evaluation mode.
 
         Raises:
-            InputError: the file is missing, is not a checkpoint or does not fit its own config.
+            InputError: it is missing, damaged, not a checkpoint or does not fit its own config.
         """
         checkpoint = read_checkpoint(Path(path))
         model = cls(checkpoint.config, checkpoint.vocabulary, download=False)
         model.load(checkpoint.model, str(path))
         return model.to(device).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, device: torch.device | str = "cpu"
+    ) -> AutoEncoder:
+        """The model in a folder of `save`, or one that comes with the package, by its name.
+
+        Raises:
+            InputError: neither (the message lists the names), or a file is damaged.
+        """
+        return cls.from_checkpoint(find_pretrained(name_or_folder), device)
+
+    def save(
+        self,
+        folder: str | Path,
+        dtype: torch.dtype = torch.float32,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write `model.safetensors` and `model.json` for `from_pretrained`.
+
+        Args:
+            folder: made if missing.
+            dtype: of the weights in the file, such as float16: half the size.
+            about: free description (JSON values), kept in `model.json`.
+
+        Raises:
+            InputError: a weight that `dtype` cannot hold, or the system refuses to write.
+        """
+        weights = self.state_dict()
+        if not self.has_encoder:
+            weights = {name: value for name, value in weights.items() if name.startswith(DECODER)}
+        model = Checkpoint(self.config, self.vocabulary, weights)
+        save_pretrained(Path(folder), model, dtype, about)
 
     def load(self, weights: Mapping[str, Tensor], where: str) -> None:
         """Take the weights of a whole model, or of a decoder alone.

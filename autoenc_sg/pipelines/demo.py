@@ -28,7 +28,7 @@ from autoenc_sg.scoring.evaluate import (
 )
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.run_log import read_history
-from autoenc_sg.training.start import CHECKPOINT, Start
+from autoenc_sg.training.start import Start
 from autoenc_sg.visualization.figures import (
     GrowthStep,
     Reconstruction,
@@ -38,7 +38,7 @@ from autoenc_sg.visualization.figures import (
 )
 from autoenc_sg.visualization.html_report import Figure, Report, write_report
 from autoenc_sg.visualization.progress import Reporter, duration
-from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.checkpoint import find_checkpoints, read_resumable
 
 ROWS = 8  # of figure 2
 GROWTH = 8  # objects of figure 3
@@ -57,8 +57,8 @@ PLAN = (
 def run_demo(out: Path, seed: int = 0, overrides: Sequence[str] = ()) -> EvaluationResults:
     """Run the demo into `out`; an interrupted demo continues from its checkpoint.
 
-    Writes `scenes/`, `checkpoint.pt`, `config.yaml`, `history.jsonl`, `logs/`, `results.json` and
-    `report.html`.
+    Writes `scenes/`, `checkpoint.safetensors`, `config.yaml`, `history.jsonl`, `logs/`,
+    `results.json` and `report.html`.
 
     Raises:
         InputError: `out` holds a finished demo, or one of another seed.
@@ -94,9 +94,9 @@ def demo_config(out: Path, seed: int, overrides: Sequence[str] = ()) -> RunConfi
 def _start(out: Path, seed: int) -> Start:
     if (out / "results.json").is_file():
         raise InputError(f"{out}: expected no finished demo there, got one; use another --out")
-    if not (out / CHECKPOINT).is_file():
+    if not find_checkpoints(out):
         return Start()
-    checkpoint = read_checkpoint(out / CHECKPOINT)
+    checkpoint = read_resumable(out)
     if checkpoint.config.seed != seed:
         got = checkpoint.config.seed
         raise InputError(f"{out}: expected an interrupted demo of seed {seed}, got seed {got}")

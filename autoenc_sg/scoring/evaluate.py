@@ -24,12 +24,8 @@ from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
 from autoenc_sg.scoring.results import EvaluationResults
 from autoenc_sg.visualization.progress import Reporter
-from autoenc_sg.weights.checkpoint import (
-    check_vocabulary,
-    is_decoder,
-    load_weights,
-    read_checkpoint,
-)
+from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
+from autoenc_sg.weights.state_dict import load_weights
 
 __all__ = [
     "EvaluationOptions",

@@ -31,7 +31,7 @@ from autoenc_sg.eval.crop_classifier import ObjectAccuracy
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
 from autoenc_sg.scoring.options import EvaluationOptions
-from autoenc_sg.weights.checkpoint import read_weights
+from autoenc_sg.weights.state_dict import read_weights
 
 DRAWN = ("predicted graph", "true graph")
 REAL, MEAN = "real picture", "mean image"

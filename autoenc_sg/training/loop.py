@@ -19,10 +19,10 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
-from autoenc_sg.training.start import CHECKPOINT, Start, build_model
+from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import is_due, open_validation_split, validate_phase
 from autoenc_sg.visualization.progress import Reporter
-from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
+from autoenc_sg.weights.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 
 
 def train(
@@ -124,5 +124,5 @@ def save(fabric: Fabric, model: AutoEncoder, config: RunConfig, phase: Phase, st
         checkpoint = Checkpoint(
             config, model.vocabulary, model.state_dict(), phase.name, step, training
         )
-        write_checkpoint(Path(config.out) / CHECKPOINT, checkpoint)
+        save_checkpoint(Path(config.out), checkpoint, config.runtime.keep_last)
     fabric.barrier()

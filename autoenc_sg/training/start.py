@@ -14,15 +14,16 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.weights.checkpoint import (
+    CHECKPOINT,
     DECODER,
     Checkpoint,
     check_vocabulary,
+    find_checkpoints,
     is_decoder,
     read_checkpoint,
+    read_resumable,
 )
 from autoenc_sg.weights.detector import load_detector_weights
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,22 @@ def find_start(
         InputError: the folder holds a run and neither `resume` nor a single phase was asked for, or
             there is nothing to resume.
     """
-    own = Path(config.out) / CHECKPOINT
+    out = Path(config.out)
+    earlier = find_checkpoints(out)
     if resume:
-        if not own.is_file():
-            raise InputError(f"--resume: expected a checkpoint at {own}, got no such file")
-        return Start(read_checkpoint(own), resume=True)
+        if not earlier:
+            raise InputError(f"--resume: expected a checkpoint at {out / CHECKPOINT}, got none")
+        return Start(read_resumable(out), resume=True)
     if weights is not None:
         return Start(read_checkpoint(weights))
-    if not own.is_file():
+    if not earlier:
         return Start()
     if phase is None:
         raise InputError(
-            f"{own}: expected no earlier run in the output folder, got its checkpoint; "
+            f"{earlier[0]}: expected no earlier run in the output folder, got its checkpoint; "
             "use --resume, --phase or another --out"
         )
-    return Start(read_checkpoint(own))
+    return Start(read_checkpoint(out))
 
 
 def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:

@@ -1,9 +1,9 @@
 """Validation during training: when it is due, what is measured, and the best weights on disk.
 
 - `detector` phase: after every `validate_epochs` epochs and at the end, by COCO's AP; the weights
-  of the best AP50 go to `best_detector.pt`.
+  of the best AP50 go to `best_detector.safetensors`.
 - `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses; the
-  weights of their lowest sum go to `best.pt`.
+  weights of their lowest sum go to `best.safetensors`.
 
 Modules are in evaluation mode, the noise of an image follows from its id, and the global random
 state is not used: training continues exactly as it would have without validation.
@@ -29,8 +29,8 @@ from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
-BEST = "best.pt"
-BEST_DETECTOR = "best_detector.pt"
+BEST = "best.safetensors"
+BEST_DETECTOR = "best_detector.safetensors"
 
 
 def open_validation_split(phase: Phase) -> GraphDataset | None:

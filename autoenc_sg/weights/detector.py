@@ -12,7 +12,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import Detector
 from autoenc_sg.detector.classes import take_classes
 from autoenc_sg.detector.published import from_imagenet, recognize, translate
-from autoenc_sg.weights.checkpoint import load_weights, read_weights
+from autoenc_sg.weights.state_dict import load_weights, read_weights
 
 COCO = "coco"
 logger = logging.getLogger(__name__)

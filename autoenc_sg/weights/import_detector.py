@@ -17,8 +17,8 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector import build_detector
 from autoenc_sg.detector.published import Kind, motifs_anchors, recognize, translate
-from autoenc_sg.weights.checkpoint import check_weights
 from autoenc_sg.weights.detector import read_detector_weights
+from autoenc_sg.weights.state_dict import check_weights
 
 ImportKind = Literal["motifs-detector", "graph-rcnn-detector"]
 KINDS: dict[ImportKind, Kind] = {

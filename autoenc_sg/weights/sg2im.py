@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ from autoenc_sg.generator import Generator, ObjectDiscriminator, PatchDiscrimina
 from autoenc_sg.weights.checkpoint import (
     DECODER,
     Checkpoint,
-    check_weights,
     read_checkpoint,
+    read_training_state,
     write_checkpoint,
 )
 from autoenc_sg.weights.safe_pickle import HISTORY_STANDINS, read_torch_file
@@ -53,6 +53,7 @@ from autoenc_sg.weights.sg2im_arguments import (
     is_ours,
     model_kwargs,
 )
+from autoenc_sg.weights.state_dict import check_weights
 
 UNUSED_HEAD = "rel_aux_net."
 OBJECT_PREFIX = "discriminator."
@@ -151,10 +152,16 @@ def import_file(source: Path, out: Path) -> tuple[str, ...]:
 
 def export_file(source: Path, out: Path) -> tuple[str, ...]:
     """Write our checkpoint `source` as sg2im's; returns notes, raises as `export_sg2im`."""
-    converted = export_sg2im(read_checkpoint(source), source)
+    checkpoint = read_checkpoint(source)
+    notes: tuple[str, ...] = ()
+    try:
+        checkpoint = replace(checkpoint, training=read_training_state(source))
+    except InputError as error:  # the model alone is exported
+        notes = (str(error),)
+    converted = export_sg2im(checkpoint, source)
     with replacing(out) as temporary:
         torch.save(converted.content, temporary)
-    return converted.notes
+    return (*notes, *converted.notes)
 
 
 # Reading ------------------------------------------------------------------------------------------

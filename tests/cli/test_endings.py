@@ -36,7 +36,7 @@ def test_a_loss_that_is_not_finite_ends_with_its_name_and_images(
     assert any(name in named for name in ("rpn_objectness", "rpn_box", "roi_class", "roi_box"))
     assert "= nan" in named or "= inf" in named
     assert len(named.partition("images of the batch: [")[2].split(",")) == 3
-    assert not list((tmp_path / "run").glob("*.pt"))
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_an_interrupted_run_says_so_and_goes_on(
@@ -56,10 +56,10 @@ def test_an_interrupted_run_says_so_and_goes_on(
         patched.setattr(Phase, "step", stopped)
         assert main(arguments(tmp_path, tiny_run / "scenes", "--phase", "detector")) == 130
     assert last_line(capsys) == "autoenc-sg: interrupted"
-    assert read_checkpoint(tmp_path / "run" / "checkpoint.pt").step == 2
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 2
     again = arguments(tmp_path, tiny_run / "scenes", "--resume", "--phase", "detector")
     assert main(again) == 0
-    assert read_checkpoint(tmp_path / "run" / "checkpoint.pt").step == 4
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 4
 
 
 def test_demo_hands_on_folder_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

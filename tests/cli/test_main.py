@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from autoenc_sg.cli.main import main
+from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import TINY
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_run: Path) -> str:
-    return str(tiny_run / "run" / "checkpoint.pt")
+    return str(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +122,11 @@ def test_scenes_then_train_a_phase_then_resume(tmp_path: Path) -> None:
     config.write_text(TINY)
     common = [str(config), "--out", str(tmp_path / "run"), "--data.root", str(scenes)]
     assert main(["train", *common, "--phase", "reconstruction", "--reconstruction.steps", "2"]) == 0
-    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert (saved["phase"], saved["step"]) == ("reconstruction", 2)
+    saved = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert (saved.phase, saved.step) == ("reconstruction", 2)
     assert main(["train", *common, "--resume"]) == 0
-    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert (saved["phase"], saved["step"]) == ("joint", 4)
+    saved = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert (saved.phase, saved.step) == ("joint", 4)
 
 
 def test_scenes_take_every_option(tmp_path: Path) -> None:

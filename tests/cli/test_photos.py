@@ -14,7 +14,7 @@ from autoenc_sg.model import AutoEncoder
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_run: Path) -> str:
-    return str(tiny_run / "run" / "checkpoint.pt")
+    return str(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

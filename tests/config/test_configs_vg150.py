@@ -58,8 +58,8 @@ def test_the_recipe_runs_as_its_first_lines_say(tmp_path: Path) -> None:
     }
     assert "pixel" in rows["joint"]["losses"]
     assert "pixel" not in rows["graph_only"]["losses"]
-    first = read_checkpoint(runs / "detector" / "best_detector.pt").model
-    second = read_checkpoint(runs / "reconstruction" / "checkpoint.pt").model
+    first = read_checkpoint(runs / "detector" / "best_detector.safetensors").model
+    second = read_checkpoint(runs / "reconstruction" / "checkpoint.safetensors").model
     name = "detector.roi_heads.box_head.fc6.weight"
     assert bool((first[name] == second[name]).all())
 

@@ -24,7 +24,7 @@ from autoenc_sg.training.run_log import VALIDATION, read_history
 from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import BEST_DETECTOR, detector_precision, is_due
 from autoenc_sg.visualization.progress import Reporter
-from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable
 from tests.support.tiny import same, tiny_config
 
 EPOCHS = ("--detector_training.validate_epochs", "1", "--detector_training.steps", "12")
@@ -63,7 +63,7 @@ def test_validated_after_epochs_and_at_the_end(trained: Path) -> None:
     best = max(rows, key=lambda row: row["scores"]["AP50"])
     kept = read_checkpoint(trained / "run" / BEST_DETECTOR)
     assert (kept.phase, kept.step) == ("detector", best["step"])
-    last = read_checkpoint(trained / "run" / "checkpoint.pt")
+    last = read_resumable(trained / "run")
     assert_close(last.training["best"], -best["scores"]["AP50"])
 
 
@@ -73,7 +73,8 @@ def test_killed_and_resumed_equals_unbroken_with_validation(trained: Path, tmp_p
     with pytest.raises(Killed):
         train(config, ("detector",), reporter=KillingReporter(7))
     train(config, ("detector",), find_start(config, "detector", resume=True))
-    unbroken, resumed = (read_checkpoint(f / "run" / "checkpoint.pt") for f in (trained, tmp_path))
+    unbroken, resumed = (read_resumable(f / "run") for f in (trained, tmp_path))
+    assert unbroken.training
     same(dict(unbroken.model), dict(resumed.model))
     same(dict(unbroken.training), dict(resumed.training))
     rows = [read_history(f / "run", VALIDATION) for f in (trained, tmp_path)]
@@ -101,7 +102,7 @@ def test_ends_of_epochs_by_hand(
 
 def test_precision_is_that_of_the_detections_one_image_at_a_time(trained: Path) -> None:
     config = tiny_config(trained)
-    model = AutoEncoder.from_checkpoint(trained / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(trained / "run" / "checkpoint.safetensors")
     held_out = open_dataset(config.data, "test")
     before = torch.get_rng_state()
     model.train()
@@ -130,7 +131,7 @@ def test_an_empty_validation_split_is_named_before_training(trained: Path) -> No
         patch.setattr(held_out, "open_dataset", lambda *_: Empty())
         with pytest.raises(InputError, match=r"validation split: expected one image or more"):
             train(tiny_config(trained, "--out", str(trained / "other")), ("detector",))
-    assert not (trained / "other" / "checkpoint.pt").exists()
+    assert not (trained / "other" / "checkpoint.safetensors").exists()
 
 
 def test_no_validation_where_none_is_asked(trained: Path, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_no_validation_where_none_is_asked(trained: Path, tmp_path: Path) -> Non
 def test_the_phase_runs_in_bfloat16(trained: Path, tmp_path: Path) -> None:
     options = ("--runtime.precision", "bf16-mixed", "--detector_training.validate_epochs", "1")
     train(tiny_config(trained, "--out", str(tmp_path), *options), ("detector",))
-    weights = read_checkpoint(tmp_path / "checkpoint.pt").model
+    weights = read_checkpoint(tmp_path / "checkpoint.safetensors").model
     assert all(w.dtype == torch.float32 for w in weights.values() if w.is_floating_point())
     (row,) = read_history(tmp_path, VALIDATION)
     assert row["step"] == 4
@@ -179,7 +180,7 @@ def test_boxes_keep_their_digits_in_bfloat16(tmp_path: Path) -> None:
 
 
 def test_losses_in_bfloat16_are_near_those_in_float32(trained: Path) -> None:
-    model = AutoEncoder.from_checkpoint(trained / "run" / "checkpoint.pt").train()
+    model = AutoEncoder.from_checkpoint(trained / "run" / "checkpoint.safetensors").train()
     dataset = open_dataset(tiny_config(trained).data, "test")
     batch = collate_samples([dataset[i] for i in range(2)])
     losses = []

@@ -335,7 +335,7 @@ def test_foreign_codes_are_refused_before_anything_is_written(
 ) -> None:
     file = tmp_path / "g.json"
     file.write_text(json.dumps({"objects": ["dog"], "relationships": [], "appearance": [[1, 2]]}))
-    plain = str(tiny_run / "run" / "checkpoint.pt")
+    plain = str(tiny_run / "run" / "checkpoint.safetensors")
     for path, wanted in (
         (coded_checkpoint, "3 numbers an object"),
         (plain, "none (this model reads"),
@@ -362,6 +362,6 @@ def test_sample_with_the_looks_of_the_photos(
         assert b.appearance is None
     first, second = (tmp_path / name / "images" / "000000.png" for name in "ab")
     assert Image.open(first).tobytes() != Image.open(second).tobytes()
-    other = str(tiny_run / "run" / "checkpoint.pt")
+    other = str(tiny_run / "run" / "checkpoint.safetensors")
     assert main(["sample", other, "--appearance", "--out", str(tmp_path / "c")]) == 2
     assert "--appearance: expected a model with appearance codes" in capsys.readouterr().err

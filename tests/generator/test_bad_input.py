@@ -120,7 +120,7 @@ def test_an_object_that_is_not_there(triples: list[list[int]]) -> None:
 
 
 def test_ids_beyond_the_vocabulary(tiny_run: Path) -> None:
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     many = model.vocabulary.num_objects
     graph = replace(a_graph(BOXES, []), labels=torch.tensor([1, 2, many]))
     with pytest.raises(InputError, match=f"object id: expected below {many}, got {many}"):
@@ -173,7 +173,7 @@ def test_ten_thousand_objects_through_the_command(tiny_run: Path, tmp_path: Path
     }
     file = tmp_path / "crowd.json"
     file.write_text(json.dumps(crowd))
-    checkpoint = str(tiny_run / "run" / "checkpoint.pt")
+    checkpoint = str(tiny_run / "run" / "checkpoint.safetensors")
     assert main(["generate", checkpoint, str(file), "--out", str(tmp_path / "out")]) == 0
     image = Image.open(tmp_path / "out" / "crowd.png")
     stored = json.loads(image.text["scene graph"])  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ from tests.support.tiny import tiny_config
 
 @pytest.fixture(scope="module")
 def model(tiny_run: Path) -> AutoEncoder:
-    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ BOXES = [[2.0, 4.0, 30.0, 40.0], [20.0, 20.0, 60.0, 60.0], [0.0, 50.0, 64.0, 64.
 
 @pytest.fixture(scope="module")
 def model(tiny_run: Path) -> AutoEncoder:
-    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

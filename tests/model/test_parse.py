@@ -27,7 +27,7 @@ BOXES = [[2.0, 4.0, 30.0, 40.0], [20.0, 20.0, 60.0, 60.0], [0.0, 50.0, 64.0, 64.
 
 @pytest.fixture(scope="module")
 def model(tiny_run: Path) -> AutoEncoder:
-    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_a_graph_of_other_ids_is_drawn_by_its_names(
 def test_half_models_and_autocast_parse_and_render(
     tiny_run: Path, photos: list[Image.Image], dtype: torch.dtype
 ) -> None:
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     graph = model.parse(photos[0], BOXES, [1, 2, 3], edge_threshold=0.0)
     picture = model.render_batch([graph], 3)
     with torch.autocast("cpu", dtype):
@@ -244,7 +244,7 @@ def test_half_models_and_autocast_parse_and_render(
 def test_the_gpu_parses_and_renders_as_the_cpu_does(
     tiny_run: Path, photos: list[Image.Image]
 ) -> None:
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     graph = model.parse(photos[0], BOXES, edge_threshold=0.0)
     picture = model.render_batch([graph], 3)
     model.to("cuda")

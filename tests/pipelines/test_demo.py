@@ -53,7 +53,7 @@ def test_demo_writes_all_it_promises_and_is_not_overwritten(tmp_path: Path) -> N
     assert html.count("<img") == 3
     assert 'src="data:image/png;base64,' in html
     assert "://" not in html.split("<body")[1]  # "http" alone can stand in base64
-    assert (out / "checkpoint.pt").is_file()
+    assert (out / "checkpoint.safetensors").is_file()
     with pytest.raises(InputError, match="expected no finished demo there"):
         run_demo(out, 3, SMALL)
     (out / "results.json").unlink()
@@ -66,7 +66,7 @@ def test_demo_writes_all_it_promises_and_is_not_overwritten(tmp_path: Path) -> N
 
 def test_a_name_is_text_in_the_report(tiny_run: Path) -> None:
     name = "<script>alert(1)</script>"
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     _, test = open_splits(model.config.data, "test", model.config.seed)
     pictures = {name: {"L1": 0.5, "PSNR": 10.0, "SSIM": 0.5}}
     cost = {"seed": 0, "seconds": 1.0, "peak memory GiB": 1.0, "threads": 1}

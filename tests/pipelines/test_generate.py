@@ -33,7 +33,7 @@ MASKED = {**BOXED, "masks": [[[1, 0], [0, 1]], [[1, 1], [1, 1]]]}
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_run: Path) -> str:
-    return str(tiny_run / "run" / "checkpoint.pt")
+    return str(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ BOXES = [[2, 4, 30, 40], [20, 20, 60, 60], [0, 50, 64, 64]]
 
 @pytest.fixture(scope="module")
 def model(tiny_run: Path) -> AutoEncoder:
-    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    return AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.support.tiny import tiny_config
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_run: Path) -> str:
-    return str(tiny_run / "run" / "checkpoint.pt")
+    return str(tiny_run / "run" / "checkpoint.safetensors")
 
 
 @pytest.fixture(scope="module")

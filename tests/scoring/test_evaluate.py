@@ -30,7 +30,7 @@ from tests.support.tiny import tiny_config
 
 
 def test_batch_size_does_not_change_the_scores(tiny_run: Path) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     one, four = (evaluate_checkpoint(path, EvaluationOptions(batch_size=b)) for b in (1, 4))
     assert one.images == four.images == 6
     for name, value in one.to_dict().items():
@@ -38,7 +38,7 @@ def test_batch_size_does_not_change_the_scores(tiny_run: Path) -> None:
 
 
 def test_all_tasks_in_one_pass(tiny_run: Path) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     quick = evaluate_checkpoint(path, EvaluationOptions(batch_size=3))
     full = evaluate_checkpoint(
         path, EvaluationOptions(batch_size=4, tasks=ALL_TASKS, round_trip=True)
@@ -57,7 +57,7 @@ def test_all_tasks_in_one_pass(tiny_run: Path) -> None:
 
 
 def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
-    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
     batch = next(batches(test, 3))
     maps = model.detector.encode(list(batch.images))
@@ -80,7 +80,7 @@ def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
 def test_recall_is_that_of_the_same_predictions_scored_from_files(
     tiny_run: Path, tmp_path: Path
 ) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     model = AutoEncoder.from_checkpoint(path)
     _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
     batch = next(batches(test, len(test)))
@@ -98,12 +98,12 @@ def test_recall_is_that_of_the_same_predictions_scored_from_files(
 
 
 def test_pictures_of_one_graph_with_other_noise_differ(tiny_run: Path, tmp_path: Path) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "net.pth")
     results = evaluate_checkpoint(path, EvaluationOptions(limit=2, lpips=tmp_path / "net.pth"))
     assert results.networks == {"LPIPS diversity": "LPIPS of SqueezeNet 1.1, net.pth"}
     assert results.image_scores["true graph"]["LPIPS diversity"] > 0
-    with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of an Inception v3"):
+    with pytest.raises(InputError, match=r"safetensors: expected weights of an Inception v3"):
         evaluate_checkpoint(path, EvaluationOptions(limit=2, inception=path))
 
 
@@ -113,9 +113,9 @@ def test_what_cannot_be_read_or_written_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     monkeypatch.setattr("autoenc_sg.scoring.image_scores.mean_image", None)
-    with pytest.raises(InputError, match=r"checkpoint.pt: expected weights of torchvision's Alex"):
+    with pytest.raises(InputError, match=r"safetensors: expected weights of torchvision's Alex"):
         evaluate_checkpoint(path, EvaluationOptions(lpips=path))
     for place, message in (
         (tmp_path, "expected a file to write, got a folder"),
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_or_written_is_refused_before_any_work(
 
 @pytest.mark.slow
 def test_processes_share_the_images(tiny_run: Path) -> None:
-    path = tiny_run / "run" / "checkpoint.pt"
+    path = tiny_run / "run" / "checkpoint.safetensors"
     options = EvaluationOptions(batch_size=2, tasks=ALL_TASKS, round_trip=True)
     one = evaluate_checkpoint(path, options).to_dict()
     four = evaluate_checkpoint(path, replace(options, processes=4)).to_dict()

@@ -94,7 +94,7 @@ def test_appearance_gives_the_detector_no_gradient(coded_run: Path) -> None:
 
 
 def test_a_graph_only_checkpoint_goes_on_with_codes(tiny_run: Path, coded_run: Path) -> None:
-    base = read_checkpoint(tiny_run / "run" / "checkpoint.pt")
+    base = read_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     dataset = open_dataset(tiny_config(coded_run).data, "train")
     plain = AutoEncoder(base.config, dataset.vocabulary)
     plain.load(base.model, "base")

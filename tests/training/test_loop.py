@@ -20,7 +20,7 @@ from autoenc_sg.training.phases import Phase, check_finite, decayed
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.training.start import Start, find_start
 from autoenc_sg.visualization.progress import Reporter
-from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable
 from tests.support.tiny import same, tiny_config
 
 
@@ -59,8 +59,8 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
     with pytest.raises(Killed):
         train(config, reporter=KillingReporter(steps))
     train(config, start=find_start(config, None, resume=True))
-    unbroken = read_checkpoint(finished / "run" / "checkpoint.pt")
-    resumed = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    unbroken, resumed = (read_resumable(f / "run") for f in (finished, tmp_path))
+    assert unbroken.training
     same(dict(unbroken.model), dict(resumed.model))
     same(dict(unbroken.training), dict(resumed.training))
     steps_of = [
@@ -71,7 +71,7 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
 
 def test_run_writes_all_it_promises(finished: Path) -> None:
     run = finished / "run"
-    checkpoint = read_checkpoint(run / "checkpoint.pt")
+    checkpoint = read_resumable(run)
     assert (checkpoint.phase, checkpoint.step) == ("joint", 4)
     assert {"optimizer_graph", "optimizer_generator", "discriminator", "rng_cpu"} <= set(
         checkpoint.training
@@ -192,14 +192,14 @@ def test_nothing_is_overwritten_unasked(finished: Path) -> None:
 def test_checkpoint_of_another_vocabulary_is_refused(finished: Path, tmp_path: Path) -> None:
     from autoenc_sg.core.vocabulary import Vocabulary
 
-    checkpoint = read_checkpoint(finished / "run" / "checkpoint.pt")
+    checkpoint = read_checkpoint(finished / "run" / "checkpoint.safetensors")
     other = replace(checkpoint, vocabulary=Vocabulary.from_names(["cat"], ["on"]))
     with pytest.raises(InputError, match="expected the data's vocabulary"):
         train(tiny_config(finished, "--out", str(tmp_path)), ("joint",), Start(other))
 
 
 def test_detector_weights_load_from_a_checkpoint(finished: Path) -> None:
-    weights = str(finished / "run" / "checkpoint.pt")
+    weights = str(finished / "run" / "checkpoint.safetensors")
     config = tiny_config(finished, "--detector.weights", weights)
     dataset = open_dataset(config.data, "train")
     from autoenc_sg.training.start import build_model
@@ -229,7 +229,7 @@ def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
         return build(config, num_classes, download)
 
     monkeypatch.setattr(model_module, "build_detector", watched)
-    path = finished / "run" / "checkpoint.pt"
+    path = finished / "run" / "checkpoint.safetensors"
     whole = read_checkpoint(path)
     decoder = replace(
         whole, model={k: v for k, v in whole.model.items() if k.startswith("generator.")}

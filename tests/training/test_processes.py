@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from autoenc_sg.training.run_log import read_history
-from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.checkpoint import read_resumable
 from tests.support.tiny import TINY
 
 
@@ -31,10 +31,10 @@ def test_two_processes_train_all_phases(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("checkpoint.pt") == 1
+    assert done.stdout.count("checkpoint.safetensors") == 1
     assert done.stderr.count("joint: done in") == 1
 
-    checkpoint = read_checkpoint(run / "checkpoint.pt")
+    checkpoint = read_resumable(run)
     assert (checkpoint.phase, checkpoint.step) == ("joint", 4)
     assert len(checkpoint.training["rng_cpu"]) == 2
     assert all(

@@ -22,7 +22,7 @@ from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import is_due, validate_phase, validation_losses
-from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable
 from tests.support.tiny import same, tiny_config
 from tests.training.test_loop import Killed, KillingReporter
 
@@ -131,11 +131,13 @@ def test_resume_with_every_option_is_bit_equal(folder: Path, tmp_path: Path, ste
         train(broken, ("reconstruction",), reporter=KillingReporter(steps))
     train(broken, ("reconstruction",), find_start(broken, None, resume=True))
     files = [tmp_path / name / "run" for name in "ab"]
-    for name in ("checkpoint.pt", "best.pt"):
+    for name in ("checkpoint.safetensors", "best.safetensors"):
         first, second = (read_checkpoint(f / name) for f in files)
         same(dict(first.model), dict(second.model))
-        same(dict(first.training), dict(second.training))
         assert first.step == second.step
+    first, second = (read_resumable(f) for f in files)
+    assert first.training
+    same(dict(first.training), dict(second.training))
 
 
 def test_a_finished_run_with_an_average_goes_on_from_its_own_weights(
@@ -148,12 +150,13 @@ def test_a_finished_run_with_an_average_goes_on_from_its_own_weights(
     unbroken = tiny_config(tmp_path / "b", options[0], options[1] + "4")
     train(unbroken, ("reconstruction",))
     train(short, ("reconstruction",))
-    averaged = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.pt")
+    averaged = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.safetensors")
     train(short, ("reconstruction",), find_start(short, None, resume=True))  # nothing left to do
-    again = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.pt")
+    again = read_checkpoint(tmp_path / "a" / "run" / "checkpoint.safetensors")
     same(dict(averaged.model), dict(again.model))
     train(long, ("reconstruction",), find_start(long, None, resume=True))
-    first, second = (read_checkpoint(tmp_path / name / "run" / "checkpoint.pt") for name in "ab")
+    first, second = (read_resumable(tmp_path / name / "run") for name in "ab")
+    assert first.training
     same(dict(first.model), dict(second.model))
     same(dict(first.training), dict(second.training))
 
@@ -233,7 +236,7 @@ def test_best_checkpoint_is_kept_and_validation_is_without_trace(
     with torch.no_grad():
         model.generator.box_net[2].bias.add_(5.0)  # worse
     validate_phase(phase, model, held_out, tmp_path, 2)
-    best = read_checkpoint(tmp_path / "best.pt")
+    best = read_checkpoint(tmp_path / "best.safetensors")
     assert best.step == 1
     same(before, dict(best.model))
 

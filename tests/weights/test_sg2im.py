@@ -18,7 +18,12 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.coco.geometric_relations import GEOMETRIC_PREDICATES
 from autoenc_sg.generator import Generator
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from autoenc_sg.weights.checkpoint import (
+    CHECKPOINT,
+    Checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from autoenc_sg.weights.sg2im import export_file, export_sg2im, import_sg2im
 from tests.support.sg2im_files import SIZES, full, model_state, stripped, vocab
 from tests.support.tiny import same
@@ -294,7 +299,7 @@ def test_places_to_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         error = capsys.readouterr().err
         assert expected in error
         assert len(error.splitlines()) == 1
-    names = {"file", "no-suffix", "ours.pt", "vg.pt"}
+    names = {"file", "no-suffix", "ours.pt", "training-none-0.safetensors", "vg.pt"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
@@ -302,19 +307,28 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = saved(tmp_path, stripped())
     ours, theirs = tmp_path / "ours", tmp_path / "theirs.pt"
     assert main(["import", "sg2im", str(file), "--out", str(ours)]) == 0
-    assert main(["export", "sg2im", str(ours / "checkpoint.pt"), "--out", str(theirs)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(ours / "checkpoint.pt"), str(theirs)]
+    assert main(["export", "sg2im", str(ours / CHECKPOINT), "--out", str(theirs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(ours / CHECKPOINT),
+        str(theirs),
+    ]
     graph = tmp_path / "graph.json"
     graph.write_text('{"objects": ["cat", "sky"], "relationships": [[1, "above", 0]]}')
-    drawn = ["generate", str(ours / "checkpoint.pt"), str(graph), "--out", str(tmp_path / "out")]
+    drawn = [
+        "generate",
+        str(ours / CHECKPOINT),
+        str(graph),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(drawn) == 0
     assert (tmp_path / "out" / "graph.png").is_file()
     assert main(["import", "sg2im", str(graph), "--out", str(tmp_path / "no")]) == 2
-    before = (ours / "checkpoint.pt").read_bytes()
+    before = (ours / CHECKPOINT).read_bytes()
     (ours / "history.jsonl").touch()  # a run of ours has gone on here
     assert main(["import", "sg2im", str(file), "--out", str(ours)]) == 2
     assert "expected a folder without a run, got one with history.jsonl" in capsys.readouterr().err
-    assert (ours / "checkpoint.pt").read_bytes() == before
+    assert (ours / CHECKPOINT).read_bytes() == before
     assert not (tmp_path / "no").exists()
 
 
@@ -322,16 +336,23 @@ def test_an_imported_decoder_samples_the_data_it_is_given(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs, ours = tmp_path / "theirs.pt", tmp_path / "ours"
-    export_file(tiny_run / "run" / "checkpoint.pt", theirs)
+    export_file(tiny_run / "run" / CHECKPOINT, theirs)
     assert main(["import", "sg2im", str(theirs), "--out", str(ours)]) == 0
-    call = ["sample", str(ours / "checkpoint.pt"), "--limit", "2", "--out", str(tmp_path / "s")]
+    call = [
+        "sample",
+        str(ours / CHECKPOINT),
+        "--limit",
+        "2",
+        "--out",
+        str(tmp_path / "s"),
+    ]
     assert main([*call, "--data", str(tiny_run / "scenes")]) == 0  # files of VG150
     assert len((tmp_path / "s" / "index.jsonl").read_text().splitlines()) == 2
     capsys.readouterr()
     assert main(call) == 2  # nothing is drawn in place of data that is not there
     assert "vocab.json: expected a JSON file, got no such file" in capsys.readouterr().err
-    assert main(["evaluate", str(ours / "checkpoint.pt")]) == 2
-    expected = "checkpoint.pt: expected a model with an encoder, got a decoder alone"
+    assert main(["evaluate", str(ours / CHECKPOINT)]) == 2
+    expected = "checkpoint.safetensors: expected a model with an encoder, got a decoder alone"
     assert expected in capsys.readouterr().err
 
 

@@ -44,7 +44,7 @@ def test_all_phases(kind: str, tmp_path: Path) -> None:
     assert all(torch.isfinite(torch.tensor(list(own.values()))).all() for own in losses.values())
     data = open_dataset(config.data, "test")
     assert checkpoint.vocabulary == data.vocabulary
-    model = AutoEncoder.from_checkpoint(tmp_path / "run" / "checkpoint.pt", "cpu")
+    model = AutoEncoder.from_checkpoint(tmp_path / "run" / "checkpoint.safetensors", "cpu")
     graph = data[0].graph
     assert (graph.masks is not None) == (kind == "coco_stuff")
     assert model.render_batch([graph], [0]).shape == (1, 3, 32, 32)
