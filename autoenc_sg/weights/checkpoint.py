@@ -255,8 +255,8 @@ def check_vocabulary(checkpoint: Checkpoint, vocabulary: Vocabulary, where: obje
             pairs = enumerate(zip(names, expected))
             shorter = min(len(names), len(expected))
             first = next((i for i, (a, b) in pairs if a != b), shorter)
-            given, wanted = (_entry(kind, each, first) for each in (names, expected))
-            raise bad_input(where, f"the data's vocabulary ({wanted})", f"another ({given})")
+            got, want = (_entry(kind, each, first) for each in (names, expected))
+            raise bad_input(where, f"the data's vocabulary ({want})", f"another ({got})")
 
 
 def _entry(kind: str, names: tuple[str, ...], number: int) -> str:

@@ -1,9 +1,9 @@
-"""A detector's weights from a file: its own, a whole checkpoint's, or another program's."""
+"""Detector weights from a file: a detector's, a whole checkpoint's, or another program's."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 def load_detector_weights(detector: Detector, source: str, names: Sequence[str]) -> None:
     """Load a detector.
 
-    Layers that no detector of objects has, those for the graph, stay as they are where the weights
-    lack them. Of another vocabulary's class head the rows of the same class names are taken. Of an
-    ImageNet classifier the backbone is taken.
+    The layers for the graph keep their initial weights if the source has none. From the class head
+    of another vocabulary the rows of the same class names are used, from an ImageNet classifier the
+    backbone.
 
     Args:
         detector: to be filled.
@@ -34,25 +34,25 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
         InputError: no file, no network, or a name or shape that does not fit.
     """
     weights = read_detector_weights(source)
-    own = detector.state_dict()
+    initial = detector.state_dict()
     kind = recognize(weights)
     if kind is not None:
-        theirs, known = take_classes(own, translate(weights, kind, source), kind, names)
+        mixed, num_matched = take_classes(initial, translate(weights, kind, source), kind, names)
         logger.warning(
             "%s: weights of %s; %d of %d classes are known to them, the others begin anew",
             source,
             kind,
-            known,
+            num_matched,
             len(names) - 1,
         )
-        weights = {name: value for name, value in theirs.items() if name in own}
-    body = from_imagenet(weights, own, source) if kind is None else None
+        weights = {name: value for name, value in mixed.items() if name in initial}
+    body = from_imagenet(weights, initial, source) if kind is None else None
     if body is not None:
         logger.warning("%s: ImageNet weights of the backbone; all else begins anew", source)
-        weights = own | body
-    optional = (*detector.graph_layers, *_counters(own))
-    kept = {name: value for name, value in own.items() if name.startswith(optional)}
-    load_weights(detector, kept | dict(weights), str(source))
+        weights = initial | body
+    optional = (*detector.graph_layers, *_counters(initial))
+    optional_weights = {name: value for name, value in initial.items() if name.startswith(optional)}
+    load_weights(detector, optional_weights | dict(weights), str(source))
 
 
 def read_detector_weights(source: str) -> Mapping[str, Tensor]:
@@ -61,13 +61,13 @@ def read_detector_weights(source: str) -> Mapping[str, Tensor]:
         return _download()
     weights = read_weights(Path(source))
     prefix = "detector."
-    own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-    return own or weights
+    part = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+    return part or weights
 
 
-def _counters(own: Mapping[str, Tensor]) -> list[str]:
+def _counters(names: Iterable[str]) -> list[str]:
     """Batch normalization's counters, which frozen layers do not have."""
-    return [name for name in own if name.endswith("num_batches_tracked")]
+    return [name for name in names if name.endswith("num_batches_tracked")]
 
 
 def _download() -> Mapping[str, Tensor]:

@@ -27,7 +27,7 @@ KINDS: dict[ImportKind, Kind] = {
 }
 PREDICTOR = "roi_heads.box_predictor"
 VGG_CHANNELS = 512
-NEEDED: dict[ImportKind, tuple[str, ...]] = {  # what the settings are read off
+NEEDED: dict[ImportKind, tuple[str, ...]] = {  # from which the settings are derived
     "motifs-detector": ("roi_heads.box_head.fc6.weight", f"{PREDICTOR}.cls_score.weight"),
     "graph-rcnn-detector": (f"{PREDICTOR}.cls_score.weight", f"{PREDICTOR}.bbox_pred.weight"),
 }
@@ -49,16 +49,18 @@ def import_detector(kind: ImportKind, file: Path, out: Path) -> list[Path]:
     if recognize(weights) != KINDS[kind]:
         first = next(iter(weights), "nothing")
         raise bad_input(file, f"weights of {kind.replace('-', ' ')}", f"others ({first}, …)")
-    own = translate(weights, KINDS[kind], file)
+    translated = translate(weights, KINDS[kind], file)
     for name in NEEDED[kind]:
-        if name not in own or own[name].ndim != 2:
-            got = f"shape {list(own[name].shape)}" if name in own else "no such weights"
+        if name not in translated or translated[name].ndim != 2:
+            got = (
+                f"shape {list(translated[name].shape)}" if name in translated else "no such weights"
+            )
             raise bad_input(file, f"the whole detector, with {name}", got)
     paths = [out / "detector.safetensors", out / "detector.yaml"]
-    config = _settings(weights, own, KINDS[kind], str(paths[0]))
-    _check_complete(config, own, str(file))
+    config = _settings(weights, translated, KINDS[kind], str(paths[0]))
+    _check_complete(config, translated, str(file))
     with replacing(paths[0]) as temporary:
-        tensors = {name: value.contiguous().clone() for name, value in own.items()}
+        tensors = {name: value.contiguous().clone() for name, value in translated.items()}
         save_file(tensors, str(temporary), {"from": kind})
     with replacing(paths[1]) as temporary:
         temporary.write_text(_yaml(config, file), encoding="utf-8")
@@ -66,12 +68,12 @@ def import_detector(kind: ImportKind, file: Path, out: Path) -> list[Path]:
 
 
 def _settings(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], kind: Kind, where: str
+    weights: Mapping[str, Tensor], translated: Mapping[str, Tensor], kind: Kind, where: str
 ) -> DetectorConfig:
     """The program's settings at test, but the paper's count of proposals and subgraphs."""
     if kind == "motifs":
         sizes, ratios = motifs_anchors(weights)
-        width, pooled = own["roi_heads.box_head.fc6.weight"].shape
+        width, pooled = translated["roi_heads.box_head.fc6.weight"].shape
         return DetectorConfig(
             backbone="vgg16",
             conventions="motifs",
@@ -93,15 +95,15 @@ def _settings(
         max_size=1024,
         train_proposals=2000,
         box_pooled_size=14,
-        class_agnostic=len(own[f"{PREDICTOR}.bbox_pred.weight"]) == 4,
+        class_agnostic=len(translated[f"{PREDICTOR}.bbox_pred.weight"]) == 4,
     )
 
 
-def _check_complete(config: DetectorConfig, own: Mapping[str, Tensor], where: str) -> None:
+def _check_complete(config: DetectorConfig, translated: Mapping[str, Tensor], where: str) -> None:
     """See that the weights are a whole detector of these settings."""
-    detector = build_detector(config, len(own[f"{PREDICTOR}.cls_score.weight"]))
+    detector = build_detector(config, len(translated[f"{PREDICTOR}.cls_score.weight"]))
     new = {n: v for n, v in detector.state_dict().items() if n.startswith(detector.graph_layers)}
-    check_weights(detector, new | dict(own), where)
+    check_weights(detector, new | dict(translated), where)
 
 
 def _yaml(config: DetectorConfig, file: Path) -> str:

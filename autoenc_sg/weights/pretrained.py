@@ -108,8 +108,8 @@ def find_pretrained(name_or_folder: str | Path) -> Path:
     names = shipped_models()
     if str(name_or_folder) in names:
         return SHIPPED / str(name_or_folder)
-    known = f"one of: {', '.join(names)}" if names else "a name (no model comes with this version)"
-    raise bad_input(f"model {name_or_folder}", f"a folder or {known}", "neither")
+    choices = f"one of: {', '.join(names)}" if names else "a name (none in this version)"
+    raise bad_input(f"model {name_or_folder}", f"a folder or {choices}", "neither")
 
 
 def shipped_models() -> list[str]:

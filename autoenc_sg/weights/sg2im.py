@@ -18,7 +18,7 @@ Source: google/sg2im `scripts/train.py`, `scripts/strip_checkpoint.py`, `sg2im/m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +62,7 @@ COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A checkpoint in the other form, and what could not be taken along, a line each."""
+    """A converted checkpoint, and a note for each thing that could not be converted."""
 
     content: Any
     notes: tuple[str, ...] = ()
@@ -72,10 +72,10 @@ def import_sg2im(path: Path) -> Converted:
     """Read a checkpoint of sg2im; `content` is a `Checkpoint` of ours that holds a decoder.
 
     Nothing in the file is executed: tensors and plain values are read, the history of losses
-    (`defaultdict`, NumPy scalars) is passed over.
+    (`defaultdict`, NumPy scalars) is skipped.
 
     Raises:
-        InputError: one line: not such a file, one without weights, or of other names or shapes.
+        InputError: not a checkpoint of sg2im, without weights, or names or shapes do not fit.
     """
     data = _read(path)
     kwargs = DEFAULTS | dict(data["model_kwargs"])
@@ -97,9 +97,9 @@ def import_sg2im(path: Path) -> Converted:
     notes = []
     for name in KINDS:
         with _named(path):
-            found, note = _discriminator(name, data, config, vocabulary)
-        training |= found
-        notes += note
+            state_dicts, reasons = _discriminator(name, data, config, vocabulary)
+        training |= state_dicts
+        notes += reasons
     model = {DECODER + name: value for name, value in weights.items()}
     detector = DetectorConfig(backbone="small", channels=32)
     run = RunConfig(data=_own_data(vocabulary), generator=config, detector=detector)
@@ -125,20 +125,22 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
         notes.append("sg2im starts from zeros where this generator starts from noise")
     if config.appearance_dim:
         weights = {n: v for n, v in weights.items() if not n.startswith("appearance_net.")}
-        notes.append("no appearance codes, which sg2im has not; without them pictures are the same")
+        notes.append(
+            "no appearance codes, which sg2im does not have; pictures without them are the same"
+        )
     kwargs = model_kwargs(config, checkpoint.vocabulary)
     head = checkpoint.training.get("rel_aux_net")
     state = weights | (head or _empty_head(config, checkpoint.vocabulary))
     data: dict[str, Any] = {"args": {}, "model_state": state, "model_kwargs": kwargs}
     for name, key in KINDS.items():
-        own = checkpoint.training.get(name)
-        if own is None:
+        discriminator = checkpoint.training.get(name)
+        if discriminator is None:
             notes.append(f"no {key}: the checkpoint has none")
         elif name == "discriminator" and config.discriminator_condition != "none":
             notes.append(f"no {key}: it sees the layout, which sg2im's does not")
         else:
             prefix = OBJECT_PREFIX if name == "object_discriminator" else ""
-            data[f"{key}_state"] = {prefix + n: value for n, value in own.items()}
+            data[f"{key}_state"] = {prefix + n: value for n, value in discriminator.items()}
             data[f"{key}_kwargs"] = discriminator_kwargs(name, config, kwargs["vocab"])
     return Converted(data, tuple(notes))
 
@@ -178,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Whatever a value of the file makes fail in here is bad input, and the file is named."""
+    """Turn errors that the file's values cause into InputError with the file's name."""
     try:
         yield
     except InputError as error:
@@ -209,21 +211,21 @@ def _plain_state(state: Any, where: str) -> dict[str, Tensor]:
 
 
 def _own_data(vocabulary: Vocabulary) -> DataConfig:
-    """The data with such predicates; where it lies is for the user to say."""
+    """The data set that has such predicates, with a default root for the user to change."""
     if vocabulary.predicates[1:] == GEOMETRIC_PREDICATES:
         return DataConfig(format="coco_stuff", root="data/coco", num_val=1024)
     return DataConfig(format="sg2im_vg", root="data/vg")
 
 
-def _with_counters(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    missing = [name for name in own if name.endswith(COUNTER) and name not in weights]
+def _with_counters(weights: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    missing = [name for name in names if name.endswith(COUNTER) and name not in weights]
     return weights | {name: torch.zeros((), dtype=torch.int64) for name in missing}
 
 
 def _discriminator(
     name: str, data: Mapping[str, Any], config: GeneratorConfig, vocabulary: Vocabulary
 ) -> tuple[dict[str, Any], list[str]]:
-    """The discriminator as a phase keeps it, or why it is left out."""
+    """State dicts by name as a training phase keeps them (one or none), and why none."""
     key = KINDS[name]
     state, kwargs = data.get(f"{key}_state"), discriminator_arguments(name, data)
     if state is None:

@@ -77,14 +77,14 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
-    if value not in known:
-        raise bad_input(name, " or ".join(known), repr(value)[:40])
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise bad_input(name, " or ".join(allowed), repr(value)[:40])
     return value
 
 
 def _activation(name: Any) -> str:
-    """Ours of the same function: any name that does not begin with `leakyrelu` has slope 0.01."""
+    """Our name of the same function: sg2im gives slope 0.01 to any name but `leakyrelu-<slope>`."""
     if not isinstance(name, str):
         raise bad_input("activation", "a name such as leakyrelu-0.2", repr(name)[:40])
     if not name.lower().startswith("leakyrelu-"):
@@ -98,8 +98,8 @@ def _activation(name: Any) -> str:
 def _widths(kwargs: Mapping[str, Any]) -> tuple[int, ...]:
     """Widths of `C4-64-2,C4-128-2,…`; empty for another architecture."""
     layers = str(kwargs.get("arch", "")).split(",")
-    found = [re.fullmatch(r"C4-(\d+)-2", layer) for layer in layers]
-    return tuple(int(match[1]) for match in found if match) if all(found) else ()
+    matches = [re.fullmatch(r"C4-(\d+)-2", layer) for layer in layers]
+    return tuple(int(match[1]) for match in matches if match) if all(matches) else ()
 
 
 def discriminator_arguments(name: str, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -122,7 +122,7 @@ def is_ours(kwargs: Mapping[str, Any], config: GeneratorConfig) -> bool:
 
 
 def model_kwargs(config: GeneratorConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What sg2im's model is built from, to be the same network as ours."""
+    """Arguments with which sg2im's model is the same network as ours."""
     return {
         "vocab": to_sg2im_vocab(vocabulary),
         "image_size": (config.image_size, config.image_size),
@@ -147,7 +147,7 @@ def _written_activation(name: str) -> str:
 def discriminator_kwargs(
     name: str, config: GeneratorConfig, vocab: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Likewise of a discriminator."""
+    """Arguments with which sg2im's discriminator is the same network as ours."""
     dims = (
         config.discriminator_dims if name == "discriminator" else config.object_discriminator_dims
     )

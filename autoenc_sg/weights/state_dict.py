@@ -56,8 +56,8 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     if path.suffix == ".safetensors" and not path.is_file():
         raise bad_input(path, "a weights file", "no such file")
     if path.suffix != ".pkl" and is_tensor_file(path):
-        own = read_metadata(path).get("format") == FORMAT
-        return read_checkpoint(path).model if own else read_tensors(path).tensors
+        is_checkpoint = read_metadata(path).get("format") == FORMAT
+        return read_checkpoint(path).model if is_checkpoint else read_tensors(path).tensors
     return _read_pickled(path)
 
 
