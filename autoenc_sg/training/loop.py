@@ -1,28 +1,73 @@
-"""The loop: runs the phases in order on Lightning Fabric, logs, writes checkpoints, resumes."""
+"""The training loop: runs the phases on Lightning Fabric, logs, writes checkpoints, resumes.
+
+Training on images that are not in files, with a callback:
+
+    images = PairsDataset(pairs, vocabulary, augment=True)  # pairs of an image and its SceneGraph
+    checkpoint = train(config, dataset=images, on_step=lambda report: print(report.losses))
+    model = AutoEncoder.from_checkpoint(checkpoint)
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
+from torch import Tensor
 
 from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
-from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
+from autoenc_sg.training.splits import Splits, make_splits
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import is_due, open_validation_split, validate_phase
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What `on_step` is told after a training step.
+
+    Attributes:
+        phase: `detector`, `reconstruction` or `joint`.
+        step: steps of the phase that are done, from 1.
+        losses: weighted losses of this step's batch; those of the discriminators under their names.
+        learning_rates: rate of each optimizer (`graph`, `generator`) in this step, of its first
+            parameter group.
+    """
+
+    phase: PhaseName
+    step: int
+    losses: Mapping[str, float]
+    learning_rates: Mapping[str, float]
+
+
+OnStep = Callable[[StepReport], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the phases of a run share; see `train`."""
+
+    config: RunConfig
+    fabric: Fabric
+    model: AutoEncoder
+    splits: Splits
+    start: Start
+    log: RunLog
+    reporter: Reporter
+    on_step: OnStep | None = None
 
 
 def train(
@@ -30,41 +75,64 @@ def train(
     phases: Sequence[PhaseName] = PHASES,
     start: Start | None = None,
     reporter: Reporter | None = None,
+    *,
+    dataset: GraphDataset | None = None,
+    val_dataset: GraphDataset | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Run the phases; returns the path of the last checkpoint.
+
+    Args:
+        config: of the run; `config.out` is the folder of checkpoint, history and logs.
+        phases: which ones, in this order.
+        start: what `find_start` gives; None: fresh weights, and a run in `config.out` is replaced.
+        reporter: shows the progress; None: on standard error.
+        dataset: training images; None: those of `config.data`. A `GraphDataset`: one of
+            `open_dataset`, a `PairsDataset`, or your own. The checkpoint does not record it.
+        val_dataset: validation images; None: those of `config.data`, but if `dataset` is given, no
+            phase is validated and no best weights are kept.
+        on_step: called after every step, in every process with the losses of its own part of the
+            batch. An exception it raises ends the run: the checkpoint of this step is written,
+            then the exception propagates, and a resumed run goes on after this step. With several
+            processes all of them must raise it.
 
     Raises:
         InputError: data, configuration or checkpoint do not fit.
         TrainingDiverged: a loss is not finite.
     """
+    _check_phases(phases)
     start = start or Start()
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + fabric.global_rank)
-    if fabric.is_global_zero:  # the data set is drawn once, not by every process
-        open_dataset(config.data, "train", config.seed)
-    fabric.barrier()
-    dataset = open_dataset(config.data, "train", config.seed)
-    model = build_model(config, dataset, start).to(fabric.device)
+    splits = make_splits(config, fabric, dataset, val_dataset)
+    model = build_model(config, splits.train, start).to(fabric.device)
     if config.runtime.compile:
         model.generator.refinement_net.compile()
     log = RunLog(Path(config.out), fabric.is_global_zero, start)
     log.write_config(config)
     pending = [phase for phase in phases if not start.skips(phase)]
-    console = Console(file=sys.stderr, quiet=not fabric.is_global_zero)  # one bar, not one each
+    console = Console(file=sys.stderr, quiet=not fabric.is_global_zero)  # one bar for all processes
     reporter = reporter or Reporter(training_plan(config, pending, start), console)
+    run = Run(config, fabric, model, splits, start, log, reporter, on_step)
     try:
         for phase in pending:
-            run_phase(phase, fabric, model, config, dataset, start, log, reporter)
+            run_phase(run, phase)
     finally:
         log.close()
         reporter.close()
     return Path(config.out) / CHECKPOINT
 
 
+def _check_phases(phases: Sequence[PhaseName]) -> None:
+    unknown = [name for name in phases if name not in PHASES]
+    if isinstance(phases, str) or unknown:
+        raise bad_input("phases", f"a sequence of {', '.join(PHASES)}", repr(phases))
+
+
 def training_plan(
     config: RunConfig, phases: Sequence[PhaseName], start: Start
 ) -> list[tuple[str, float]]:
-    """Stages and their shares, by images to be seen."""
+    """The phases and their shares of the work, measured in images."""
     plan: list[tuple[str, float]] = []
     for phase in phases:
         settings = phase_settings(config, phase)
@@ -73,24 +141,16 @@ def training_plan(
     return plan
 
 
-def run_phase(
-    name: PhaseName,
-    fabric: Fabric,
-    model: AutoEncoder,
-    config: RunConfig,
-    dataset: GraphDataset,
-    start: Start,
-    log: RunLog,
-    reporter: Reporter,
-) -> None:
+def run_phase(run: Run, name: PhaseName) -> None:
     """One phase from its first (or resumed) step to its last, with a checkpoint at the end."""
-    phase = Phase(name, fabric, model, config)
-    first = start.step(name)
-    if first > 0 and start.checkpoint is not None:
-        phase.load_state(start.checkpoint.training)
-        restore_random_state(start.checkpoint.training, fabric)
+    config, fabric = run.config, run.fabric
+    phase = Phase(name, fabric, run.model, config)
+    first = run.start.step(name)
+    if first > 0 and run.start.checkpoint is not None:
+        phase.load_state(run.start.checkpoint.training)
+        restore_random_state(run.start.checkpoint.training, fabric)
     plan = BatchPlan(
-        len(dataset),
+        len(run.splits.train),
         phase.batch_size,
         phase.steps,
         config.seed,
@@ -98,23 +158,50 @@ def run_phase(
         fabric.global_rank,
         fabric.world_size,
     )
-    runtime, held_out = config.runtime, open_validation_split(phase)
-    with reporter.stage(name, max(phase.steps - first, 1)):
-        loader = training_loader(dataset, plan, config.data.workers)
+    validation_images = open_validation_split(phase, run.splits)
+    with run.reporter.stage(name, max(phase.steps - first, 1)):
+        loader = training_loader(run.splits.train, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
             losses = phase.step(batch.to(fabric.device), step)
-            done = step + 1
-            log.losses(name, done, losses, phase, runtime.log_every)
-            reporter.advance(note=log.note)
-            if done % runtime.sample_every == 0 and fabric.is_global_zero:
-                log.pictures(name, done, model, dataset)
-            if held_out is not None and is_due(phase, done, len(dataset)):
-                scores = validate_phase(phase, model, held_out, Path(config.out), done)
-                log.validation(name, done, scores)
-            if done % runtime.checkpoint_every == 0 and done < phase.steps:
-                save(fabric, model, config, phase, done)
+            _after_step(run, phase, step + 1, losses, validation_images)
     phase.finish()
-    save(fabric, model, config, phase, phase.steps)
+    save(fabric, run.model, config, phase, phase.steps)
+
+
+def _after_step(
+    run: Run,
+    phase: Phase,
+    done: int,
+    losses: Mapping[str, Tensor],
+    validation_images: GraphDataset | None,
+) -> None:
+    """Log, show, validate, report and save, each when it is due after `done` steps."""
+    runtime, name = run.config.runtime, phase.name
+    run.log.losses(name, done, losses, phase, runtime.log_every)
+    run.reporter.advance(note=run.log.note)
+    if done % runtime.sample_every == 0 and run.fabric.is_global_zero:
+        run.log.pictures(name, done, run.model, run.splits.train)
+    if validation_images is not None and is_due(phase, done, len(run.splits.train)):
+        out = Path(run.config.out)
+        scores = validate_phase(phase, run.model, validation_images, out, done)
+        run.log.validation(name, done, scores)
+    if run.on_step is not None:
+        _report_step(run, run.on_step, phase, done, losses)
+    if done % runtime.checkpoint_every == 0 and done < phase.steps:
+        save(run.fabric, run.model, run.config, phase, done)
+
+
+def _report_step(
+    run: Run, on_step: OnStep, phase: Phase, done: int, losses: Mapping[str, Tensor]
+) -> None:
+    """Call `on_step`; if it raises, write the checkpoint of this step first."""
+    values = {name: float(loss) for name, loss in losses.items()}
+    report = StepReport(phase.name, done, values, phase.rates())
+    try:
+        on_step(report)
+    except BaseException:
+        save(run.fabric, run.model, run.config, phase, done)
+        raise
 
 
 def save(fabric: Fabric, model: AutoEncoder, config: RunConfig, phase: Phase, step: int) -> None:

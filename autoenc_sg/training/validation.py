@@ -21,19 +21,19 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
-from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
+from autoenc_sg.training.splits import Splits
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
 BEST = "best.safetensors"
 BEST_DETECTOR = "best_detector.safetensors"
 
 
-def open_validation_split(phase: Phase) -> GraphDataset | None:
+def open_validation_split(phase: Phase, splits: Splits) -> GraphDataset | None:
     """The validation split; None if the phase is not validated, or not by this process.
 
     Raises:
@@ -41,9 +41,9 @@ def open_validation_split(phase: Phase) -> GraphDataset | None:
     """
     options = ("validate_epochs", "validate_every")
     is_validated = any(getattr(phase.settings, name, 0) > 0 for name in options)
-    if not (is_validated and phase.fabric.is_global_zero):
+    if splits.open_validation is None or not (is_validated and phase.fabric.is_global_zero):
         return None
-    dataset = open_dataset(phase.config.data, "val", phase.config.seed)
+    dataset = splits.open_validation()
     _check_not_empty(dataset)
     return dataset
 

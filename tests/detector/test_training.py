@@ -125,10 +125,11 @@ def test_an_empty_validation_split_is_named_before_training(trained: Path) -> No
         def __len__(self) -> int:
             return 0
 
-    from autoenc_sg.training import validation as held_out
+    from autoenc_sg.training import splits
 
+    opened = splits.open_dataset
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "open_dataset", lambda *_: Empty())
+        patch.setattr(splits, "open_dataset", lambda *a: Empty() if a[1] == "val" else opened(*a))
         with pytest.raises(InputError, match=r"validation split: expected one image or more"):
             train(tiny_config(trained, "--out", str(trained / "other")), ("detector",))
     assert not (trained / "other" / "checkpoint.safetensors").exists()
