@@ -59,7 +59,8 @@ class Anchors(AnchorGenerator):
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """All anchors of each image, map by map."""
         grids = [m.shape[-2:] for m in feature_maps]
-        self.set_cell_anchors(torch.float32, feature_maps[0].device)
+        with torch.inference_mode(False):  # they are kept, and used in training later
+            self.set_cell_anchors(torch.float32, feature_maps[0].device)
         padded = image_list.tensors.shape[-2:]
         strides = [[torch.tensor(p // g) for p, g in zip(padded, grid)] for grid in grids]
         every = torch.cat(self.grid_anchors([list(grid) for grid in grids], strides))

@@ -136,14 +136,16 @@ def small_convolution(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @lru_cache
 def _enlarging(device: torch.device) -> Tensor:
     """From a kernel 3x3 to the kernel 4x4 of the transposed convolution: `[9, 16]`."""
-    axis = torch.zeros(3, 4)
-    for tap in range(3):
-        axis[tap, 2 - tap : 4 - tap] = 1
-    return torch.kron(axis, axis).to(device)
+    with torch.inference_mode(False):  # cached inference tensors could not be trained with later
+        axis = torch.zeros(3, 4)
+        for tap in range(3):
+            axis[tap, 2 - tap : 4 - tap] = 1
+        return torch.kron(axis, axis).to(device)
 
 
 @lru_cache
 def _summing(device: torch.device) -> Tensor:
     """From a kernel 3x3 to its ends and sums along both axes: `[9, 9]`."""
-    axis = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 1]])
-    return torch.kron(axis, axis).to(device)
+    with torch.inference_mode(False):  # see `_enlarging`
+        axis = torch.tensor([[1.0, 0, 0], [1, 1, 1], [0, 0, 1]])
+        return torch.kron(axis, axis).to(device)
