@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from autoenc_sg.generator.layout import build_layout
+from autoenc_sg.generator.layout import factor_layout
 
 BATCH, OBJECTS, CHANNELS, MASK = 8, 9, 128, 16
 SIZES = (64, 128)
@@ -65,10 +65,17 @@ def plain_index(
     return maps.new_zeros(num_images, *maps.shape[1:]).index_add(0, image_index, maps)
 
 
+def from_factors(
+    vectors: Tensor, boxes: Tensor, masks: Tensor, image_index: Tensor, num_images: int, size: int
+) -> Tensor:
+    """This project's: one matrix product for each image."""
+    return factor_layout(vectors, boxes, masks, image_index, num_images, size).maps(size)
+
+
 WAYS: dict[str, Layout] = {
     "sg2im": plain_scatter,
     "plain": plain_index,
-    "ours": build_layout,
+    "ours": from_factors,
 }
 OURS = "ours"
 
@@ -112,8 +119,8 @@ WORK = {"forward": forward, "with backward": with_backward}
 def difference(size: int) -> dict[str, float]:
     """Largest difference to sg2im's way: of the layout; of gradients, relative to the largest."""
     data = inputs()
-    wanted, got = forward(plain_scatter, data, size), forward(build_layout, data, size)
-    pairs = zip(with_backward(build_layout, data, size), with_backward(plain_scatter, data, size))
+    wanted, got = forward(plain_scatter, data, size), forward(from_factors, data, size)
+    pairs = zip(with_backward(from_factors, data, size), with_backward(plain_scatter, data, size))
     gradients = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs]
     return {"layout": float((got - wanted).abs().max()), "gradients": max(gradients)}
 

@@ -48,25 +48,20 @@ class Backbone(nn.Module):
         return OrderedDict([(self.names[0], maps)]) if isinstance(maps, Tensor) else maps
 
 
-class Parts(NamedTuple):
-    """A backbone and the head that belongs to it, if one does: ImageNet's or the last stage."""
+class BackboneAndHead(NamedTuple):
+    """A backbone, and the box head that comes with it, if any: ImageNet's or the last stage."""
 
     backbone: Backbone
     head: nn.Module | None = None
 
 
-def build_backbone(name: str, channels: int, pretrained: bool, download: bool = True) -> Backbone:
-    """The backbone of `build_parts` alone, for torchvision's conventions."""
-    return build_parts(name, channels, pretrained, download).backbone
-
-
-def build_parts(
+def build_backbone(
     name: str,
     channels: int,
     pretrained: bool,
     download: bool = True,
     conventions: Conventions = CONVENTIONS["torchvision"],
-) -> Parts:
+) -> BackboneAndHead:
     """A backbone by name, see `DetectorConfig.backbone`.
 
     The ImageNet classifier's two layers come with `vgg16`, to be the box head of its width
@@ -86,13 +81,13 @@ def build_parts(
     if name == "small":
         if pretrained:
             raise InputError("detector.pretrained: expected false for backbone small, got true")
-        return Parts(Backbone(SmallBody(channels), {"0": 8}, channels))
+        return BackboneAndHead(Backbone(SmallBody(channels), {"0": 8}, channels))
     if name == "vgg16":  # V1: the FEATURES weights want other pixel values than ours
         vgg = _network("vgg16", torchvision.models.vgg16, fetch)
         head = _vgg_head(vgg) if fetch else None
-        return Parts(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
+        return BackboneAndHead(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
     if name == "mobilenet_v3":
-        return Parts(_mobilenet(channels, pretrained, fetch))
+        return BackboneAndHead(_mobilenet(channels, pretrained, fetch))
     return _resnet(name, channels, pretrained, fetch, conventions)
 
 
@@ -115,7 +110,7 @@ def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
 
 def _resnet(
     name: str, channels: int, pretrained: bool, fetch: bool, conventions: Conventions
-) -> Parts:
+) -> BackboneAndHead:
     depth, *single = name.split("_")
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
     if pretrained or conventions.batch_norm_eps == 0:
@@ -127,11 +122,13 @@ def _resnet(
         stem = OrderedDict((n, getattr(resnet, n)) for n in ("conv1", "bn1", "relu", "maxpool"))
         stages = OrderedDict((f"layer{i}", getattr(resnet, f"layer{i}")) for i in (1, 2, 3))
         body = nn.Sequential(stem | stages)
-        return Parts(Backbone(body, {"0": 16}, 1024), StageHead(resnet.layer4))
+        return BackboneAndHead(Backbone(body, {"0": 16}, 1024), StageHead(resnet.layer4))
     widths = [resnet.inplanes // 8 * 2**i for i in range(4)]
     layers = {f"layer{i + 1}": str(i) for i in range(4)}
     pyramid = BackboneWithFPN(resnet, layers, widths, channels, LastLevelMaxPool())
-    return Parts(Backbone(pyramid, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}, channels))
+    return BackboneAndHead(
+        Backbone(pyramid, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}, channels)
+    )
 
 
 def _stride_first(resnet: nn.Module) -> None:

@@ -21,7 +21,7 @@ from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, unio
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
-from autoenc_sg.detector.backbones import Backbone, build_parts, image_sizes
+from autoenc_sg.detector.backbones import Backbone, build_backbone, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.detectron2_backend import Detectron2Detector
@@ -50,10 +50,12 @@ def build_detector(config: DetectorConfig, num_classes: int, download: bool = Tr
         return Detectron2Detector(config, num_classes)
     conventions = CONVENTIONS[config.conventions]
     published = config.pretrained or config.weights == "coco"  # batch norm is frozen
-    parts = build_parts(config.backbone, config.channels, published, download, conventions)
+    backbone, head = build_backbone(
+        config.backbone, config.channels, published, download, conventions
+    )
     if config.backbone == "vgg16" and (config.head_width, config.head_pooled_size) != (4096, 7):
-        parts = parts._replace(head=None)  # ImageNet's two layers are of this size
-    return FasterRCNN(config, parts.backbone, num_classes, parts.head)
+        head = None  # ImageNet's two layers are of this size
+    return FasterRCNN(config, backbone, num_classes, head)
 
 
 class FasterRCNN(Detector):

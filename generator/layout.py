@@ -33,21 +33,6 @@ MIN_EXTENT = 1e-3  # a box narrower than this, in fractions of the image, covers
 MAX_OBJECTS = 128  # per image and product; more are summed in turns so that memory stays bounded
 
 
-def build_layout(
-    vectors: Tensor,
-    boxes: Tensor,
-    masks: Tensor | None,
-    image_index: Tensor,
-    num_images: int,
-    size: int,
-) -> Tensor:
-    """The layout of the module docstring at `size` x `size`: `[B, D, size, size]`.
-
-    Args and gradients as in `factor_layout`.
-    """
-    return layout_pyramid(vectors, boxes, masks, image_index, num_images, size, [size])[0]
-
-
 @dataclass(frozen=True, eq=False)
 class Layout:
     """A layout as its factors, objects in slots of their images, n the most an image has.
@@ -98,29 +83,6 @@ def factor_layout(
     slots, width = object_slots(image_index, num_images)
     rows, columns = _sampling(boxes, masks, size)
     return Layout(*(in_slots(t, slots, num_images, width) for t in (vectors, rows, columns)))
-
-
-def layout_pyramid(
-    vectors: Tensor,
-    boxes: Tensor,
-    masks: Tensor | None,
-    image_index: Tensor,
-    num_images: int,
-    size: int,
-    levels: Sequence[int],
-) -> list[Tensor]:
-    """The layout at `size` x `size`, average pooled to each of `levels`: `[B, D, side, side]` each.
-
-    Args and gradients as in `factor_layout`; levels are divisors of `size`.
-    """
-    layout = factor_layout(vectors, boxes, masks, image_index, num_images, size)
-    return [layout.maps(side) for side in levels]
-
-
-def warp_masks(boxes: Tensor, masks: Tensor | None, size: int) -> Tensor:
-    """How much of each object each pixel shows: `[N, size, size]`; args as in `factor_layout`."""
-    rows, columns = _sampling(boxes, masks, size)
-    return torch.bmm(rows, columns.mT)
 
 
 def _sampling(boxes: Tensor, masks: Tensor | None, size: int) -> tuple[Tensor, Tensor]:

@@ -106,8 +106,8 @@ def test_small_sees_the_whole_of_a_small_picture() -> None:
 
 
 def test_resnet_is_made_for_pretrained_weights_without_fetching_them() -> None:
-    frozen = build_backbone("resnet18", 8, pretrained=True, download=False)
-    own = build_backbone("resnet18", 8, pretrained=False)
+    frozen = build_backbone("resnet18", 8, pretrained=True, download=False).backbone
+    own = build_backbone("resnet18", 8, pretrained=False).backbone
     kinds = [
         {type(m) for m in b.modules() if isinstance(m, (nn.BatchNorm2d, FrozenBatchNorm2d))}
         for b in (frozen, own)

@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoenc_sg.generator import layout as layout_module
-from autoenc_sg.generator.layout import build_layout, layout_pyramid, warp_masks
+from autoenc_sg.generator.layout import factor_layout
+
+
+def build_layout(
+    vectors: Tensor, boxes: Tensor, masks: Tensor | None, index: Tensor, images: int, size: int
+) -> Tensor:
+    return factor_layout(vectors, boxes, masks, index, images, size).maps(size)
 
 
 def _scene(counts: list[int], mask: int | None, seed: int = 0) -> tuple[Tensor, ...]:
@@ -58,7 +64,8 @@ def test_hand_computed_object() -> None:
 
 def test_a_filled_box_covers_what_sg2im_fills() -> None:
     # reference fact: box 0.25..0.75 at 64 px, 16x16 mask of ones, 36 columns, the edge at 0.17
-    row = warp_masks(torch.tensor([[0.25, 0.0, 0.75, 1.0]]), torch.ones(1, 16, 16), 64)[0, 32]
+    box, mask, index = torch.tensor([[0.25, 0.0, 0.75, 1.0]]), torch.ones(1, 16, 16), torch.zeros(1)
+    row = build_layout(torch.ones(1, 1), box, mask, index.long(), 1, 64)[0, 0, 32]
     assert int((row > 0).sum()) == 36
     torch.testing.assert_close(row[14:17], torch.tensor([0.1667, 0.6429, 1.0]), atol=1e-4, rtol=0)
 
@@ -75,10 +82,10 @@ def test_equals_the_loop_over_objects(mask: int | None, counts: list[int], seed:
 @pytest.mark.parametrize("mask", [8, None])
 def test_levels_are_the_pooled_layout(mask: int | None) -> None:
     scene = _scene([3, 0, 5], mask)
-    full = build_layout(*scene, 3, 64)
-    for level, side in zip(layout_pyramid(*scene, 3, 64, [4, 16, 64]), (4, 16, 64)):
+    full, layout = build_layout(*scene, 3, 64), factor_layout(*scene, 3, 64)
+    for side in (4, 16, 64):
         pooled = F.avg_pool2d(full, 64 // side)
-        torch.testing.assert_close(level, pooled, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layout.maps(side), pooled, atol=1e-5, rtol=1e-5)
 
 
 def test_many_objects_are_summed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
