@@ -68,10 +68,10 @@ def build_backbone(
     (`[N, 512, 7, 7] -> [N, 4096]`), and layer 4 with `resnet101_c4`.
 
     Args:
-        name: which.
+        name: see `DetectorConfig.backbone`.
         channels: width of the maps of `small` and of the pyramids.
-        pretrained: made for torchvision's ImageNet weights (batch norm is frozen then).
-        download: fetch these weights; off where a checkpoint's are loaded next.
+        pretrained: built for torchvision's ImageNet weights (batch norm is frozen then).
+        download: fetch these weights; False if a checkpoint's are loaded next.
         conventions: of the weights to be loaded.
 
     Raises:
@@ -82,7 +82,7 @@ def build_backbone(
         if pretrained:
             raise InputError("detector.pretrained: expected false for backbone small, got true")
         return BackboneAndHead(Backbone(SmallBody(channels), {"0": 8}, channels))
-    if name == "vgg16":  # V1: the FEATURES weights want other pixel values than ours
+    if name == "vgg16":  # V1: the FEATURES weights have another pixel normalization
         vgg = _network("vgg16", torchvision.models.vgg16, fetch)
         head = _vgg_head(vgg) if fetch else None
         return BackboneAndHead(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
@@ -99,7 +99,7 @@ def _vgg_head(vgg: Any) -> nn.Module:
 
 
 def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
-    """MobileNetV3-Large: the last maps of strides 8, 16 and 32, and a pyramid over them."""
+    """MobileNetV3-Large with a feature pyramid over its last maps of strides 8, 16 and 32."""
     norm = partial(FrozenBatchNorm2d if pretrained else nn.BatchNorm2d, eps=0.001)
     make = partial(torchvision.models.mobilenet_v3_large, norm_layer=norm)
     layers, widths = {"6": "0", "12": "1", "16": "2"}, [40, 112, 960]
@@ -170,7 +170,7 @@ class _Residual(nn.Module):
 class SmallBody(nn.Module):
     """A few residual blocks down to stride 32, summed top-down into one map of stride 8.
 
-    For small pictures on a CPU: the stride-8 map sees the whole of a 128-pixel image.
+    For small images on a CPU: the receptive field of the stride-8 map covers 128 pixels.
     Shapes: `[B, 3, H, W] -> [B, channels, H / 8, W / 8]`.
     """
 
@@ -201,7 +201,7 @@ class SmallBody(nn.Module):
 
 
 def image_sizes(images: Sequence[Tensor], max_size: int) -> tuple[ImageSize, ...]:
-    """(height, width) of each image, none of them so narrow that resizing leaves nothing.
+    """(height, width) of each image; refuses one so narrow that resizing leaves nothing of it.
 
     Raises:
         InputError: a long side is more than `max_size` short sides.

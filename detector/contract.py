@@ -1,11 +1,11 @@
-"""What every detector offers, whichever library it is built on.
+"""The interface of all detectors, whichever library they are built on.
 
-    maps       = detector.encode(images)                       backbone, once
-    detections = detector.detect(maps)                         regions found, or
-    regions    = detector.describe(maps, boxes, image_index)   any boxes: found or given
-    subgraphs  = detector.union_features(regions, pairs)
+    maps       = detector.encode(images)                       the backbone's maps, computed once
+    detections = detector.detect(maps)                         boxes, classes, scores
+    regions    = detector.describe(maps, boxes, image_index)   features and logits of any boxes
+    subgraphs  = detector.union_features(regions, pairs)       features of pairs' union boxes
 
-PredCls and SGCls describe true boxes; SGGen describes what `detect` found.
+`describe` gets the true boxes in PredCls and SGCls, the detections in SGGen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autoenc_sg.core.structures import Regions
 
 @dataclass(frozen=True, eq=False)
 class FeatureMaps:
-    """The backbone's answer for B images.
+    """The backbone's output for B images.
 
     Attributes:
         maps: `[B, D_map, H', W']` each, finest first.
@@ -55,6 +55,12 @@ class Detections:
     scores: Tensor
     image_index: Tensor
 
+    def select(self, rows: Tensor) -> Detections:
+        """The detections of these rows `[n]`, in that order."""
+        return Detections(
+            self.boxes[rows], self.labels[rows], self.scores[rows], self.image_index[rows]
+        )
+
     def split(self, num_images: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Boxes, labels and scores of each of the B images, on the CPU."""
         counts = torch.bincount(self.image_index, minlength=num_images).tolist()
@@ -70,7 +76,8 @@ class Detector(nn.Module, ABC):
         feature_dim: D, width of object and subgraph features.
         pooled_size: S, side of the subgraph maps.
         map_channels: D_map, width of the backbone's maps.
-        graph_layers: beginnings of the names of weights that a detector of objects alone lacks.
+        graph_layers: name prefixes of the weights that only scene graphs need; weights of a plain
+            detector do not have them.
     """
 
     num_classes: int
@@ -85,7 +92,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def detect(self, maps: FeatureMaps) -> Detections:
-        """The objects found; no gradient."""
+        """Detected objects, without gradient."""
 
     @abstractmethod
     def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
@@ -102,14 +109,14 @@ class Detector(nn.Module, ABC):
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
         """Subgraph features of the pairs' union boxes: `[M, 2] -> [M, D, S, S]`.
 
-        The pairs lie within images, images in order, as `Pairs` has them.
+        The pairs lie within images, images in order, as in `CandidatePairs`.
         """
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
-        """The detector's training losses on images and their true boxes and labels.
+        """The detection losses by name, on images and their true boxes and labels.
 
-        Parts in evaluation mode (frozen ones) give none.
+        Modules in evaluation mode (frozen ones) have no loss.
         """
 
     @abstractmethod
@@ -117,9 +124,9 @@ class Detector(nn.Module, ABC):
         """Backbone and region proposals: what the joint phase freezes."""
 
     @abstractmethod
-    def path_modules(self) -> Iterator[nn.Module]:
-        """What lies between the frozen maps and the graph: trained in the joint phase."""
+    def trainable_head_modules(self) -> Iterator[nn.Module]:
+        """Heads between the frozen maps and the predictor: trained in the joint phase."""
 
     def classifier_modules(self) -> Iterator[nn.Module]:
-        """Those of `path_modules` that the detection losses train too: box head and classifier."""
+        """The `trainable_head_modules` that detection losses train too: box head, classifier."""
         return iter(())

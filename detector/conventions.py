@@ -1,6 +1,6 @@
-"""Whose weights: how a program reads pixels, places anchors and pools regions.
+"""Conventions of programs that publish weights: pixel values, anchors, pooling.
 
-Weights work only as they were trained. Read in the programs' code:
+Weights work only under the conventions they were trained with, as read in the programs' code:
 
 - `torchvision`: RGB with ImageNet's mean and deviation; anchors centred on a cell's corner.
 - `motifs` (rowanz/neural-motifs): the same pixels; anchors centred in the cell and not rounded; the
@@ -24,7 +24,7 @@ CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
 
 @dataclass(frozen=True)
 class Conventions:
-    """See the module.
+    """One program's conventions; the defaults are torchvision's.
 
     Attributes:
         mean, std: of pixel values in [0, 1], by channel (RGB).
@@ -32,8 +32,9 @@ class Conventions:
         anchor_rounding: `corners` (of the anchor), `base` (of the sides at 16 pixels) or `none`.
         rpn_ceiling: largest activation in the RPN, None: none.
         last_pixel: x2 and y2 are the last pixel's when regions are pooled.
-        corner_sampling: RoIs are sampled once a cell, from corner to corner.
-        sampling_ratio: else samples a cell and side; 0: as many as there are pixels.
+        corner_sampling: RoIs have one sample a cell, the outermost on the corners.
+        sampling_ratio: RoIAlign's samples per cell and side, without `corner_sampling`; 0: one a
+            pixel.
         batch_norm_eps: epsilon of frozen batch normalization.
         stride_in_1x1: residual blocks stride in their first convolution.
     """

@@ -1,10 +1,10 @@
-"""Faster R-CNN from detectron2: its backbone, proposals, RoI pooling and heads behind our contract.
+"""Faster R-CNN from detectron2: its backbone, proposals, RoI pooling and heads as a `Detector`.
 
 detectron2 is not on the package index; docs/detectors.md says how it is installed. It is imported
-when such a detector is built, not before.
+only when such a detector is built.
 
-Its classes begin at 0 and end with the background; ours begin with it. Everything else (pixel
-values, anchors, pooling) is as its own configuration says.
+detectron2 counts classes from 0 with the background last, here the background is 0. Pixel values,
+anchors and pooling are those of its configuration file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.heads import at_least_float, projection, union_head
 from autoenc_sg.detector.suppression import choose
 
-LOSSES = {  # detectron2's names to ours
+LOSS_NAMES = {  # detectron2's -> ours
     "loss_rpn_cls": "rpn_objectness",
     "loss_rpn_loc": "rpn_box",
     "loss_cls": "roi_class",
@@ -39,16 +39,16 @@ HEADS = ("StandardROIHeads", "Res5ROIHeads")
 
 
 class Detectron2Detector(Detector):
-    """A `GeneralizedRCNN` of detectron2, opened up as `Detector` asks.
+    """A `GeneralizedRCNN` of detectron2.
 
     Shapes: see `Detector`. `D = config.feature_dim`, `S = config.pooled_size`.
 
     Args:
-        config: `detectron2_config`, sizes and thresholds; these go before those in the file.
+        config: `detectron2_config`, and sizes and thresholds, which replace those of that file.
         num_classes: C.
 
     Raises:
-        InputError: detectron2 is not installed, or the file is none of its Faster R-CNNs.
+        InputError: detectron2 is not installed, or the file does not describe a Faster R-CNN.
     """
 
     def __init__(self, config: DetectorConfig, num_classes: int) -> None:
@@ -98,16 +98,16 @@ class Detectron2Detector(Detector):
         boxes = [p.proposal_boxes for p in proposals]
         features = self._head(maps.maps, boxes)
         logits, deltas = self.network.roi_heads.box_predictor(features)
-        counts = [len(own) for own in boxes]
+        counts = [len(image_boxes) for image_boxes in boxes]
         index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(logits.device)
-        found = self.network.roi_heads.box_predictor.predict_boxes((logits, deltas), proposals)
-        moved = torch.cat(list(found)).reshape(len(index), -1, 4)
-        if moved.shape[1] > 1:  # one for each class: background has none
-            moved = torch.cat([moved[:, :1], moved], 1)
-        moved = rescale_boxes(moved, maps.network_sizes, maps.image_sizes, index)
-        moved = clip_to_images(moved, maps.image_sizes, index)
+        predicted = self.network.roi_heads.box_predictor.predict_boxes((logits, deltas), proposals)
+        class_boxes = torch.cat(list(predicted)).reshape(len(index), -1, 4)
+        if class_boxes.shape[1] > 1:  # a box for each class but background, which comes first here
+            class_boxes = torch.cat([class_boxes[:, :1], class_boxes], 1)
+        class_boxes = rescale_boxes(class_boxes, maps.network_sizes, maps.image_sizes, index)
+        class_boxes = clip_to_images(class_boxes, maps.image_sizes, index)
         scores = _background_first(logits).softmax(-1)
-        return choose(self.config, scores, moved, index, len(maps.image_sizes))
+        return choose(self.config, scores, class_boxes, index, len(maps.image_sizes))
 
     def _propose(self, maps: FeatureMaps) -> list[Any]:
         """The proposals of each image as detectron2's `Instances`, without losses."""
@@ -117,15 +117,15 @@ class Detectron2Detector(Detector):
         images = d2.structures.ImageList(pixels, list(maps.network_sizes))
         was_training = generator.training
         generator.eval()
+        proposals: list[Any]
         proposals, _ = generator(images, dict(zip(self.names, maps.maps)), None)
         generator.train(was_training)
-        found: list[Any] = proposals
-        return found
+        return proposals
 
     def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
         """See `Detector.describe`."""
-        own = self._boxes(maps.network_sizes, maps.image_sizes, boxes, image_index)
-        features = self._head(maps.maps, own)
+        d2_boxes = self._boxes(maps.network_sizes, maps.image_sizes, boxes, image_index)
+        features = self._head(maps.maps, d2_boxes)
         logits, _ = self.network.roi_heads.box_predictor(features)
         return Regions(
             boxes,
@@ -140,15 +140,16 @@ class Detectron2Detector(Detector):
     def region_maps(self, regions: Regions) -> Tensor:
         """See `Detector.region_maps`."""
         sizes = (regions.network_sizes, regions.image_sizes)
-        own = self._boxes(*sizes, regions.boxes, regions.image_index)
-        maps: Tensor = self.union_pool(self._used(regions.feature_maps), own)
+        d2_boxes = self._boxes(*sizes, regions.boxes, regions.image_index)
+        maps: Tensor = self.union_pool(self._used(regions.feature_maps), d2_boxes)
         return maps
 
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
         """See `Detector.union_features`."""
         boxes, index = union_boxes(regions.boxes, pairs), regions.image_index[pairs[:, 0]]
-        own = self._boxes(regions.network_sizes, regions.image_sizes, boxes, index)
-        features: Tensor = self.union_head(self.union_pool(self._used(regions.feature_maps), own))
+        d2_boxes = self._boxes(regions.network_sizes, regions.image_sizes, boxes, index)
+        pooled = self.union_pool(self._used(regions.feature_maps), d2_boxes)
+        features: Tensor = self.union_head(pooled)
         return features
 
     def _boxes(
@@ -162,7 +163,7 @@ class Detectron2Detector(Detector):
         d2 = import_detectron2()
         scaled = rescale_boxes(boxes, image_sizes, network_sizes, image_index).to(boxes)
         counts = torch.bincount(image_index, minlength=len(image_sizes)).tolist()
-        return [d2.structures.Boxes(own) for own in scaled.split(counts)]
+        return [d2.structures.Boxes(image_boxes) for image_boxes in scaled.split(counts)]
 
     def _used(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
         named = dict(zip(self.names, maps))
@@ -178,7 +179,7 @@ class Detectron2Detector(Detector):
         return features
 
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
-        """See `Detector.losses`; detectron2's, by our names."""
+        """See `Detector.losses`; computed by detectron2."""
         image_sizes(images, self.config.max_size)
         d2 = import_detectron2()
         network, batch = self.network, self._batch(images)
@@ -187,25 +188,25 @@ class Detectron2Detector(Detector):
         with d2.utils.events.EventStorage():  # where detectron2 counts its samples
             proposals, computed = network.proposal_generator(batch, features, targets)
             if network.roi_heads.training:
-                _, own = network.roi_heads(batch, features, proposals, targets)
-                computed = {**computed, **own}
-        return {ours: computed[theirs] for theirs, ours in LOSSES.items() if theirs in computed}
+                _, roi_losses = network.roi_heads(batch, features, proposals, targets)
+                computed = {**computed, **roi_losses}
+        return {ours: computed[theirs] for theirs, ours in LOSS_NAMES.items() if theirs in computed}
 
     def _targets(self, sizes: Sequence[ImageSize], truth: SceneGraphBatch) -> list[Any]:
         d2 = import_detectron2()
-        own = self._boxes(tuple(sizes), truth.image_sizes, truth.boxes, truth.image_index)
-        counts = [len(boxes) for boxes in own]
+        true_boxes = self._boxes(tuple(sizes), truth.image_sizes, truth.boxes, truth.image_index)
+        counts = [len(boxes) for boxes in true_boxes]
         return [
             d2.structures.Instances(tuple(size), gt_boxes=boxes, gt_classes=labels - 1)
-            for size, boxes, labels in zip(sizes, own, truth.labels.split(counts))
+            for size, boxes, labels in zip(sizes, true_boxes, truth.labels.split(counts))
         ]
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """See `Detector.frozen_modules`."""
         yield from (self.network.backbone, self.network.proposal_generator)
 
-    def path_modules(self) -> Iterator[nn.Module]:
-        """See `Detector.path_modules`."""
+    def trainable_head_modules(self) -> Iterator[nn.Module]:
+        """See `Detector.trainable_head_modules`."""
         yield from (*self.classifier_modules(), self.projection, self.union_head)
 
     def classifier_modules(self) -> Iterator[nn.Module]:
@@ -216,7 +217,7 @@ class Detectron2Detector(Detector):
 
 
 def import_detectron2() -> ModuleType:
-    """The package with the modules that are used here.
+    """detectron2 with the sub-modules that are used here.
 
     Raises:
         InputError: it is not installed, or cannot be imported.
@@ -252,8 +253,8 @@ def read_settings(d2: ModuleType, config: DetectorConfig, num_classes: int) -> A
     model = settings.MODEL
     kind = (model.META_ARCHITECTURE, model.ROI_HEADS.NAME)
     if kind[0] != "GeneralizedRCNN" or kind[1] not in HEADS:
-        wanted = f"GeneralizedRCNN with one of {', '.join(HEADS)}"
-        raise bad_input(f"detector.detectron2_config: {path}", wanted, " with ".join(kind))
+        expected = f"GeneralizedRCNN with one of {', '.join(HEADS)}"
+        raise bad_input(f"detector.detectron2_config: {path}", expected, " with ".join(kind))
     model.DEVICE, model.WEIGHTS = "cpu", ""
     model.MASK_ON = model.KEYPOINT_ON = False
     model.ROI_BOX_HEAD.USE_SIGMOID_CE = model.ROI_BOX_HEAD.USE_FED_LOSS = False
@@ -264,8 +265,8 @@ def read_settings(d2: ModuleType, config: DetectorConfig, num_classes: int) -> A
         model.ROI_BOX_HEAD.POOLER_RESOLUTION = config.box_pooled_size
     model.ROI_HEADS.NUM_CLASSES = num_classes - 1
     model.ROI_HEADS.BATCH_SIZE_PER_IMAGE = config.rois_per_image
-    kept = {"TRAIN": config.train_proposals or config.proposals, "TEST": config.proposals}
-    for mode, count in kept.items():
+    counts = {"TRAIN": config.train_proposals or config.proposals, "TEST": config.proposals}
+    for mode, count in counts.items():
         setattr(model.RPN, f"POST_NMS_TOPK_{mode}", count)
         setattr(model.RPN, f"PRE_NMS_TOPK_{mode}", 4 * count)
     return settings

@@ -1,8 +1,8 @@
-"""Faster R-CNN (Ren et al. 2015) from torchvision's parts, opened up for scene graphs.
+"""Faster R-CNN (Ren et al. 2015) from torchvision's modules, with what scene graphs need.
 
-The stages are torchvision's: transform, backbone, region proposals and sampled RoI losses. Ours are
-the ways in between: regions can be given, each detection is one object with one class (as in Neural
-Motifs: suppression per class, then argmax), and pairs have union features.
+torchvision's are: transform, backbone, region proposals and sampled RoI losses. Added are features
+of given boxes, detections of one class a region (as in Neural Motifs: suppression per class, then
+argmax), and features of pairs' union boxes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
 from autoenc_sg.detector.suppression import choose
 
-LOSSES = {  # torchvision's names to ours
+LOSS_NAMES = {  # torchvision's -> ours
     "loss_objectness": "rpn_objectness",
     "loss_rpn_box_reg": "rpn_box",
     "loss_classifier": "roi_class",
@@ -66,7 +66,7 @@ class FasterRCNN(Detector):
 
     Args:
         config: sizes and thresholds.
-        backbone: the maps.
+        backbone: its maps are pooled from.
         num_classes: C.
         head: from pooled regions to `config.head_width` features, None: two new layers.
     """
@@ -174,7 +174,9 @@ class FasterRCNN(Detector):
     def _propose(self, maps: FeatureMaps) -> tuple[Tensor, Tensor]:
         """Proposals `[K, 4]` in network pixels and their image `[K]`, without losses."""
         pixels = torch.empty(len(maps.image_sizes), 3, *maps.padded_size, device="meta")
-        images = ImageList(pixels, list(maps.network_sizes))  # the anchors need its shape alone
+        images = ImageList(
+            pixels, list(maps.network_sizes)
+        )  # only its shape is read, for the anchors
         was_training = self.rpn.training
         self.rpn.eval()
         proposals, _ = self.rpn(images, OrderedDict(zip(self.backbone.names, maps.maps)))
@@ -184,9 +186,9 @@ class FasterRCNN(Detector):
         return torch.cat(proposals), image_index.to(proposals[0].device)
 
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:
-        """Classification and box losses of RPN and RoI head (torchvision's), summed elsewhere.
+        """Classification and box losses of RPN and RoI head (torchvision's), not yet weighted.
 
-        A part in evaluation mode has none: a frozen RPN proposes, and the RoI head alone learns.
+        A module in evaluation mode has none: a frozen RPN still proposes regions for the RoI head.
         """
         image_sizes(images, self.config.max_size)
         counts = torch.bincount(truth.image_index, minlength=len(truth)).tolist()
@@ -199,14 +201,14 @@ class FasterRCNN(Detector):
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
         computed = rpn_losses | roi_losses
-        return {ours: computed[theirs] for theirs, ours in LOSSES.items() if theirs in computed}
+        return {ours: computed[theirs] for theirs, ours in LOSS_NAMES.items() if theirs in computed}
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """See `Detector.frozen_modules`."""
         yield from (self.backbone, self.rpn)
 
-    def path_modules(self) -> Iterator[nn.Module]:
-        """See `Detector.path_modules`."""
+    def trainable_head_modules(self) -> Iterator[nn.Module]:
+        """See `Detector.trainable_head_modules`."""
         yield from (
             *self.classifier_modules(),
             self.projection,

@@ -1,4 +1,4 @@
-"""Heads on pooled regions: what they are features of, which class, and where the box moves."""
+"""Heads on pooled regions: features, class logits, box deltas."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 
 
 def at_least_float(values: Tensor) -> Tensor:
-    """The same in float32, unless they have more digits: boxes want more than bfloat16's."""
+    """In float32 at least (bfloat16 is too coarse for boxes); float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class BoxPredictor(FastRCNNPredictor):
     """Class logits and box deltas, at least in float32: `[N, D] -> [N, C], [N, 4 C]`.
 
-    With `class_agnostic` one box is predicted, and given for every class.
+    With `class_agnostic` one box is predicted and repeated for every class.
     """
 
     def __init__(self, width: int, num_classes: int, class_agnostic: bool) -> None:
@@ -51,7 +51,7 @@ class StageHead(nn.Module):
 
 
 def projection(width: int, dim: int) -> nn.Module:
-    """From the box head's features to D: nothing, or a layer where they differ."""
+    """From the box head's width to D: the identity if they are equal, else a linear layer."""
     if width == dim:
         return nn.Identity()
     return nn.Sequential(nn.Linear(width, dim), nn.ReLU(inplace=True))

@@ -21,18 +21,18 @@ def roi_pool(strides: Mapping[str, int], size: int, conventions: Conventions) ->
         size: side of the output.
         conventions: how samples are taken.
     """
-    used = {name: stride for name, stride in strides.items() if name != "pool"}
+    pooled_strides = {name: stride for name, stride in strides.items() if name != "pool"}
     if conventions.corner_sampling:
-        return CornerSampling(used, size)
-    pool = _aligned(used, size, conventions.sampling_ratio)
+        return CornerSampling(pooled_strides, size)
+    pool = _aligned(pooled_strides, size, conventions.sampling_ratio)
     return LastPixel(pool) if conventions.last_pixel else pool
 
 
 def _aligned(strides: Mapping[str, int], size: int, sampling_ratio: int) -> MultiScaleRoIAlign:
-    """RoIAlign that knows the strides.
+    """RoIAlign with known strides.
 
-    torchvision guesses them from the first images it meets and keeps the guess: a narrow first
-    image with much padding would spoil every later one. So it first meets one without padding.
+    torchvision infers them from the first batch and keeps the result, which is wrong if the first
+    image is narrow and padded much. So it is called once here with an image without padding.
     """
     pool = MultiScaleRoIAlign(list(strides), size, sampling_ratio)
     side = max(strides.values())
@@ -42,7 +42,7 @@ def _aligned(strides: Mapping[str, int], size: int, sampling_ratio: int) -> Mult
 
 
 class LastPixel(nn.Module):
-    """Pooling of boxes whose x2 and y2 are the last pixel's: one less than ours."""
+    """Pooling of boxes that include their last pixel: x2 and y2 are one less than here."""
 
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
@@ -52,17 +52,18 @@ class LastPixel(nn.Module):
         self, maps: dict[str, Tensor], boxes: list[Tensor], image_sizes: list[ImageSize]
     ) -> Tensor:
         """See `roi_pool`."""
-        pooled: Tensor = self.pool(maps, [_last_pixels(own) for own in boxes], image_sizes)
+        inclusive = [_last_pixels(image_boxes) for image_boxes in boxes]
+        pooled: Tensor = self.pool(maps, inclusive, image_sizes)
         return pooled
 
 
 class CornerSampling(nn.Module):
-    """One bilinear sample a cell, the first and last on the box's corners.
+    """One bilinear sample a cell, the first and the last at the box's corners.
 
         y_i = (y1 + i (y2 - y1) / (size - 1)) / stride,  i = 0..size - 1,  0 beyond the last cell,
 
     where y2 is the last pixel's (Neural Motifs' RoIAlign, TensorFlow's `crop_and_resize`). RoIAlign
-    samples cells' middles, so that the same box half a cell larger on all sides gives just this.
+    samples the middles of cells, so the box enlarged by half a cell on all sides gives the same.
 
     Args:
         strides: of the one map.
@@ -79,14 +80,14 @@ class CornerSampling(nn.Module):
     ) -> Tensor:
         """See `roi_pool`."""
         values = maps[self.name]
-        cells = [_last_pixels(own) / self.stride for own in boxes]
-        half = [(own[:, 2:] - own[:, :2]) / (self.size - 1) / 2 for own in cells]
-        # `aligned` takes half a cell off again, and bears boxes of no size
+        cells = [_last_pixels(image_boxes) / self.stride for image_boxes in boxes]
+        half = [(c[:, 2:] - c[:, :2]) / (self.size - 1) / 2 for c in cells]
+        # `aligned` subtracts the 0.5 again, and allows boxes of no size
         rois = [torch.cat([c[:, :2] - h, c[:, 2:] + h], 1) + 0.5 for c, h in zip(cells, half)]
         pooled = roi_align(values, rois, self.size, 1.0, sampling_ratio=1, aligned=True)
         inside = self._inside(torch.cat(cells), values.shape[-2:])
-        kept: Tensor = pooled * inside[:, None].to(pooled)
-        return kept
+        masked: Tensor = pooled * inside[:, None].to(pooled)
+        return masked
 
     def _inside(self, cells: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Which samples lie on the map: `[N, size, size]`."""
@@ -98,5 +99,5 @@ class CornerSampling(nn.Module):
 
 
 def _last_pixels(boxes: Tensor) -> Tensor:
-    """Boxes `[N, 4]` that hold their last pixel, of at least one."""
+    """Boxes `[N, 4]` with inclusive x2 and y2, at least one pixel wide and high."""
     return torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:] - 1, boxes[:, :2])], 1)

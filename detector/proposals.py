@@ -1,4 +1,4 @@
-"""Region proposals: torchvision's RPN with anchors by convention, exact under mixed precision."""
+"""Region proposals: torchvision's RPN with anchors by convention, in float32 at least."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from autoenc_sg.detector.heads import at_least_float
 class Anchors(AnchorGenerator):
     """Anchors of each cell, ratio by ratio, size by size within a ratio, in float32.
 
-    An anchor of side s and ratio r is `s / sqrt(r)` wide and `s sqrt(r)` high. torchvision counts
-    them in the maps' precision, which in bfloat16 is off by pixels.
+    An anchor of side s and ratio r is `s / sqrt(r)` wide and `s sqrt(r)` high. torchvision computes
+    them in the maps' precision, which under bfloat16 is wrong by whole pixels.
 
     Args:
         sizes: sides in pixels, one tuple a map.
@@ -63,8 +63,8 @@ class Anchors(AnchorGenerator):
             self.set_cell_anchors(torch.float32, feature_maps[0].device)
         padded = image_list.tensors.shape[-2:]
         strides = [[torch.tensor(p // g) for p, g in zip(padded, grid)] for grid in grids]
-        every = torch.cat(self.grid_anchors([list(grid) for grid in grids], strides))
-        return [every for _ in image_list.image_sizes]
+        anchors = torch.cat(self.grid_anchors([list(grid) for grid in grids], strides))
+        return [anchors for _ in image_list.image_sizes]
 
 
 class ProposalHead(RPNHead):
@@ -72,7 +72,7 @@ class ProposalHead(RPNHead):
 
     Args:
         channels: of the maps.
-        anchors: per cell.
+        anchors: how many a cell.
         ceiling: largest activation of the hidden layer, None: none.
     """
 
@@ -102,9 +102,11 @@ def region_proposals(
     per_level = tuple((size,) for size in sizes) if levels > 1 else (tuple(sizes),)
     anchors = Anchors(per_level, config.anchor_ratios, strides, conventions)
     head = ProposalHead(channels, anchors.num_anchors_per_location()[0], conventions.rpn_ceiling)
-    after = {
+    kept_after_nms = {
         "training": config.train_proposals or config.proposals,
         "testing": config.proposals,
     }
-    before = {mode: 4 * count for mode, count in after.items()}
-    return RegionProposalNetwork(anchors, head, 0.7, 0.3, 256, 0.5, before, after, 0.7)
+    kept_before_nms = {mode: 4 * count for mode, count in kept_after_nms.items()}
+    return RegionProposalNetwork(
+        anchors, head, 0.7, 0.3, 256, 0.5, kept_before_nms, kept_after_nms, 0.7
+    )

@@ -1,7 +1,7 @@
-"""Other programs' detector weights under our names.
+"""Other programs' detector weights under the names of `FasterRCNN` and `Detectron2Detector`.
 
-The names are those of the programs' modules; what is computed differently is folded into the
-numbers, or stands in `conventions`. Nothing here reads files: these are mappings to mappings.
+State dicts in, state dicts out; files are read elsewhere. Differences in computation are folded
+into the weights where that is possible; the others are in `conventions`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import DELTA_WEIGHTS
 from autoenc_sg.core.errors import bad_input
 
 Kind = Literal["torchvision", "detectron2", "motifs", "graph_rcnn"]
 Weights = dict[str, Tensor]
-SIGNS: dict[Kind, str] = {  # a name that no other program has
+DISTINCTIVE_NAMES: dict[Kind, str] = {  # prefixes of names that no other program has
     "motifs": "rpn_head.conv.2.weight",
     "graph_rcnn": "roi_heads.box.predictor.cls_score.weight",
     "torchvision": "backbone.fpn.inner_blocks.0",
@@ -24,20 +25,19 @@ SIGNS: dict[Kind, str] = {  # a name that no other program has
 }
 PREDICTOR = "roi_heads.box_predictor"
 BOX_HEAD = "roi_heads.box_head"
-CODER = (10.0, 10.0, 5.0, 5.0)  # our RoI head's deltas are these times as large as Motifs'
 
 
 def recognize(names: Collection[str]) -> Kind | None:
-    """Which program wrote a state dict of these names; None: none of these."""
+    """The program that wrote a state dict of these names, or None."""
     plain = [_bare(name) for name in names]
-    for kind, sign in SIGNS.items():
-        if any(name.startswith(sign) for name in plain):
+    for kind, prefix in DISTINCTIVE_NAMES.items():
+        if any(name.startswith(prefix) for name in plain):
             return kind
     return None
 
 
 def translate(weights: Mapping[str, Tensor], kind: Kind, where: object = "weights") -> Weights:
-    """The detector's weights by our names; all that is not the detector's is left out.
+    """The detector's weights by the names used here; other parts of the model are left out.
 
     Args:
         weights: by the program's names.
@@ -45,17 +45,17 @@ def translate(weights: Mapping[str, Tensor], kind: Kind, where: object = "weight
         where: what errors call them.
 
     Raises:
-        InputError: a part of the detector is missing, or has a shape that makes no sense.
+        InputError: a part of the detector is missing, or has a shape that does not fit.
     """
     plain = {_bare(name): value for name, value in weights.items()}
-    ways: dict[Kind, Callable[[Weights], Weights]] = {
+    converters: dict[Kind, Callable[[Weights], Weights]] = {
         "torchvision": _from_torchvision,
         "detectron2": _from_detectron2,
         "motifs": _from_motifs,
         "graph_rcnn": _from_graph_rcnn,
     }
     try:
-        return ways[kind](plain)
+        return converters[kind](plain)
     except KeyError as error:
         raise bad_input(where, f"a detector of {kind} with {error}", "no such name") from None
     except (RuntimeError, TypeError, IndexError) as error:  # torch's, of shapes
@@ -70,7 +70,7 @@ def _bare(name: str) -> str:
 
 
 def _renamed(weights: Weights, prefixes: Mapping[str, str]) -> Weights:
-    """The weights whose names begin with one of these, with another beginning."""
+    """The weights whose names have one of these prefixes, with the prefix replaced."""
     return {
         new + name[len(old) :]: value
         for name, value in weights.items()
@@ -80,8 +80,8 @@ def _renamed(weights: Weights, prefixes: Mapping[str, str]) -> Weights:
 
 
 def _from_torchvision(weights: Weights) -> Weights:
-    """`fasterrcnn_*_fpn`; the published files have older names of one-convolution blocks."""
-    own = _renamed(
+    """`fasterrcnn_*_fpn`; published files have older names for blocks of one convolution."""
+    renamed = _renamed(
         weights,
         {
             "backbone.": "backbone.body.",
@@ -90,7 +90,7 @@ def _from_torchvision(weights: Weights) -> Weights:
             f"{PREDICTOR}.": f"{PREDICTOR}.",
         },
     )
-    return {_newer(name): value for name, value in own.items()}
+    return {_newer(name): value for name, value in renamed.items()}
 
 
 def _newer(name: str) -> str:
@@ -105,17 +105,17 @@ def _newer(name: str) -> str:
 
 
 def _from_detectron2(weights: Weights) -> Weights:
-    used = ("backbone.", "proposal_generator.rpn_head.", "roi_heads.box_", "roi_heads.res5.")
-    return _renamed(weights, {prefix: f"network.{prefix}" for prefix in used})
+    prefixes = ("backbone.", "proposal_generator.rpn_head.", "roi_heads.box_", "roi_heads.res5.")
+    return _renamed(weights, {prefix: f"network.{prefix}" for prefix in prefixes})
 
 
 def _from_motifs(weights: Weights) -> Weights:
     """VGG-16 of rowanz/neural-motifs: `vg-faster-rcnn.tar`, or the detector in a whole model.
 
     Each anchor has two class logits, whose softmax is the sigmoid of their difference, and four
-    deltas. The RoI head's deltas are not scaled there; ours are, by `CODER`.
+    deltas. The RoI head's deltas are not scaled there; here they are, by `DELTA_WEIGHTS`.
     """
-    own = _renamed(
+    renamed = _renamed(
         weights,
         {
             "features.": "backbone.body.",
@@ -126,18 +126,20 @@ def _from_motifs(weights: Weights) -> Weights:
         },
     )
     for name in ("weight", "bias"):
-        each = weights[f"rpn_head.conv.2.{name}"].unflatten(0, (-1, 6))
-        own[f"rpn.head.cls_logits.{name}"] = each[:, 1] - each[:, 0]
-        own[f"rpn.head.bbox_pred.{name}"] = each[:, 2:].flatten(0, 1)
+        anchor_rows = weights[f"rpn_head.conv.2.{name}"].unflatten(0, (-1, 6))
+        renamed[f"rpn.head.cls_logits.{name}"] = anchor_rows[:, 1] - anchor_rows[:, 0]
+        renamed[f"rpn.head.bbox_pred.{name}"] = anchor_rows[:, 2:].flatten(0, 1)
         deltas = weights[f"bbox_fc.{name}"]
-        scale = torch.tensor(CODER).repeat(len(deltas) // 4)
-        own[f"{PREDICTOR}.bbox_pred.{name}"] = deltas * scale.reshape(-1, *[1] * (deltas.ndim - 1))
-    return own
+        scale = torch.tensor(DELTA_WEIGHTS).repeat(len(deltas) // 4)
+        renamed[f"{PREDICTOR}.bbox_pred.{name}"] = deltas * scale.reshape(
+            -1, *[1] * (deltas.ndim - 1)
+        )
+    return renamed
 
 
 def _from_graph_rcnn(weights: Weights) -> Weights:
     """R-101-C4 of jwyang/graph-rcnn.pytorch (maskrcnn-benchmark's names)."""
-    own = _renamed(
+    renamed = _renamed(
         weights,
         {
             "backbone.body.stem.": "backbone.body.",
@@ -150,54 +152,54 @@ def _from_graph_rcnn(weights: Weights) -> Weights:
         },
     )
     for name in ("weight", "bias"):
-        deltas = own[f"{PREDICTOR}.bbox_pred.{name}"]
+        deltas = renamed[f"{PREDICTOR}.bbox_pred.{name}"]
         if len(deltas) == 8:  # class-agnostic: the background's four are not used
-            own[f"{PREDICTOR}.bbox_pred.{name}"] = deltas[4:]
-    return own
+            renamed[f"{PREDICTOR}.bbox_pred.{name}"] = deltas[4:]
+    return renamed
 
 
 def from_imagenet(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], where: object = "weights"
+    weights: Mapping[str, Tensor], own_weights: Mapping[str, Tensor], where: object = "weights"
 ) -> Weights | None:
-    """The layers that a detector shares with torchvision's ImageNet classifier, by our names.
+    """The layers that a detector shares with torchvision's ImageNet classifier.
 
     VGG-16's two wide layers are among them where the box head is of their size.
 
     Args:
-        weights: a file's.
-        own: the detector's.
+        weights: of the classifier.
+        own_weights: state dict of the detector.
         where: what errors call the weights.
 
     Returns:
-        None where they are no such classifier's.
+        State dict by the detector's names, or None if `weights` are not of a classifier.
 
     Raises:
         InputError: it is the classifier of another backbone.
     """
     if not any(name in weights for name in ("fc.weight", "classifier.3.weight")):
         return None
-    found: Weights = {}
+    shared: Weights = {}
     others = []
     for name, value in weights.items():
-        ours = next((n for n in _imagenet_names(name) if n in own), None)
+        own_name = next((n for n in _imagenet_names(name) if n in own_weights), None)
         if name.startswith(("fc.", "classifier.")):
-            if ours and value.shape == own[ours].shape:
-                found[ours] = value
-        elif ours:
-            found[ours] = value
+            if own_name and value.shape == own_weights[own_name].shape:
+                shared[own_name] = value
+        elif own_name:
+            shared[own_name] = value
         elif not name.endswith("num_batches_tracked"):
             others.append(name)
-    body = [n for n in own if n.startswith(("backbone.body.", f"{BOX_HEAD}.layer4."))]
-    optional = (*found, *(n for n in body if ".fpn." in n or n.endswith("num_batches_tracked")))
+    body = [n for n in own_weights if n.startswith(("backbone.body.", f"{BOX_HEAD}.layer4."))]
+    optional = (*shared, *(n for n in body if ".fpn." in n or n.endswith("num_batches_tracked")))
     missing = sorted(set(body).difference(optional))
     if missing or others:
         got = f"another's ({', '.join([*others[:1], *(f'no {n}' for n in missing[:1])])})"
         raise bad_input(where, "ImageNet weights of this backbone", got)
-    return found
+    return shared
 
 
 def _imagenet_names(name: str) -> tuple[str, ...]:
-    """What a layer of a classifier may be called in a detector."""
+    """Names that a layer of a classifier may have in a detector."""
     part, _, rest = name.partition(".")
     if part == "classifier":
         number, _, last = rest.partition(".")
@@ -208,7 +210,7 @@ def _imagenet_names(name: str) -> tuple[str, ...]:
 
 
 def motifs_anchors(weights: Mapping[str, Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Sizes and ratios of the anchors `[H, W, A, 4]` in a file of Motifs.
+    """Sizes and ratios of the anchors `[H, W, A, 4]` in a state dict of Neural Motifs.
 
     Raises:
         InputError: they are not all sizes of each ratio.

@@ -1,4 +1,4 @@
-"""From class scores and boxes of regions to detections, as Neural Motifs counts them."""
+"""From class scores and boxes of regions to detections: non-maximum suppression per class."""
 
 from __future__ import annotations
 
@@ -29,25 +29,32 @@ def choose(
     region, label = (scores[:, 1:] >= config.score_threshold).nonzero().unbind(1)
     label = label + 1
     column = label if boxes.shape[1] > 1 else torch.zeros_like(label)
-    found = Detections(boxes[region, column], label, scores[region, label], image_index[region])
-    return suppress(config, found, num_images, region)
+    candidates = Detections(
+        boxes[region, column], label, scores[region, label], image_index[region]
+    )
+    return suppress(config, candidates, num_images, region)
 
 
 def suppress(
-    config: DetectorConfig, found: Detections, num_images: int, region: Tensor | None = None
+    config: DetectorConfig, detections: Detections, num_images: int, region: Tensor | None = None
 ) -> Detections:
-    """The detections that stay, images in order, best first; `region [N]` says which are one."""
-    size = found.boxes[:, 2:] - found.boxes[:, :2]
-    valid = ((found.scores >= config.score_threshold) & (size >= 1).all(1)).nonzero()[:, 0]
-    labels, image_index = found.labels[valid], found.image_index[valid]
+    """Non-maximum suppression per class and image; images in order, best first.
+
+    Args:
+        config: thresholds and counts.
+        detections: candidates, several a region allowed.
+        num_images: B.
+        region: `[N]` the region of each; only the best of a region is kept. None: all differ.
+    """
+    size = detections.boxes[:, 2:] - detections.boxes[:, :2]
+    valid = ((detections.scores >= config.score_threshold) & (size >= 1).all(1)).nonzero()[:, 0]
+    labels, image_index = detections.labels[valid], detections.image_index[valid]
     group = labels * num_images + image_index
-    # in double: the groups are told apart by shifting their boxes far away
-    boxes = found.boxes[valid].double()
-    keep = valid[batched_nms(boxes, found.scores[valid].double(), group, config.nms_threshold)]
+    # batched_nms shifts the boxes of each group far apart, which needs float64
+    boxes = detections.boxes[valid].double()
+    keep = valid[batched_nms(boxes, detections.scores[valid].double(), group, config.nms_threshold)]
     if region is not None and len(keep):
         first = first_per_group(region[keep], int(region.max()) + 1, 1)
         keep = keep[first.sort().values]
-    keep = keep[first_per_group(found.image_index[keep], num_images, config.detections)]
-    return Detections(
-        found.boxes[keep], found.labels[keep], found.scores[keep], found.image_index[keep]
-    )
+    keep = keep[first_per_group(detections.image_index[keep], num_images, config.detections)]
+    return detections.select(keep)

@@ -17,7 +17,7 @@ from torch import Tensor
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 
-Detections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
+ImageDetections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
 _Rows = npt.NDArray[np.float64]
 
 
@@ -62,7 +62,7 @@ class DetectionPrecision(torchmetrics.Metric):
             getattr(self, name).append(empty)
             getattr(self, f"{name}_counts").append(_counts([], self.device))
 
-    def update(self, detections: Sequence[Detections], truths: Sequence[SceneGraph]) -> None:
+    def update(self, detections: Sequence[ImageDetections], truths: Sequence[SceneGraph]) -> None:
         """Keep the detections of some images.
 
         Args:

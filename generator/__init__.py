@@ -1,7 +1,7 @@
-"""The decoder: scene graph to picture, its discriminators and the image losses.
+"""The decoder: scene graph to image, its discriminators and the image losses.
 
-`model` is the way through; `graph_conv`, `image_node`, `heads`, `layout` and `refinement` are its
-stations, in that order.
+`model` is the whole generator; its stages, in order, are `image_node`, `graph_conv`, `heads`,
+`layout` and `refinement`.
 """
 
 from autoenc_sg.generator.discriminators import ObjectDiscriminator, PatchDiscriminator

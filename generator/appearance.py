@@ -1,12 +1,12 @@
-r"""Looks: beside an object's class, a small code that says which of its kind it is.
+r"""Appearance codes: a small vector for each object, added to its vector before masks and layout.
 
     v'_i = v_i + d_i W a_i
 
-`v_i` is the object's vector after the graph convolutions and `a_i` its code. There is no bias: a
-code of zeros is none, and a graph without codes is drawn as if `W` were not there. `d_i` is 1, but
-in training 0 for dropped codes, so that this stays a picture the network knows. A code is dropped
-with its image's or by itself, each with probability p: hand-made graphs have none at all, edited
-ones lack some.
+`v_i` is the object's vector after the graph convolutions and `a_i` its code, which tells objects of
+one class apart (colour, texture, pose). There is no bias, so a code of zeros means no code. `d_i`
+is 1, but in training 0 for dropped codes, so that the generator also learns to draw without codes.
+A code is dropped by itself or together with all of its image, each with probability p: hand-made
+graphs have no codes, edited ones lack some.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class AppearanceInput(nn.Module):
-    """The module docstring's sum; `W` starts at 0, so that a new one changes nothing.
+    """Adds projected appearance codes to object vectors, formula above; `W` starts at 0.
 
     Args:
         code_dim: A, width of the codes.
@@ -34,7 +34,7 @@ class AppearanceInput(nn.Module):
     ) -> Tensor:
         """Shapes: `vectors [N, D], codes [N, A], image_index [N] -> [N, D]`."""
         if self.training and self.dropout > 0:
-            own = torch.rand(len(codes), device=codes.device) >= self.dropout
-            shared = torch.rand(num_images, device=codes.device) >= self.dropout
-            codes = codes * (own & shared[image_index])[:, None]
+            kept_objects = torch.rand(len(codes), device=codes.device) >= self.dropout
+            kept_images = torch.rand(num_images, device=codes.device) >= self.dropout
+            codes = codes * (kept_objects & kept_images[image_index])[:, None]
         return vectors + codes.to(vectors) @ self.weight.mT

@@ -1,10 +1,10 @@
-r"""Objects cut out of pictures, bilinearly: the layout's warp the other way round.
+r"""Bilinear crops of objects, for the object discriminator.
 
     crop(a, b) = \sum_yx I(y, x) h(p_a - y) h(q_b - x),    h(t) = max(0, 1 - |t|)
     q_b = (x0 + b / (S - 1) (x1 - x0)) (W - 1),   p_a likewise
 
-sg2im's `crop_bbox`: aligned corners, zeros outside the picture. A box is parallel to the axes, so
-a crop is rows times picture times columns, and no picture is copied for each of its objects.
+This is sg2im's `crop_bbox`: aligned corners, zeros outside the image. A box is parallel to the
+axes, so a crop is the product rows x image x columns, and images are not copied for each object.
 """
 
 from __future__ import annotations

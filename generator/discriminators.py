@@ -1,4 +1,4 @@
-"""The two adversaries: is each patch of this picture real, and is each object in it?"""
+"""Discriminators of image patches and of objects."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OBJECT_DIM = 1024
 class PatchDiscriminator(nn.Module):
     """Convolutions 4x4 of stride 2 without padding, normalization and activation between them.
 
-    google/sg2im's `C4-64-2,C4-128-2,C4-256-2`. With `discriminator_classifier` an activation and
-    its classifier, a 1x1 convolution, follow. sg2im holds the classifier but never calls it: there
-    the loss is averaged over all channels of the last convolution.
+    google/sg2im's `C4-64-2,C4-128-2,C4-256-2`. With `discriminator_classifier` an activation and a
+    classifier, a 1x1 convolution, follow. sg2im has that classifier but never calls it: there the
+    loss is averaged over all channels of the last convolution.
 
     Args:
-        config: widths, normalization, activation, whether the layout is seen (paper, section 3.2:
-            conditional; concatenated to the image's channels), and whether patches are classified.
+        config: widths, normalization, activation, conditioning on the layout (paper, section 3.2;
+            concatenated to the image's channels), and the patch classifier.
 
     Raises:
         InputError: the image is too small for so many convolutions.
@@ -48,26 +48,26 @@ class PatchDiscriminator(nn.Module):
         Args:
             image: `[B, 3, H, W]`, RGB in [0, 1].
             layout: `[B, gconv_dim, H, W]`, `Generated.layout`, if the discriminator is conditional;
-                detaching it is the caller's choice. Ignored otherwise.
+                not detached here. Ignored otherwise.
 
         Raises:
-            InputError: no layout where it is needed.
+            InputError: a conditional discriminator without a layout.
         """
-        seen = self.normalize(image)
+        inputs = self.normalize(image)
         if self.conditional:
             if layout is None:
                 raise bad_input("the conditional discriminator", "a layout", None)
-            seen = cat([seen, layout], 1)
-        scores: Tensor = self.cnn(seen.contiguous(memory_format=channels_last))
+            inputs = cat([inputs, layout], 1)
+        scores: Tensor = self.cnn(inputs.contiguous(memory_format=channels_last))
         return self.classifier(self.activation(scores)) if self.classify else scores
 
 
 class ObjectDiscriminator(nn.Module):
-    """Objects cut out of the picture: is this one real, and of which class is it?
+    """Classifies crops of objects as real or generated, and by object class.
 
-    Convolutions as in `PatchDiscriminator` over the crops, their mean over all positions, a linear
-    layer to 1024 numbers `h`; then `w h + b` says whether the object is real, and a linear layer
-    gives class logits (the auxiliary classifier of Odena et al., 2017).
+    Convolutions as in `PatchDiscriminator` over the crops, the mean over all positions, a linear
+    layer to 1024 features; then one linear layer for the real/generated logit and one for class
+    logits (the auxiliary classifier of Odena et al., 2017).
 
     Source: Johnson et al. (CVPR 2018), section 3; google/sg2im `AcCropDiscriminator`, whose
     parameter names are these with the prefix `discriminator.`.

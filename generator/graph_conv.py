@@ -1,6 +1,7 @@
 r"""sg2im's graph convolution, with edge weights.
 
-For every triple k = (s, p, o) with weight w_k one network sees the two nodes and the edge:
+For every triple k = (s, p, o) with weight w_k one network maps the two nodes and the edge to
+messages and the edge's new vector:
 
     [m_k^s; p'_k; m_k^o] = net1([v_s; p_k; v_o])           (H, D_out, H wide)
     u_i  = \sum_{k: s=i} w_k m_k^s + \sum_{k: o=i} w_k m_k^o
@@ -8,9 +9,9 @@ For every triple k = (s, p, o) with weight w_k one network sees the two nodes an
     v'_i = net2(u_i / max(W_i, 1))      `avg`
     v'_i = net2(u_i)                    `sum`
 
-Why max(W_i, 1) and not the number of edges: with unit weights both are sg2im's count, but only the
-sum of weights makes an edge of weight 0 the same as no edge, and only with the floor of 1 does an
-object's sole edge still fade as its weight falls (a plain weighted mean would not change at all).
+With unit weights max(W_i, 1) is sg2im's number of edges. It differs from that number in that an
+edge of weight 0 is the same as no edge, and from a plain weighted mean in that an object's only
+edge still loses influence as its weight falls.
 
 Source: Johnson et al., Image Generation from Scene Graphs (CVPR 2018), section 3; google/sg2im
 `graph.py`. The edge weights are ours.
@@ -29,14 +30,14 @@ Pooling = Literal["avg", "sum"]
 
 
 class GraphTripleConv(nn.Module):
-    """One layer of the module docstring's formula; ReLU after every linear, He initialization.
+    """One layer of the formula above; ReLU after every linear layer, He initialization.
 
     Args:
         d_in: width of the object and predicate vectors.
         d_out: their width after the layer.
         hidden: H, the width of a message.
         pooling: `avg` or `sum` of the messages.
-        batch_norm: between the linears and the ReLUs.
+        batch_norm: between linear layers and ReLUs.
 
     Shapes: objects `[N, d_in]`, predicates `[M, d_in]`, pairs `[M, 2]`, weights `[M]` ->
     objects `[N, d_out]`, predicates `[M, d_out]`.

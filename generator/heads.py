@@ -1,4 +1,4 @@
-"""What an object vector says by itself: its box and its soft mask."""
+"""Heads on object vectors: boxes and soft masks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import mlp
 from autoenc_sg.generator.convolutions import enlarged_convolution
 
-DOUBLING = 4  # layers of the mask head that double the masks' side
-MASKS_AT_ONCE = 256
+LAYERS_A_STEP = 4  # layers of the mask head for each doubling of the side
+MASKS_AT_ONCE = 256  # in evaluation mode
 
 
 def box_head(dim: int, hidden: int, batch_norm: bool = False) -> nn.Sequential:
     """`relu(W2 relu(W1 v + b1) + b2)`: `[N, dim] -> [N, 4]`, xyxy as fractions of the image.
 
-    As in google/sg2im both linears are followed by ReLU: coordinates are >= 0, unbounded above, and
-    x1 >= x0 is not enforced. b2 starts at the central box [1/4, 1/4, 3/4, 3/4] (ours), else about
-    half of all coordinates start at exactly 0, where ReLU passes no gradient.
+    As in google/sg2im both linear layers are followed by ReLU: coordinates are >= 0, unbounded
+    above, and x1 >= x0 is not enforced. b2 is initialized to the central box
+    [1/4, 1/4, 3/4, 3/4] (not so in sg2im); else about half of all coordinates start at exactly 0,
+    where ReLU passes no gradient.
     """
     head = mlp([dim, hidden, 4], 0.0, True, batch_norm)
-    last = head[-2]  # the linear, or the batch norm that undoes the linear's bias
+    last = head[-2]  # the linear layer, or the batch norm, which cancels the linear layer's bias
     assert isinstance(last, (nn.Linear, nn.BatchNorm1d))
     with torch.no_grad():
         last.bias.copy_(torch.tensor([0.25, 0.25, 0.75, 0.75]))
@@ -53,7 +54,7 @@ class MaskHead(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(dim, 1, 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The masks of all objects; outside of training in turns, so that memory stays bounded."""
+        """The masks of all objects; in evaluation mode in chunks, so that memory stays bounded."""
         if self.training or len(vectors) <= MASKS_AT_ONCE:
             return self._masks(vectors)
         return torch.cat([self._masks(part) for part in vectors.split(MASKS_AT_ONCE)])
@@ -61,23 +62,23 @@ class MaskHead(nn.Sequential):
     def _masks(self, vectors: Tensor) -> Tensor:
         maps = vectors[:, :, None, None].contiguous(memory_format=torch.channels_last)
         *layers, last = self
-        for i in range(0, len(layers), DOUBLING):
-            enlarge, norm, conv, activation = layers[i : i + DOUBLING]
+        for i in range(0, len(layers), LAYERS_A_STEP):
+            upsample, norm, conv, activation = layers[i : i + LAYERS_A_STEP]
             assert isinstance(norm, nn.BatchNorm2d)
             assert isinstance(conv, nn.Conv2d)
-            if i == 0:  # from 1x1: a batch of one object can be normalized when enlarged only
-                maps = activation(conv(norm(enlarge(maps))))
+            if i == 0:  # from 1x1: one object alone has a variance only after upsampling
+                maps = activation(conv(norm(upsample(maps))))
             else:
-                normalized = _normalize_enlarged(maps, norm)
+                normalized = _normalize_as_upsampled(maps, norm)
                 maps = activation(enlarged_convolution(normalized, conv.weight, conv.bias))
         logits: Tensor = last(maps)
         return logits.squeeze(1).sigmoid()
 
 
-def _normalize_enlarged(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """What `norm` makes of the maps enlarged x2 (nearest), in their own size.
+def _normalize_as_upsampled(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Batch normalization of maps as if they were upsampled x2 (nearest), without upsampling.
 
-    Mean and variance are the same; the running variance, which is unbiased, counts 4 m values
+    Mean and variance are the same; the running variance, which is unbiased, is that of 4 m values
     instead of m.
     """
     if not norm.training:

@@ -17,13 +17,13 @@ WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class GraphWithImages:
-    """A graph with one more object per image, and where everything went.
+    """A graph with an `__image__` node for each image, and the rows of its nodes.
 
     Attributes:
-        graph: N + B objects, each image's own node last among its objects; the `__in_image__`
-            relations follow the M given ones.
-        object_rows: `[N]`, row of each given object in it.
-        image_rows: `[B]`, row of each image's node in it.
+        graph: N + B objects, each image's node after its objects; the `__in_image__` relations
+            follow the M others.
+        object_rows: `[N]`, row of each object in `graph`.
+        image_rows: `[B]`, row of each image's node in `graph`.
     """
 
     graph: RelaxedGraph
@@ -35,9 +35,9 @@ def add_image_nodes(graph: RelaxedGraph) -> GraphWithImages:
     """Add a node `__image__` to each image, and from each of its objects an `__in_image__` triple.
 
     The node is object 0 with box [0, 0, 1, 1], weight 1 and a mask of ones; a triple's weight is
-    its object's, so an object of weight 0 is not seen by the image.
+    its object's, so an object of weight 0 has no influence on the node.
 
-    Source: google/sg2im, the data loaders' last object and triples of every image.
+    Source: google/sg2im, whose data loaders add this object and these triples to every image.
     """
     images = torch.arange(graph.num_images, device=graph.image_index.device)
     owner = torch.cat([graph.image_index, images])
@@ -69,7 +69,7 @@ def with_image_boxes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Labels `[N + B]`, boxes `[N + B, 4]` and image index of objects and `__image__` nodes.
 
-    `image_index` is ascending, as it was; boxes are fractions of the image.
+    `image_index` is ascending before and after; boxes are fractions of the image.
     """
     images = torch.arange(num_images, device=image_index.device)
     owner = torch.cat([image_index, images])

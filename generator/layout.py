@@ -1,21 +1,21 @@
-r"""From object vectors, boxes and masks to feature maps, without building `[N, D, H, W]`.
+r"""The layout: from object vectors, boxes and masks to feature maps, without `[N, D, H, W]`.
 
     layout(x, y) = \sum_i v_i m_i(x, y),    m_i(x, y) = \sum_kl M_i[k, l] h(u_iy - k) h(u_ix - l)
     u_ix = (x - x0_i) / (x1_i - x0_i) (S - 1),   h(t) = max(0, 1 - |t|),   x = j / (W - 1)
 
 This is google/sg2im's `masks_to_layout`, and `boxes_to_layout` with its 8 x 8 mask of ones:
 bilinear sampling with aligned corners and zeros outside, so an object fades linearly over
-1 / (S - 1) of its size beyond its box. Three facts make it cheap:
+1 / (S - 1) of its size beyond its box. Three properties make it cheap:
 
 - the vector is constant over the object, so only the one-channel mask is warped, 1 / D of the work,
   and the sum is one matrix product per image, `[D, n] @ [n, H W]`;
-- a box is parallel to the axes, so the warp is two small products, rows times mask times columns;
-- average pooling is linear and separable, so a coarser layout comes from pooled rows and columns.
+- a box is parallel to the axes, so the warp is two small products, rows x mask x columns;
+- average pooling is linear and separable, so a coarser layout needs only pooled rows and columns.
 
-So a layout is kept as its factors (`Layout`); a convolution over it is one over the n masks
-(`convolutions.layout_convolution`), and the D maps are made only where they are asked for.
+A layout is therefore kept as its factors (`Layout`); a convolution over it is one over the n masks
+(`convolutions.layout_convolution`), and the D maps are computed only on request.
 
-Source: design of this project; paper, section 3.2, "Image Generator", for what is computed.
+Source: paper, section 3.2, "Image Generator", for the result; the factorization is this project's.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from torch.utils.checkpoint import checkpoint
 
 BOX_MASK_SIZE = 8  # sg2im's constant where there are no masks
 MIN_EXTENT = 1e-3  # a box narrower than this, in fractions of the image, covers nothing
-MAX_OBJECTS = 128  # per image and product; more are summed in turns so that memory stays bounded
+MAX_OBJECTS = 128  # per image and matrix product; more are summed chunk by chunk, to bound memory
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A layout as its factors, objects in slots of their images, n the most an image has.
+    """A layout as its factors; n is the largest number of objects in an image.
 
     Attributes:
-        vectors: `[B, n, D]`, zeros in slots without an object.
+        vectors: `[B, n, D]`, zeros where an image has fewer objects.
         rows, columns: `[B, n, P, S]`; `rows @ columns.mT` are the warped masks `[B, n, P, P]`.
     """
 
@@ -47,7 +47,7 @@ class Layout:
     columns: Tensor
 
     def masks(self, side: int) -> Tensor:
-        """How much of each object each pixel shows, average pooled: `[B, n, side, side]`."""
+        """The warped masks, average pooled: `[B, n, side, side]`."""
         return _pool(self.rows, side) @ _pool(self.columns, side).mT
 
     def maps(self, side: int) -> Tensor:
@@ -70,7 +70,7 @@ def factor_layout(
     """The factors of the layout at `size` x `size`.
 
     Differentiable in vectors, boxes and masks. A box of negative extent shows its mask mirrored, as
-    in sg2im; one of (almost) no extent covers nothing and gets no gradient, where sg2im gives NaN.
+    in sg2im; one of (almost) no extent covers nothing and gets no gradient (NaN in sg2im).
 
     Args:
         vectors: `[N, D]`.
@@ -108,7 +108,7 @@ def _axis_weights(start: Tensor, stop: Tensor, pixels: int, samples: int) -> Ten
 
 
 def object_slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
-    """Where each object goes in `[B, width]` (flat), and the most objects an image has."""
+    """Index of each object in a padded `[B, width]`, flattened; and width, the most in an image."""
     counts = torch.bincount(image_index, minlength=num_images)
     first = counts.cumsum(0) - counts
     width = int(counts.max())
@@ -118,7 +118,7 @@ def object_slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
 
 
 def in_slots(values: Tensor, slots: Tensor, num_images: int, width: int) -> Tensor:
-    """`[N, ...]` to `[B, width, ...]`, zeros where an image has fewer objects."""
+    """`[N, ...]` padded to `[B, width, ...]`, zeros where an image has fewer objects."""
     flat = values.new_zeros(num_images * width, *values.shape[1:])
     return flat.index_copy(0, slots, values).reshape(num_images, width, *values.shape[1:])
 
@@ -137,7 +137,7 @@ def _product(vectors: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tenso
 
 
 def _chunked_product(chunks: Sequence[tuple[Tensor, Tensor, Tensor]], side: int) -> Tensor:
-    """The sum of the chunks' layouts; backward makes each chunk's masks again, one at a time."""
+    """The sum of the chunks' layouts; backward recomputes the masks chunk by chunk."""
     parts = (checkpoint(_product, *chunk, side, use_reentrant=False) for chunk in chunks)
     total: Tensor = reduce(torch.add, parts)
     return total

@@ -1,4 +1,4 @@
-r"""The image losses, as pure functions of tensors.
+r"""The losses of generator and discriminators, as functions of tensors.
 
 The paper's objectives (section 3.2) are, with the fake term that its equation 5 leaves out,
 
@@ -6,8 +6,8 @@ The paper's objectives (section 3.2) are, with the fake term that its equation 5
     L_G =  E_fake[log(1 - D(x))] + lambda |x - x^|_1             (eq. 6)
 
 For the generator the non-saturating form -E_fake[log D(x)] is used, as in the code the paper builds
-on (google/sg2im `losses.py`): it has the same fixed points, but log(1 - D) is flat, so gives no
-gradient, where the discriminator is sure, which is at the start. D = sigmoid(scores) throughout.
+on (google/sg2im `losses.py`). It has the same fixed points; log(1 - D) saturates, and gives almost
+no gradient, while the discriminator wins, as it does early in training. D = sigmoid(scores).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from autoenc_sg.generator.image_node import WHOLE_IMAGE
 
 
 def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:
-    """How badly generated images pass for real; mean over all scores.
+    """The generator's adversarial loss; mean over all scores.
 
     gan: -log sigmoid(s); lsgan: (sigmoid(s) - 1)^2; wgan: -s.
 
@@ -34,19 +34,19 @@ def gan_generator_loss(fake: Tensor, kind: GanKind = "gan") -> Tensor:
     Raises:
         InputError: another kind.
     """
-    return -fake.mean() if kind == "wgan" else _towards(fake, 1.0, kind)
+    return -fake.mean() if kind == "wgan" else _score_loss(fake, 1.0, kind)
 
 
 def gan_discriminator_loss(real: Tensor, fake: Tensor, kind: GanKind = "gan") -> Tensor:
-    """How badly real and generated images are told apart; sum of the two means.
+    """The discriminator's adversarial loss; sum of the means over real and generated images.
 
     gan: -log sigmoid(r) - log(1 - sigmoid(f)); lsgan: (sigmoid(r) - 1)^2 + sigmoid(f)^2;
     wgan: f - r.
-    Generated images should be detached. Args and errors as in `gan_generator_loss`.
+    `fake` are scores of detached images. Arguments and errors as in `gan_generator_loss`.
     """
     if kind == "wgan":
         return fake.mean() - real.mean()
-    return _towards(real, 1.0, kind) + _towards(fake, 0.0, kind)
+    return _score_loss(real, 1.0, kind) + _score_loss(fake, 0.0, kind)
 
 
 def pixel_loss(image: Tensor, target: Tensor, space: PixelSpace = "rgb") -> Tensor:
@@ -79,7 +79,7 @@ def mask_loss(
         target: `[N, S, S]`, true, in [0, 1].
         image_masks: `[B, S, S]`, those predicted for the `__image__` nodes, which should be ones;
             sg2im's loss has them.
-        eps: the masks are kept this far from 0 and 1.
+        eps: masks are clamped to [eps, 1 - eps].
 
     Raises:
         InputError: the true masks have another size.
@@ -130,10 +130,10 @@ def box_loss(
     return F.mse_loss(boxes, target) if kind == "squared" else F.l1_loss(boxes, target)
 
 
-def _towards(scores: Tensor, target: float, kind: str) -> Tensor:
-    wanted = torch.full_like(scores, target)
+def _score_loss(scores: Tensor, target: float, kind: str) -> Tensor:
+    targets = torch.full_like(scores, target)
     if kind == "gan":
-        return F.binary_cross_entropy_with_logits(scores, wanted)
+        return F.binary_cross_entropy_with_logits(scores, targets)
     if kind == "lsgan":
-        return F.mse_loss(scores.sigmoid(), wanted)
+        return F.mse_loss(scores.sigmoid(), targets)
     raise bad_input("GAN loss", "gan, lsgan or wgan", repr(kind))

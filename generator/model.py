@@ -1,7 +1,7 @@
-"""The generator: a scene graph in, a picture out.
+"""The generator: from a scene graph to an image.
 
     object vectors = graph convolutions over embeddings -> box head
-    + appearance codes, if there are any -> mask head
+    + appearance codes, if any -> mask head
     layout = sum of vectors over warped masks -> cascaded refinement -> RGB
 
 Source: paper, section 3.2, "Image Generator"; Johnson et al., Image Generation from Scene Graphs
@@ -33,13 +33,13 @@ from autoenc_sg.generator.refinement import RefinementNetwork
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """What the generator makes of B graphs with N objects, in the order they were given.
+    """The generator's output for B graphs with N objects, in their order.
 
     Attributes:
-        image: `[B, 3, H, W]`, RGB in about [0, 1]: not clamped, so that losses see every pixel.
+        image: `[B, 3, H, W]`, RGB in about [0, 1]; not clamped, so gradient is never cut off.
         boxes: `[N, 4]`, predicted, xyxy as fractions of the image; see `heads.box_head`.
         image_boxes: `[B, 4]`, predicted for the `__image__` nodes, should be [0, 0, 1, 1].
-        masks: `[N, S, S]`, predicted, in [0, 1], or None without a mask head.
+        masks: `[N, S, S]`, predicted, in [0, 1]; None without a mask head.
         image_masks: `[B, S, S]`, likewise for the `__image__` nodes, should be ones.
         factors: the layout without noise.
         vectors: `[N, D]` object vectors after the graph convolutions, without appearance.
@@ -55,7 +55,7 @@ class Generated:
 
     @cached_property
     def layout(self) -> Tensor:
-        """`[B, D, H, W]`, what the discriminator is conditioned on; made when asked for."""
+        """The layout's maps `[B, D, H, W]`, for conditional discriminators; computed on access."""
         return self.factors.maps(self.image.shape[-1])
 
 
@@ -73,7 +73,9 @@ class Generator(nn.Module):
         self.config = config
         embedding, dim, hidden = config.embedding_dim, config.gconv_dim, config.gconv_hidden_dim
         batch_norm = config.mlp_normalization == "batch"
-        self.obj_embeddings = nn.Embedding(num_objects + 1, embedding)  # sg2im's has a spare row
+        self.obj_embeddings = nn.Embedding(
+            num_objects + 1, embedding
+        )  # as sg2im's, with an unused last row
         self.pred_embeddings = nn.Embedding(num_predicates, embedding)
         self.gconv = _first_layer(config)
         self.gconv_net: GraphTripleConvNet | None = None
@@ -104,26 +106,26 @@ class Generator(nn.Module):
         noise: GeneratorNoise | None = None,
         use_predicted_boxes: bool = False,
     ) -> Generated:
-        """Draw every image of the graph; differentiable in all its tensors.
+        """Draw the images of B graphs; differentiable in all tensors of the graph.
 
         Args:
-            graph: its masks, if any, are drawn instead of the mask head's.
-            noise: from `noise` or `seeded_noise`; None is zeros everywhere.
-            use_predicted_boxes: draw the box head's boxes, also the `__image__` nodes', instead of
+            graph: its masks, if any, replace the mask head's.
+            noise: from `noise` or `seeded_noise`; None: zeros.
+            use_predicted_boxes: the box head's boxes, also those of the `__image__` nodes, replace
                 the graph's.
 
         Raises:
-            InputError: no image, a graph of another vocabulary, or appearance codes of a width that
-                is not the generator's.
+            InputError: there is no image, or the sizes of the vocabulary or of the appearance codes
+                are not the generator's.
         """
         self._check(graph)
         full = add_image_nodes(graph)
         vectors = self.object_vectors(full.graph)
         boxes = self.box_net(vectors)
-        looks = self._with_appearance(vectors, full.graph)
-        masks = None if self.mask_net is None else self.mask_net(looks)
+        vectors_with_appearance = self._with_appearance(vectors, full.graph)
+        masks = None if self.mask_net is None else self.mask_net(vectors_with_appearance)
         layout = factor_layout(
-            looks * full.graph.object_weights[:, None],
+            vectors_with_appearance * full.graph.object_weights[:, None],
             boxes if use_predicted_boxes else full.graph.boxes,
             masks if full.graph.masks is None else full.graph.masks,
             full.graph.image_index,
@@ -132,19 +134,19 @@ class Generator(nn.Module):
         )
         noise = noise or GeneratorNoise()
         image = self.normalization.inverse(self.refinement_net(layout, noise.layout, noise.input))
-        rows, own = full.object_rows, full.image_rows
+        rows, image_rows = full.object_rows, full.image_rows
         return Generated(
             image,
             boxes[rows],
-            boxes[own],
+            boxes[image_rows],
             None if masks is None else masks[rows],
-            None if masks is None else masks[own],
+            None if masks is None else masks[image_rows],
             layout,
             vectors[rows],
         )
 
     def object_vectors(self, graph: RelaxedGraph) -> Tensor:
-        """Vectors `[N, D]` of a graph that has its `__image__` nodes."""
+        """Object vectors `[N, D]` of a graph with `__image__` nodes."""
         objects = graph.objects @ self.obj_embeddings.weight[:-1]
         predicates = graph.predicates @ self.pred_embeddings.weight
         if isinstance(self.gconv, nn.Linear):
@@ -165,7 +167,7 @@ class Generator(nn.Module):
         return added
 
     def noise(self, num_images: int, generator: torch.Generator | None = None) -> GeneratorNoise:
-        """Fresh noise for a batch, drawn with `generator`, on the model's device."""
+        """Random noise for a batch, drawn with `generator`, on the model's device."""
         device = self.obj_embeddings.weight.device
         source = device if generator is None else generator.device
         side, channels = self.refinement_net.input_side, self.config.layout_noise_dim
@@ -179,7 +181,7 @@ class Generator(nn.Module):
         return GeneratorNoise(start, layout)
 
     def seeded_noise(self, seeds: Sequence[int]) -> GeneratorNoise:
-        """Noise of one image per seed, the same on every device and in every batch."""
+        """Noise for one image per seed; it depends on neither device nor batch."""
         parts = [self.noise(1, torch.Generator().manual_seed(seed)) for seed in seeds]
         return GeneratorNoise.cat(parts)
 
@@ -187,18 +189,18 @@ class Generator(nn.Module):
         if graph.num_images < 1:
             raise bad_input("graphs to draw", "one or more", graph.num_images)
         got = (graph.objects.shape[1], graph.predicates.shape[1])
-        wanted = (self.obj_embeddings.num_embeddings - 1, self.pred_embeddings.num_embeddings)
-        if got != wanted:
+        expected = (self.obj_embeddings.num_embeddings - 1, self.pred_embeddings.num_embeddings)
+        if got != expected:
             what = "object classes and predicates of a graph (with the reserved 0)"
-            raise bad_input(what, str(wanted), got)
+            raise bad_input(what, str(expected), got)
         codes, width = graph.appearance, self.config.appearance_dim
         if codes is not None and codes.shape[1] != width:
-            expected = f"{width} numbers an object" if width else "none: this generator reads none"
-            raise bad_input("appearance codes", expected, f"{codes.shape[1]} numbers an object")
+            rule = f"{width} numbers an object" if width else "none: this generator reads none"
+            raise bad_input("appearance codes", rule, f"{codes.shape[1]} numbers an object")
 
 
 def _first_layer(config: GeneratorConfig) -> GraphTripleConv | nn.Linear:
-    """From the embeddings' width to the vectors'; without graph convolution a linear layer."""
+    """From the embeddings' width to the vectors'; linear if there are no graph convolutions."""
     if config.gconv_layers == 0:
         return nn.Linear(config.embedding_dim, config.gconv_dim)
     return GraphTripleConv(

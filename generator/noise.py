@@ -1,4 +1,4 @@
-"""The generator's only randomness, as tensors that the caller holds."""
+"""The generator's noise, passed in by the caller, so that drawing is deterministic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GeneratorNoise:
     """Standard normal noise for B images; None stands for zeros.
 
     Attributes:
-        input: `[B, 1, h, w]`, what the first refinement module starts from.
+        input: `[B, 1, h, w]`, the input features of the first refinement module.
         layout: `[B, L, H, W]`, concatenated to the layout.
     """
 
@@ -28,7 +28,7 @@ class GeneratorNoise:
         return to_device(self, device)
 
     def scaled(self, temperature: float) -> GeneratorNoise:
-        """All of it times `temperature`; 0 is none."""
+        """The noise multiplied by `temperature`; 0 turns it off."""
         return GeneratorNoise(
             None if self.input is None else self.input * temperature,
             None if self.layout is None else self.layout * temperature,
@@ -36,7 +36,7 @@ class GeneratorNoise:
 
     @classmethod
     def cat(cls, parts: Sequence[GeneratorNoise]) -> GeneratorNoise:
-        """The noise of all images of `parts`, which are alike, in order."""
+        """The noise of all images of `parts`, in order; all parts have the same fields."""
         return cls(_cat([p.input for p in parts]), _cat([p.layout for p in parts]))
 
 

@@ -1,4 +1,4 @@
-"""Normalizations: of feature maps by name, and of the networks' pixels."""
+"""Normalization of feature maps, by name, and of pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autoenc_sg.core.images import IMAGENET_MEAN, IMAGENET_STD
 
 
 def normalization_layers(name: str, channels: int) -> list[nn.Module]:
-    """`batch`, `instance` (both one layer) or `none` (no layer, so later layers' numbers shift).
+    """`batch`, `instance` (one layer each) or `none` (no layer: later layers have smaller indices).
 
     Raises:
         InputError: another name.
@@ -25,10 +25,10 @@ def normalization_layers(name: str, channels: int) -> list[nn.Module]:
 
 
 class ImageNormalization(nn.Module):
-    """RGB in [0, 1] to and from ImageNet's mean 0 and deviation 1.
+    """RGB in [0, 1] to and from pixels of ImageNet's mean 0 and standard deviation 1.
 
-    That is the space sg2im's networks work in. Shapes: `[B, 3, H, W]`. The constants
-    are not in the state dict.
+    sg2im's networks use the latter. Shapes: `[B, 3, H, W]`. The constants are not part of the
+    state dict.
     """
 
     mean: Tensor

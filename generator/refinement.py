@@ -4,9 +4,9 @@
     f_k = module_k([layout pooled to H / 2^(K-k); nearest x2 (f_{k-1})])      k = 1..K
     image = conv1x1(act(conv3x3(f_K)))
 
-A convolution is linear, so the first one of a module is taken in parts that cost less than the
-concatenation that sg2im makes (same weights, same numbers up to rounding): over the layout's masks,
-over the enlarged features and over noise, where there is any; see `convolutions`.
+A convolution is linear, so the first one of a module is computed as a sum of convolutions over
+layout, upsampled features and noise, which is cheaper than over their concatenation, as in sg2im
+(same weights, equal results up to rounding); see `convolutions`.
 
 Source: paper, section 3.2, "Image Generator" (Gaussian noise into the first module); Chen and
 Koltun, ICCV 2017; google/sg2im `crn.py` (zeros there).
@@ -62,12 +62,14 @@ class RefinementModule(nn.Module):
         """The next features `[B, d_out, side, side]`.
 
         Args:
-            layout: at least as large as `side`.
+            layout: of at least `side` pixels.
             noise: `[B, L, side, side]`, or None for zeros.
             features: `[B, d_in, side / 2, side / 2]`, or None for zeros.
-            side: of the result.
+            side: of the result, in pixels.
         """
-        weight, bias, rest = _folded(self.net[: len(self.net) // 2], len(layout.vectors) * side**2)
+        weight, bias, remaining = _folded(
+            self.net[: len(self.net) // 2], len(layout.vectors) * side**2
+        )
         of_layout, of_noise, of_features = weight.split(self.parts, 1)
         memory = _memory_format(side)
         out = layout_convolution(layout, of_layout, side).contiguous(memory_format=memory)
@@ -79,12 +81,12 @@ class RefinementModule(nn.Module):
             features = features.contiguous(memory_format=memory)
             out += enlarged_convolution(features, of_features)
         weight, bias, last = _folded(self.net[len(self.net) // 2 :], len(layout.vectors) * side**2)
-        result: Tensor = last(small_convolution(rest(out), weight, bias))
+        result: Tensor = last(small_convolution(remaining(out), weight, bias))
         return result
 
 
 class RefinementNetwork(nn.Module):
-    """The module docstring's network.
+    """The cascaded refinement network, formula above.
 
     Args:
         layout_dim, noise_dim: channels of the layout and of the noise beside it.
@@ -159,10 +161,10 @@ def _memory_format(side: int) -> torch.memory_format:
 
 
 def _folded(layers: nn.Sequential, pixels: int) -> tuple[Tensor, Tensor, nn.Sequential]:
-    """Kernel and bias of the first layer, a convolution, and the layers left to be done.
+    """Kernel and bias of the first layer, a convolution, and the remaining layers.
 
-    Batch normalization that keeps its statistics is part of the kernel, g (W x + b - m) + h with
-    g = gamma / sigma, where that is less work than over the pixels.
+    Batch normalization in evaluation mode is folded into the kernel, g (W x + b - m) + h with
+    g = gamma / sigma, if that is less work than over the pixels.
     """
     conv, norm = layers[0], layers[1]
     assert isinstance(conv, nn.Conv2d)

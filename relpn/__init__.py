@@ -1,4 +1,4 @@
-"""The relation proposal network: which ordered pairs of objects are worth a predicate."""
+"""The relation proposal network: selects ordered pairs of objects that may be related."""
 
 from autoenc_sg.relpn.losses import relatedness_loss, sample_pairs
 from autoenc_sg.relpn.model import RelationProposalNetwork

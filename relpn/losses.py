@@ -1,4 +1,4 @@
-"""The loss of the relation proposals: binary cross entropy on a balanced sample of pairs."""
+"""The loss of the relation proposal network: binary cross entropy on balanced pairs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def sample_pairs(
 ) -> Tensor:
     """Rows of at most `count` random pairs per image, at most the given fraction of them related.
 
-    Related pairs come first, at most `positive_fraction * count` an image; unrelated ones take the
-    rest, at most `(1 - positive_fraction) * count`, however few related ones there are.
+    An image has at most `positive_fraction * count` related and at most
+    `(1 - positive_fraction) * count` unrelated rows; one kind does not fill up for the other.
 
     Shapes: `related [M] bool, pair_image [M] -> [m]`.
     """
@@ -27,11 +27,11 @@ def sample_pairs(
 
 
 def relatedness_loss(logits: Tensor, related: Tensor) -> Tensor:
-    r"""Balanced binary cross entropy, half the weight on each side.
+    r"""Balanced binary cross entropy, half the weight on each class.
 
         L = - 1/2 mean_{related} log \sigma(x) - 1/2 mean_{unrelated} log(1 - \sigma(x))
 
-    A side without pairs gives nothing; no pair at all gives 0 with a gradient of 0.
+    A term without pairs is 0; without any pair the loss is 0 with a gradient of 0.
 
     Shapes: `logits [M], related [M] bool -> []`.
     """

@@ -2,10 +2,11 @@ r"""The relation proposal network (paper, section 3.2 and eq. 2; after Graph R-C
 
     S_ij = sigmoid( (<\Phi(o_i), \Psi(o_j)> + <\Phi_p(b_i), \Psi_p(b_j)>) / \sqrt{d} ),   i \ne j
 
-`\Phi` and `\Psi` are two MLPs of one architecture with their own parameters, over what is known of
-an object: its feature and its class distribution. Their width is d; its root keeps a fresh network
-out of the sigmoid's flat ends (ours). As in graph-rcnn.pytorch a second product adds the
-positions: (x1/W, y1/H, x2/W, y2/H, area, aspect). The K best pairs of each image go on.
+`\Phi` and `\Psi` are two MLPs of one architecture, without shared parameters, over an object's
+feature and class distribution `o_i`. d is their width; division by its root (not in the paper)
+keeps the sigmoid of an untrained network from saturating. As in graph-rcnn.pytorch a second product
+is over the positions `b_i`: (x1/W, y1/H, x2/W, y2/H, area, aspect). The K best pairs of each image
+are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.core.boxes import to_unit_boxes
 from autoenc_sg.core.layers import mlp
-from autoenc_sg.core.structures import Pairs, Regions
+from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs
 
 
@@ -54,11 +55,11 @@ class RelationProposalNetwork(nn.Module):
 
     def select(
         self, regions: Regions, pairs: Tensor, logits: Tensor, required: Tensor | None = None
-    ) -> Pairs:
-        """The K best pairs of each image, after pair NMS if it is on; best first in each image.
+    ) -> CandidatePairs:
+        """The K best pairs of each image, best first, after pair NMS if that is on.
 
-        Pairs marked in `required [M] bool` rank before all others and are never suppressed:
-        training passes true relations.
+        Pairs marked in `required [M] bool` rank before all others and are never suppressed;
+        training passes the true relations.
         """
         rank = logits.detach()
         if required is not None:
@@ -68,28 +69,28 @@ class RelationProposalNetwork(nn.Module):
         if self.config.pair_nms is not None:
             rows = self._suppress(regions, pairs, rank, required)
         best = rows[top_pairs(rank[rows], pair_image[rows], regions.num_images, self.config.top_k)]
-        return Pairs(pairs[best], logits[best].sigmoid())
+        return CandidatePairs(pairs[best], logits[best].sigmoid())
 
     def _suppress(
         self, regions: Regions, pairs: Tensor, scores: Tensor, required: Tensor | None
     ) -> Tensor:
-        """Rows `[m]` of the pairs that pair NMS leaves in each image, and of the required ones."""
+        """Rows `[m]` of the pairs that pair NMS keeps in each image, and of the required ones."""
         assert self.config.pair_nms is not None
         pair_image = regions.image_index[pairs[:, 0]]
-        kept = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
+        is_kept = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
         for image in range(regions.num_images):
             rows = (pair_image == image).nonzero()[:, 0]
             best = pair_nms(regions.boxes, pairs[rows], scores[rows], self.config.pair_nms)
-            kept[rows[best]] = True
+            is_kept[rows[best]] = True
         if required is not None:
-            kept |= required
-        return kept.nonzero()[:, 0]
+            is_kept |= required
+        return is_kept.nonzero()[:, 0]
 
 
 def positions(regions: Regions) -> Tensor:
     """(x1/W, y1/H, x2/W, y2/H, area / image area, w / (w + h)) of each region: `[N, 6]` in [0, 1].
 
-    graph-rcnn.pytorch uses the unbounded aspect h/w; w / (w + h) carries the same and stays finite.
+    graph-rcnn.pytorch uses the aspect h/w, which is unbounded; w / (w + h) is equivalent.
     """
     unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
     size = (unit[:, 2:] - unit[:, :2]).clamp(min=0)

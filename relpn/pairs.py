@@ -1,4 +1,4 @@
-"""Ordered pairs of objects: all of them, the best K of each image, and suppression among them."""
+"""Ordered pairs of objects: all of them, the best K of each image, and pair NMS."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def top_pairs(scores: Tensor, pair_image: Tensor, num_images: int, k: int) -> Te
 
 
 def pair_nms(boxes: Tensor, pairs: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression of pairs: a pair falls to a better one if *both* boxes overlap enough.
+    """Greedy suppression of pairs: a better pair suppresses one if *both* boxes overlap enough.
 
-    Two pairs overlap by `min(IoU(s, s'), IoU(o, o'))`; rows kept are returned best first. The pairs
-    must belong to one image.
+    Two pairs overlap by `min(IoU(s, s'), IoU(o, o'))`; the kept rows are returned best first. All
+    pairs belong to one image.
 
     Shapes: `boxes [N, 4], pairs [M, 2], scores [M] -> [m]`.
     """
     order = torch.sort(scores, descending=True, stable=True).indices
-    own, local = pairs[order].unique(return_inverse=True)  # not the whole batch's objects
-    iou = box_iou(boxes[own], boxes[own])
+    objects_used, local = pairs[order].unique(return_inverse=True)  # of one image only
+    iou = box_iou(boxes[objects_used], boxes[objects_used])
     subjects, objects = local.unbind(1)
     overlap = torch.minimum(iou[subjects][:, subjects], iou[objects][:, objects]) > threshold
     overlap = overlap.triu(1).cpu()

@@ -63,7 +63,7 @@ class Regions:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class CandidatePairs:
     """Ordered candidate pairs, images in order.
 
     Attributes:

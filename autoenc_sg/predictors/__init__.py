@@ -1,1 +1,1 @@
-"""Relation heads: from regions and pairs to graph logits."""
+"""Predictors (relation heads): from regions and candidate pairs to graph logits."""

@@ -1,8 +1,8 @@
 r"""The graph convolution network over objects and subgraphs (paper, section 3.2, eq. 3 and 4).
 
 Every candidate pair (i, j) has a subgraph k: the feature map `s_k` of its union box. Objects `o_i`
-are vectors. One round of message passing (as the spatial message passing of Factorizable Net, with
-means for attention):
+are vectors. One round of message passing (the spatial message passing of Factorizable Net, with
+means instead of attention):
 
     o_i <- o_i + relu(W_so mean_{k: subject i} pool(s_k) + W_oo mean_{k: object i} pool(s_k))
     s_k <- s_k + relu(W_s o_i + W_o o_j)                        at each of the S x S cells
@@ -12,16 +12,16 @@ Then
     R_ij = softmax( f_rel([o_i (x) s_k ; o_j (x) s_k ; s_k]) )          (3)
     O_i  = softmax( f_node(o_i) )                                      (4)
 
-The paper says that `(x)` is "the graph convolution operation" and leaves it there. The form of (3)
-is Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the
-subgraph map with the object vector as the kernel. We read it so, with a depth-wise 1 x 1 kernel:
+The paper calls `(x)` "the graph convolution operation" and does not define it. Equation 3 has the
+form of Factorizable Net's (Li et al. 2018, the paper's [14]), where `(x)` is a convolution of the
+subgraph map with the object vector as the kernel. It is read so here, with a depth-wise 1 x 1
+kernel:
 
     (o_i (x) s_k)_c(x, y) = relu( (A o_i)_c  (B s_k)_c(x, y) )
 
-one A for subjects and one for objects. Pooling `s_k` over the union box forgets where in it the two
-objects lie, so two maps of how much of each cell either box covers are added to it through two
-convolutions (the idea of Neural Motifs' box masks; ours are exact areas and differentiable in the
-boxes).
+with one A for subjects and one for objects. `s_k`, pooled over the union box, does not contain
+where the two objects lie in it, so the shares of each cell that the two boxes cover
+(`boxes.grid_coverage`) are added to it through two convolutions, like Neural Motifs' box masks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import mlp, segment_mean
-from autoenc_sg.core.structures import Pairs, Regions
+from autoenc_sg.core.structures import CandidatePairs, Regions
 
 
 class GraphPredictor(nn.Module):
@@ -75,12 +75,12 @@ class GraphPredictor(nn.Module):
         nn.init.normal_(self.box_deltas.weight, std=1e-3)
         nn.init.zeros_(self.box_deltas.bias)
 
-    def forward(self, regions: Regions, pairs: Pairs, subgraphs: Tensor) -> GraphLogits:
-        """`subgraphs [M, D, S, S]` belong to `pairs`; see the module for the formulas."""
+    def forward(self, regions: Regions, pairs: CandidatePairs, subgraphs: Tensor) -> GraphLogits:
+        """Graph logits by the formulas above; `subgraphs [M, D, S, S]` are those of `pairs`."""
         objects, maps = self._embed(regions, pairs, subgraphs)
         for message_passing in self.rounds:
             objects, maps = message_passing(objects, maps, pairs.pairs)
-        # f_node refines what the detector said: the residual keeps a trained detector's knowledge.
+        # f_node is added to the detector's logits, so that a trained detector is kept at the start
         object_logits = regions.class_logits + self.object_classifier(objects)
         return GraphLogits(
             object_logits,
@@ -94,14 +94,16 @@ class GraphPredictor(nn.Module):
             pair_vectors=maps.mean((2, 3)),
         )
 
-    def _embed(self, regions: Regions, pairs: Pairs, subgraphs: Tensor) -> tuple[Tensor, Tensor]:
+    def _embed(
+        self, regions: Regions, pairs: CandidatePairs, subgraphs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
-        known = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
+        object_inputs = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
         frames = union_boxes(regions.boxes, pairs.pairs)
         size = subgraphs.shape[-1]
         ends = [grid_coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
         maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
-        return F.relu(self.object_in(known)), F.relu(maps)
+        return F.relu(self.object_in(object_inputs)), F.relu(maps)
 
     def _predicates(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
         """Equation 3 before the softmax: `[M, P]`."""

@@ -250,12 +250,7 @@ class JointObjective(nn.Module):
 def _at_most(detections: Detections, num_images: int, count: int) -> Detections:
     """The first `count` detections of each image."""
     rows = first_per_group(detections.image_index, num_images, count)
-    return Detections(
-        detections.boxes[rows],
-        detections.labels[rows],
-        detections.scores[rows],
-        detections.image_index[rows],
-    )
+    return detections.select(rows)
 
 
 def graph_losses(

@@ -260,7 +260,7 @@ def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]
     """
     detector = model.detector
     pretrained = list(detector.classifier_modules())
-    untrained = [part for part in detector.path_modules() if part not in pretrained]
+    untrained = [part for part in detector.trainable_head_modules() if part not in pretrained]
     new = _trainable([*untrained, model.relpn, model.predictor])
     if not joint.freeze_backbone or joint.detection_weight > 0:
         pretrained = [detector]

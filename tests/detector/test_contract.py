@@ -135,7 +135,7 @@ def test_no_object_and_an_empty_image_with_backward(detector: Detector, counts: 
     unions = detector.union_features(regions, torch.zeros(0, 2, dtype=torch.int64))
     assert unions.shape == (0, 12, 3, 3)
     (regions.class_logits.sum() + regions.features.sum() + unions.sum()).backward()
-    for part in detector.path_modules():
+    for part in detector.trainable_head_modules():
         for parameter in part.parameters():
             assert parameter.grad is not None
             assert parameter.grad.isfinite().all()
@@ -170,12 +170,12 @@ def test_detecting_leaves_modes_alone(detector: Detector) -> None:
     assert [module.training for module in detector.modules()] == modes
 
 
-def test_frozen_and_path_modules_share_nothing(detector: Detector) -> None:
+def test_frozen_and_trained_modules_share_nothing(detector: Detector) -> None:
     frozen, path, classifier = (
         {id(p) for module in modules for p in module.parameters()}
         for modules in (
             detector.frozen_modules(),
-            detector.path_modules(),
+            detector.trainable_head_modules(),
             detector.classifier_modules(),
         )
     )

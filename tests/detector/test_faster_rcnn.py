@@ -315,7 +315,7 @@ def test_no_object_and_an_empty_image_with_backward(counts: list[int]) -> None:
     unions = detector.union_features(regions, pairs)
     assert unions.shape == (0, 12, 3, 3)
     (regions.class_logits.sum() + regions.features.sum() + unions.sum()).backward()
-    for part in detector.path_modules():
+    for part in detector.trainable_head_modules():
         for parameter in part.parameters():
             assert parameter.grad is not None
             assert parameter.grad.isfinite().all()
@@ -331,11 +331,11 @@ def test_nothing_found_is_an_answer() -> None:
     assert len(detector.describe(maps, found.boxes, found.image_index).features) == 0
 
 
-def test_frozen_and_path_modules_share_nothing_and_leave_only_the_boxes() -> None:
+def test_frozen_and_trained_modules_share_nothing_and_leave_only_the_boxes() -> None:
     detector = tiny_detector()
     parts = [
         {id(p) for m in modules for p in m.parameters()}
-        for modules in (detector.frozen_modules(), detector.path_modules())
+        for modules in (detector.frozen_modules(), detector.trainable_head_modules())
     ]
     assert not parts[0] & parts[1]
     rest = {id(p) for p in detector.parameters()} - parts[0] - parts[1]
@@ -366,7 +366,7 @@ def test_the_contract_is_complete() -> None:
         "union_features",
         "losses",
         "frozen_modules",
-        "path_modules",
+        "trainable_head_modules",
     }
     with pytest.raises(TypeError):
         Detector()  # type: ignore[abstract]

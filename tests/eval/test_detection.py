@@ -8,7 +8,7 @@ import torch
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.eval import DetectionPrecision
-from autoenc_sg.eval.detection import Detections
+from autoenc_sg.eval.detection import ImageDetections
 
 SQUARE = [0.0, 0.0, 10.0, 10.0]
 APART = [50.0, 50.0, 60.0, 60.0]
@@ -20,7 +20,7 @@ def truth(boxes: list[list[float]], labels: list[int]) -> SceneGraph:
     return SceneGraph(torch.tensor(labels, dtype=torch.int64), boxes_, none, (100, 100))
 
 
-def found(boxes: list[list[float]], labels: list[int], scores: list[float]) -> Detections:
+def found(boxes: list[list[float]], labels: list[int], scores: list[float]) -> ImageDetections:
     return (
         torch.tensor(boxes).reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
@@ -28,7 +28,7 @@ def found(boxes: list[list[float]], labels: list[int], scores: list[float]) -> D
     )
 
 
-def scores(pairs: list[tuple[Detections, SceneGraph]]) -> dict[str, float]:
+def scores(pairs: list[tuple[ImageDetections, SceneGraph]]) -> dict[str, float]:
     metric = DetectionPrecision()
     metric.update([d for d, _ in pairs], [t for _, t in pairs])
     return {name: value.item() for name, value in metric.compute().items()}
@@ -77,7 +77,7 @@ def test_nothing_detected_nothing_true_and_nothing_at_all() -> None:
     assert all(v != v for v in scores([]).values())
 
 
-def random_images(count: int) -> list[tuple[Detections, SceneGraph]]:
+def random_images(count: int) -> list[tuple[ImageDetections, SceneGraph]]:
     generator = torch.Generator().manual_seed(0)
     images = []
     for i in range(count):

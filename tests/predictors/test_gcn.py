@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
-from autoenc_sg.core.structures import Pairs, Regions
+from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.gcn import (
     GraphPredictor,
     MessagePassing,
@@ -34,7 +34,7 @@ def predictor(steps: int = 2, dropout: float = 0.0) -> GraphPredictor:
     return GraphPredictor(PredictorConfig(DIM, steps, dropout), D, S, C, P)
 
 
-def subgraphs_of(pairs: Pairs, grad: bool = False) -> Tensor:
+def subgraphs_of(pairs: CandidatePairs, grad: bool = False) -> Tensor:
     maps = torch.randn(len(pairs), D, S, S, generator=seeded(7))
     return maps.requires_grad_(grad)
 
@@ -121,7 +121,7 @@ def test_no_pair_and_no_object_with_backward(counts: list[int]) -> None:
 
 def test_an_object_without_pairs_keeps_finite_gradients() -> None:
     net, regions = predictor(), random_regions([3, 1], grad=True)
-    pairs = Pairs(torch.tensor([[0, 1]]), torch.tensor([0.5]))
+    pairs = CandidatePairs(torch.tensor([[0, 1]]), torch.tensor([0.5]))
     logits = net(regions, pairs, subgraphs_of(pairs))
     (logits.object_logits.sum() + logits.predicate_logits.sum()).backward()
     assert regions.features.grad is not None
@@ -138,7 +138,7 @@ def test_batched_equals_one_by_one() -> None:
     owner = regions.image_index[pairs.pairs[:, 0]]
     for image, count in enumerate((3, 0, 1, 4)):
         own = owner == image
-        single = Pairs(pairs.pairs[own] - start, pairs.relatedness[own])
+        single = CandidatePairs(pairs.pairs[own] - start, pairs.relatedness[own])
         alone = net(one_image(regions, image), single, subgraphs[own])
         rows = slice(start, start + count)
         assert_close(together.object_logits[rows], alone.object_logits)
@@ -154,7 +154,7 @@ def test_renumbering_the_objects_permutes_the_output() -> None:
     subgraphs = subgraphs_of(pairs)
     order = torch.tensor([2, 0, 1, 6, 4, 3, 5])
     shuffled = torch.randperm(len(pairs), generator=seeded(0))
-    other = Pairs(order.argsort()[pairs.pairs[shuffled]], pairs.relatedness[shuffled])
+    other = CandidatePairs(order.argsort()[pairs.pairs[shuffled]], pairs.relatedness[shuffled])
     first = net(regions, pairs, subgraphs)
     second = net(renumbered(regions, order), other, subgraphs[shuffled])
     assert_close(first.object_logits[order], second.object_logits)
@@ -191,5 +191,5 @@ def test_no_round_needs_no_message() -> None:
         (),
         (),
     )
-    none = Pairs(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0))
+    none = CandidatePairs(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0))
     assert len(predictor(steps=0)(regions, none, subgraphs_of(none)).boxes) == 0

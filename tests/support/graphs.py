@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import Pairs, Regions
+from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.generator.layout import Layout, factor_layout
 
 C, P, D = 5, 4, 6  # classes and predicates with the reserved 0, width of the features
@@ -98,7 +98,7 @@ def renumbered(regions: Regions, order: Tensor) -> Regions:
     )
 
 
-def random_pairs(regions: Regions, per_image: int, seed: int = 0) -> Pairs:
+def random_pairs(regions: Regions, per_image: int, seed: int = 0) -> CandidatePairs:
     """Up to `per_image` pairs of different regions in each image, images in order."""
     g = seeded(seed)
     found = []
@@ -108,7 +108,7 @@ def random_pairs(regions: Regions, per_image: int, seed: int = 0) -> Pairs:
         chosen = torch.randperm(len(pairs), generator=g)[:per_image].tolist()
         found += [pairs[k] for k in chosen]
     pairs_tensor = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
-    return Pairs(pairs_tensor, torch.rand(len(found), generator=g))
+    return CandidatePairs(pairs_tensor, torch.rand(len(found), generator=g))
 
 
 def some_layout(images: int, objects: int, dim: int, size: int) -> Layout:

@@ -48,7 +48,7 @@ def fresh(folder: Path, *overrides: str) -> AutoEncoder:
 
 def path_parameters(model: AutoEncoder) -> dict[str, Tensor]:
     """Everything between the frozen maps and the graph."""
-    own = [*model.detector.path_modules(), model.relpn, model.predictor]
+    own = [*model.detector.trainable_head_modules(), model.relpn, model.predictor]
     on_path = {id(p) for part in own for p in part.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) in on_path}
 
