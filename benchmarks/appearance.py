@@ -59,7 +59,7 @@ from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
     ObjectAccuracy,
-    object_crops,
+    crop_boxes,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of
@@ -146,7 +146,7 @@ def score(drawn: Drawn, test: Test) -> dict[str, float]:
         quality.update(images, target)
         accuracy.update(images, batch.graphs)
         places = (batch.graphs.unit_boxes(), batch.graphs.image_index)
-        both = [object_crops(whole, *places) for whole in (images, target)]
+        both = [crop_boxes(whole, *places) for whole in (images, target)]
         differences.append((both[0] - both[1]).abs().mean((1, 2, 3)))
     scores = {name: float(value) for name, value in quality.compute().items()}
     scores |= object_l1(torch.cat(differences), test)

@@ -48,7 +48,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.augment import flip_graph, left_right_swap
 from autoenc_sg.data.vg150.dataset import open_vg150
-from autoenc_sg.eval.geometry import FAMILIES, families_of, obeyed
+from autoenc_sg.eval.geometry import FAMILIES, families_of, relations_hold
 from autoenc_sg.generator.image_node import add_image_nodes
 from autoenc_sg.generator.losses import box_loss
 from autoenc_sg.generator.model import Generator
@@ -103,7 +103,7 @@ class Measure:
     def __call__(self, boxes: Tensor, exchange: bool = False) -> Score:
         """Score `[N, 4]` boxes as fractions of their images; `exchange` them in every triple."""
         triples = self.triples[:, EXCHANGED] if exchange else self.triples
-        holds = obeyed(boxes, triples, self.families).double()
+        holds = relations_hold(boxes, triples, self.families).double()
         by_family = {
             name: float(holds[self.family == list(FAMILIES).index(name)].mean())
             for name in MEASURED

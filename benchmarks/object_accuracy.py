@@ -44,8 +44,8 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
+    crop_boxes,
     fit_crop_classifier,
-    object_crops,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.crop_dataset import real_crops, real_union_crops
@@ -100,9 +100,9 @@ def draw(
             made = model.generate_batch(part.split(), seeds, predicted)
             images = made.image.clamp(0, 1).cpu()
             boxes = made.boxes.cpu() if predicted else part.unit_boxes()
-            seen = networks[0].labels(object_crops(images, boxes, part.image_index))
+            seen = networks[0].labels(crop_boxes(images, boxes, part.image_index))
             unions = union_boxes(boxes, part.triples[:, [0, 2]])
-            told = networks[1].labels(object_crops(images, unions, part.triple_image_index))
+            told = networks[1].labels(crop_boxes(images, unions, part.triple_image_index))
             for total, hit in zip(
                 sums,
                 (seen == part.labels, told == true.triples[:, 1], told == part.triples[:, 1]),

@@ -1,10 +1,10 @@
-"""Scores of graphs, detections and pictures.
+"""Metrics of graphs, detections and images.
 
 `ranking` orders the triplets of a prediction, `matching` finds each true triple in that order,
-`recall` and `pairs` count, `suite` does so for several tasks; `conventions` names every choice on
-the way. `detection` is COCO's, `images` torchmetrics'; `crop_classifier` says whether drawn objects
-are recognized. Metrics are `torchmetrics.Metric`: `update(predictions, truths)`,
-`compute() -> dict`, added up across processes.
+`recall` and `pairs` count, `suite` does so for several tasks; `config.recall` has the conventions.
+`detection` is COCO's average precision, `images` and `generative` compare generated images with
+real ones, `crop_classifier` measures how many generated objects are recognized. Metrics are
+`torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`, summed over processes.
 """
 
 from autoenc_sg.config.recall import Average, RecallConventions, Task
@@ -12,8 +12,8 @@ from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
     ObjectAccuracy,
+    crop_boxes,
     fit_crop_classifier,
-    object_crops,
 )
 from autoenc_sg.eval.detection import DetectionPrecision
 from autoenc_sg.eval.generative import (
@@ -25,9 +25,9 @@ from autoenc_sg.eval.generative import (
 from autoenc_sg.eval.images import ImageQuality, MeanImage
 from autoenc_sg.eval.matching import MISSED, Matches, match
 from autoenc_sg.eval.pairs import PairRecall
-from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets
+from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, with_true_objects
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
-from autoenc_sg.eval.round_trip import in_pixels_of
+from autoenc_sg.eval.round_trip import rescale_predictions
 from autoenc_sg.eval.suite import RecallSuite, Value, table_names
 
 __all__ = [
@@ -51,13 +51,13 @@ __all__ = [
     "Task",
     "TripletRecall",
     "Value",
+    "crop_boxes",
     "fit_crop_classifier",
     "frequency_groups",
-    "give_truth",
-    "in_pixels_of",
     "match",
-    "object_crops",
     "rank_triplets",
+    "rescale_predictions",
     "seen_triplets",
     "table_names",
+    "with_true_objects",
 ]

@@ -1,14 +1,13 @@
-r"""Are drawn objects recognizable? A small network that learnt real objects is asked.
+r"""Object accuracy: the share of generated objects that a small classifier recognizes.
 
-    accuracy = share of objects whose class the network finds in their crop
+    accuracy = share of objects whose crop the classifier assigns their class
 
     crop = RoIAlign of the object's box to S x S -> 4 x (conv 3x3, batch norm, ReLU, max pooling)
            -> mean over pixels -> linear
 
-The network learns from crops of true pictures of the train split, resized as the generator's
-pictures are, so that both have the same resolution. Odena et al. (2017) and Ashual and Wolf (2019)
-measure generated objects so; networks and crops differ, so numbers of different networks do not
-compare.
+The classifier is trained on crops of real images of the train split, resized to the generator's
+size. The measure is that of Odena et al. (2017) and Ashual and Wolf (2019); numbers of different
+classifiers are not comparable.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from torchvision.ops import roi_align
 from autoenc_sg.core.errors import bad_input, require
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.eval.collecting import keep_apart
+from autoenc_sg.eval.compute_groups import prevent_compute_groups
 from autoenc_sg.eval.images import check_images
 
 CROP_SIZE = 32  # S, pixels
-AT_ONCE = 1024  # crops classified at a time
+CHUNK = 1024  # crops classified at a time
 
 
 @dataclass(frozen=True)
 class CropTraining:
-    """How the network learns (Adam, one-cycle learning rate, crops mirrored and shifted).
+    """Training options (Adam, one-cycle learning rate, crops mirrored and shifted at random).
 
     Attributes:
-        steps, batch_size: how long, and crops a step.
-        lr: the cycle's largest.
+        steps, batch_size: optimizer steps, and crops a step.
+        lr: the cycle's largest learning rate.
         width: channels of the first convolution; the others have twice as many each.
-        shift: pixels that a crop is moved at most, each way.
+        shift: largest shift of a crop in pixels, in each direction.
         seed: of initialization, order and augmentation.
     """
 
@@ -58,10 +57,10 @@ class CropTraining:
 
 
 class CropClassifier(nn.Module):
-    """The module docstring's network over crops.
+    """The classifier of crops, architecture above.
 
     Args:
-        num_classes: C, with the reserved 0, which is never answered.
+        num_classes: C, with the reserved 0, which is never predicted.
         width: channels of the first convolution.
 
     Shapes: crops `[N, 3, S, S]`, float in [0, 1] -> logits `[N, C]`.
@@ -87,20 +86,20 @@ class CropClassifier(nn.Module):
 
     @torch.no_grad()
     def labels(self, crops: Tensor) -> Tensor:
-        """The class of each crop: `[N]`, in evaluation mode, float or uint8."""
+        """Predicted class of each crop, float or uint8: `[N]`; in evaluation mode."""
         was_training = self.training
         self.eval()
-        parts = [self(as_float(part)).argmax(1) for part in crops.split(AT_ONCE)]
+        parts = [self(as_float(part)).argmax(1) for part in crops.split(CHUNK)]
         self.train(was_training)
         return torch.cat(parts)
 
 
-def object_crops(images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
+def crop_boxes(images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
     """Crops `[N, 3, S, S]` of boxes, bilinear.
 
     Args:
         images: `[B, 3, H, W]`, float.
-        boxes: `[N, 4]` xyxy, fractions of the image; parts outside repeat the image's edge.
+        boxes: `[N, 4]` xyxy, fractions of the image; outside, the image's edge is repeated.
         image_index: `[N]`.
     """
     height, width = images.shape[-2:]
@@ -111,26 +110,26 @@ def object_crops(images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
 
 
 def as_bytes(crops: Tensor) -> Tensor:
-    """Crops in [0, 1] as uint8, a quarter of the memory."""
+    """Crops in [0, 1] as uint8, a quarter of float32's memory."""
     return (crops.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def fit_crop_classifier(
     crops: Tensor, labels: Tensor, num_classes: int, options: CropTraining | None = None
 ) -> CropClassifier:
-    """Train a network on real crops; the global random state is left alone.
+    """Train a classifier on real crops; the global random state is not changed.
 
     Args:
         crops: `[N, 3, S, S]`, float in [0, 1] or uint8, on the device to train on.
         labels: `[N]`, 1..C-1.
         num_classes: C, with the reserved 0.
-        options: how.
+        options: see `CropTraining`.
 
     Returns:
-        The network in evaluation mode.
+        The classifier in evaluation mode.
 
     Raises:
-        InputError: there is no crop, or shapes or labels are otherwise.
+        InputError: there is no crop, or shapes or labels are not as stated.
     """
     options = options or CropTraining()
     _check_crops(crops, labels, num_classes)
@@ -145,8 +144,8 @@ def fit_crop_classifier(
         for _ in range(options.steps):
             rows = torch.randint(len(crops), (options.batch_size,), generator=rng)
             rows = rows.to(crops.device)
-            seen = _augmented(as_float(crops[rows]), options.shift, rng)
-            loss = F.cross_entropy(network(seen), labels[rows])
+            augmented = _augmented(as_float(crops[rows]), options.shift, rng)
+            loss = F.cross_entropy(network(augmented), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -155,7 +154,7 @@ def fit_crop_classifier(
 
 
 class ObjectAccuracy(torchmetrics.Metric):
-    """Share of objects that a `CropClassifier` recognizes in pictures.
+    """Share of objects that a `CropClassifier` recognizes in images.
 
     `compute()` gives `object accuracy` (of all objects) and `object accuracy, mean of classes` (of
     the classes that occur); NaN before the first object. `per_class()` gives them by class.
@@ -177,18 +176,18 @@ class ObjectAccuracy(torchmetrics.Metric):
         for name in ("right", "count"):
             zeros = torch.zeros(num_classes, dtype=torch.float64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     def update(self, images: Tensor, graphs: SceneGraphBatch, boxes: Tensor | None = None) -> None:
-        """Count the objects of some pictures.
+        """Count the objects of some images.
 
         Args:
             images: `[B, 3, H, W]`, float in [0, 1].
-            graphs: what was drawn.
-            boxes: `[N, 4]`, fractions of the image, where it was drawn; None: at the graphs' boxes.
+            graphs: of the images.
+            boxes: `[N, 4]`, fractions of the image, where objects were drawn; None: the graphs'.
 
         Raises:
-            InputError: a shape or a value is otherwise.
+            InputError: a shape or a value is not as stated.
         """
         check_images("images", images)
         if len(images) != graphs.num_images:
@@ -198,13 +197,13 @@ class ObjectAccuracy(torchmetrics.Metric):
         boxes = graphs.unit_boxes() if boxes is None else boxes
         images = images.to(self.device)
         index = graphs.image_index.to(images.device)
-        found = self.classifier.labels(object_crops(images, boxes.to(images.device), index))
-        self.add(found, graphs.labels)
+        predicted = self.classifier.labels(crop_boxes(images, boxes.to(images.device), index))
+        self.add(predicted, graphs.labels)
 
-    def add(self, found: Tensor, labels: Tensor) -> None:
-        """Count answers `[N]` where `labels [N]` are true."""
+    def add(self, predicted: Tensor, labels: Tensor) -> None:
+        """Count predicted classes `[N]` of objects whose true classes are `labels [N]`."""
         labels = labels.to(self.count.device)
-        right = (found.to(labels) == labels).to(self.right)
+        right = (predicted.to(labels) == labels).to(self.right)
         self.right.index_add_(0, labels, right)
         self.count.index_add_(0, labels, torch.ones_like(right))
 
@@ -235,9 +234,9 @@ def _augmented(crops: Tensor, shift: int, rng: torch.Generator) -> Tensor:
 
 
 def _check_crops(crops: Tensor, labels: Tensor, num_classes: int) -> None:
-    wanted = (3, CROP_SIZE, CROP_SIZE)
-    if crops.ndim != 4 or crops.shape[1:] != wanted or len(crops) == 0:
-        raise bad_input("crops", f"one or more of {list(wanted)}", list(crops.shape))
+    shape = (3, CROP_SIZE, CROP_SIZE)
+    if crops.ndim != 4 or crops.shape[1:] != shape or len(crops) == 0:
+        raise bad_input("crops", f"one or more of {list(shape)}", list(crops.shape))
     if labels.shape != (len(crops),):
         raise bad_input("labels of crops", f"shape [{len(crops)}]", list(labels.shape))
     least, most = int(labels.min()), int(labels.max())

@@ -28,11 +28,11 @@ class DetectionPrecision(torchmetrics.Metric):
     same mean of the recall), fractions in [0, 1]. Classes without a true box do not count; all are
     NaN if there is none at all. Widths are x2 - x1, without the +1 of triplet recall.
 
-    Average precision needs every score at once: 7 numbers a detection and 5 a true box are kept.
+    Average precision needs all scores at once: 7 numbers a detection and 5 a true box are stored.
 
     Args:
         max_detections: best detections of an image that count, per class (COCO: 100).
-        sync_on_compute: add up all processes; off where one process alone computes.
+        sync_on_compute: gather the states of all processes; False if only one process computes.
     """
 
     full_state_update = False
@@ -49,13 +49,13 @@ class DetectionPrecision(torchmetrics.Metric):
         if max_detections < 1:
             raise bad_input("max_detections", ">= 1", max_detections)
         self.max_detections = max_detections
-        # Rows of all images and how many each image has, so that processes' states concatenate.
+        # Rows of all images, and their number for each image: such states can be concatenated.
         for name in ("detected", "detected_counts", "true", "true_counts"):
             self.add_state(name, [], dist_reduce_fx="cat")
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images; each list keeps an empty part, so that it has a type to gather."""
+        """Drop all images; each list starts with an empty tensor, of the type to gather."""
         super().reset()
         for name, width in (("detected", 6), ("true", 5)):
             empty = torch.zeros(0, width, dtype=torch.float64, device=self.device)
@@ -63,14 +63,14 @@ class DetectionPrecision(torchmetrics.Metric):
             getattr(self, f"{name}_counts").append(_counts([], self.device))
 
     def update(self, detections: Sequence[ImageDetections], truths: Sequence[SceneGraph]) -> None:
-        """Keep the detections of some images.
+        """Add the detections of some images.
 
         Args:
             detections: boxes `[N, 4]` xyxy in pixels, labels `[N]` and scores `[N]` of each image.
             truths: the true graph of each, in the same order.
 
         Raises:
-            InputError: another number of images, lengths that differ, or a number not finite.
+            InputError: numbers of images or lengths differ, or a number is not finite.
         """
         if len(detections) != len(truths):
             raise bad_input("detections", f"one for each of {len(truths)} graphs", len(detections))
@@ -128,12 +128,12 @@ def _counts(counts: list[int], device: torch.device) -> Tensor:
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:
-    """A list state, which is one tensor after synchronization, as one tensor on the CPU."""
+    """A list state (one tensor after synchronization) as one tensor on the CPU."""
     return (state if isinstance(state, Tensor) else torch.cat(state)).cpu()
 
 
 def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:
-    """An index over the rows (x1, y1, x2, y2[, score], label) of images with so many rows each."""
+    """Pycocotools' index of rows (x1, y1, x2, y2[, score], label), `counts` of them an image."""
     dataset = COCO()
     corners = rows[:, :4].copy()
     corners[:, 2:] -= corners[:, :2]
@@ -153,9 +153,7 @@ def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:
                 "iscrowd": 0,
                 "score": score,
             }
-            for i, (image, box, score, label) in enumerate(
-                columns, start=1
-            )  # to pycocotools id 0 is unmatched
+            for i, (image, box, score, label) in enumerate(columns, start=1)  # 0 means unmatched
         ],
     }
     dataset.createIndex()

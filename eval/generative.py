@@ -1,11 +1,12 @@
-"""How like real pictures drawn ones are as a set, and how unlike one another: FID, IS, LPIPS.
+"""Quality and diversity of sets of generated images: FID, IS, LPIPS diversity.
 
     FID = |m_r - m_g|^2 + tr(S_r + S_g - 2 (S_r S_g)^{1/2})     means and covariances of features
     IS  = exp(mean_x KL(p(y | x) || p(y)))                       mean over 10 random parts, seeded
-    LPIPS diversity = mean LPIPS of two pictures of one graph that differ in the noise
+    LPIPS diversity = mean LPIPS of two images of one graph that differ in the noise
 
-(Heusel et al. 2017, Salimans et al. 2016, Zhang et al. 2018; all by torchmetrics.) Numbers hold for
-one network only, so each comes with its name. No weights are fetched: they are given.
+(Heusel et al. 2017, Salimans et al. 2016, Zhang et al. 2018; computed by torchmetrics.) Numbers of
+different networks are not comparable, so results carry the network's name. The caller provides the
+weights; none are downloaded.
 """
 
 from __future__ import annotations
@@ -29,37 +30,37 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchmetrics.utilities.data import dim_zero_cat
 
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.eval.collecting import keep_apart
+from autoenc_sg.eval.compute_groups import prevent_compute_groups
 from autoenc_sg.eval.images import check_images
 
 _SIDE = 299
 _FIRST = "features.0.weight"
-Backbone = Literal["alex", "vgg", "squeeze"]
+LpipsNetwork = Literal["alex", "vgg", "squeeze"]
 
 
 class Features(NamedTuple):
-    """What Inception says of B pictures: pooled features `[B, 2048]` and logits `[B, K]`."""
+    """Inception's output for B images: pooled features `[B, 2048]` and logits `[B, K]`."""
 
     pooled: Tensor
     logits: Tensor
 
 
 class InceptionNetwork(nn.Module):
-    """Inception v3 with given weights, of one of two kinds.
+    """Inception v3, one of two networks, by the weights.
 
-    - TensorFlow's of 2015 (`pt_inception-2015-12-05`, 1008 logits without bias), with which FID and
-      IS are usually reported; needs the package torch-fidelity.
-    - torchvision's (`inception_v3`, 1000 classes), with which they are not comparable to those.
+    - TensorFlow's of 2015 (`pt_inception-2015-12-05`, 1008 logits without bias), the usual one for
+      FID and IS; needs the package torch-fidelity.
+    - torchvision's (`inception_v3`, 1000 classes), whose FID and IS are not comparable with those.
 
     Args:
         weights: the state dict of one of them.
-        where: what the weights are called in messages and in `name`.
+        where: what messages and `name` call the weights.
 
     Attributes:
         name: the network, for tables.
 
     Raises:
-        InputError: the weights are of something else, or torch-fidelity is not installed.
+        InputError: the weights are of another network, or torch-fidelity is not installed.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], where: str) -> None:
@@ -77,7 +78,7 @@ class InceptionNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Features:
-        """Pictures `[B, 3, H, W]` in [0, 1], resized to 299 x 299 (bilinear, antialiased)."""
+        """Images `[B, 3, H, W]` in [0, 1], resized to 299 x 299 (bilinear, antialiased)."""
         check_images("images", images)
         if self.original:
             pooled = self.network((images * 255).round().byte())
@@ -89,10 +90,10 @@ class InceptionNetwork(nn.Module):
 
 
 class GenerativeQuality(torchmetrics.Metric):
-    """FID and IS of drawn pictures against real ones.
+    """FID and IS of generated images against real ones.
 
-    `compute()` gives `FID` (of two or more pictures of each kind, else NaN), `IS` and `IS std`.
-    Sums are kept for FID; for IS the logits of every picture (4 K bytes each).
+    `compute()` gives `FID` (of two or more images of each kind, else NaN), `IS` and `IS std`.
+    The state has sums for FID, and for IS the logits of every image (4 K bytes each).
 
     Args:
         width: of the pooled features.
@@ -110,32 +111,32 @@ class GenerativeQuality(torchmetrics.Metric):
         features.num_features = width  # type: ignore[assignment]
         self.distance = FrechetInceptionDistance(features)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that the logits are kept
+            warnings.simplefilter("ignore", UserWarning)  # that all logits are stored
             self.inception = _OrderedInceptionScore(nn.Identity())
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     def update(self, drawn: Features, real: Features) -> None:
-        """Count what the network says of some pictures."""
+        """Add the features of some images."""
         self.distance.update(real.pooled.to(self.device), real=True)
         self.distance.update(drawn.pooled.to(self.device), real=False)
         self.inception.update(drawn.logits.to(self.device))
         self.count += len(drawn.pooled)
 
-    # torchmetrics puts aside and adds up a metric's own states alone, not those of its parts.
+    # torchmetrics saves and merges only a metric's own states, not those of metrics inside it.
 
     def forward(self, drawn: Features, real: Features) -> dict[str, Tensor]:
-        """Count some pictures; returns their own numbers."""
+        """Add some images; returns the values of these images alone."""
         self.update(drawn, real)
         batch = GenerativeQuality(self.width).to(self.device)
         batch.update(drawn, real)
         return batch.compute()
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Add what another such metric has counted.
+        """Add the state of another such metric.
 
         Raises:
-            InputError: it is something else.
+            InputError: it is another metric.
         """
         if not isinstance(incoming_state, GenerativeQuality):
             raise bad_input("merged", "a GenerativeQuality", type(incoming_state).__name__)
@@ -151,25 +152,25 @@ class GenerativeQuality(torchmetrics.Metric):
         return {"FID": self.distance.compute(), "IS": score, "IS std": deviation}
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Drop all images."""
         super().reset()
         self.distance.reset()
         self.inception.reset()
 
 
 class _OrderedInceptionScore(InceptionScore):
-    """IS whose random parts are the same however the pictures come: in batches, of processes."""
+    """IS whose random split does not depend on the order of images, batches and processes."""
 
     features: list[Tensor]
 
     def __init__(self, feature: nn.Module) -> None:
         super().__init__(feature)
-        # Joined before they are gathered, for processes may have unequal numbers of batches.
+        # Concatenated before gathering: processes may have unequal numbers of batches.
         self.add_state("features", [], dist_reduce_fx="cat")
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        given = self.features
-        rows = dim_zero_cat(given)
+        features = self.features
+        rows = dim_zero_cat(features)
         order = np.lexsort(rows.cpu().numpy().T)
         self.features = [rows[torch.from_numpy(order).to(rows.device)]]
         try:
@@ -177,23 +178,23 @@ class _OrderedInceptionScore(InceptionScore):
                 torch.manual_seed(0)
                 score: tuple[Tensor, Tensor] = super().compute()
         finally:
-            self.features = given
+            self.features = features
         return score
 
 
 class LpipsDiversity(torchmetrics.Metric):
-    """Mean LPIPS of pairs of pictures: `compute()` gives `LPIPS diversity`, NaN before the first.
+    """Mean LPIPS of pairs of images: `compute()` gives `LPIPS diversity`, NaN before the first.
 
     Args:
         weights: the state dict of torchvision's AlexNet, VGG-16 or SqueezeNet 1.1; LPIPS' own
             linear weights come with torchmetrics.
-        where: what they are called in messages and in `name`.
+        where: what messages and `name` call them.
 
     Attributes:
         name: the network, for tables.
 
     Raises:
-        InputError: the weights are of something else.
+        InputError: the weights are of another network.
     """
 
     full_state_update = False
@@ -204,9 +205,9 @@ class LpipsDiversity(torchmetrics.Metric):
 
     def __init__(self, weights: Mapping[str, Tensor], where: str) -> None:
         super().__init__()
-        kind, model, known = _backbone(weights, where)
+        kind, model, published = _lpips_network(weights, where)
         self.name = f"LPIPS of {model}, {where}"
-        with _as_if_fetched(weights, known.url):
+        with _in_torch_hub(weights, published.url):
             try:
                 lpips = LearnedPerceptualImagePatchSimilarity(kind, normalize=True)
             except RuntimeError as error:  # of load_state_dict
@@ -214,7 +215,7 @@ class LpipsDiversity(torchmetrics.Metric):
         self.network = lpips.net
         for name in ("total", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     @torch.no_grad()
     def update(self, first: Tensor, second: Tensor) -> None:
@@ -252,9 +253,9 @@ def _torchvision(weights: Mapping[str, Tensor], where: str) -> nn.Module:
     network: nn.Module = torchvision.models.inception_v3(
         weights=None, init_weights=False, aux_logits=False
     )
-    own = {name: value for name, value in weights.items() if not name.startswith("AuxLogits.")}
+    main = {name: value for name, value in weights.items() if not name.startswith("AuxLogits.")}
     try:
-        network.load_state_dict(own)
+        network.load_state_dict(main)
     except RuntimeError as error:
         raise bad_input(where, "weights of torchvision's inception_v3", "other shapes") from error
     network.fc = nn.Identity()
@@ -262,10 +263,10 @@ def _torchvision(weights: Mapping[str, Tensor], where: str) -> nn.Module:
     return network
 
 
-def _backbone(
+def _lpips_network(
     weights: Mapping[str, Tensor], where: str
-) -> tuple[Backbone, str, torchvision.models.Weights]:
-    """The kind of network that weights belong to, by its first convolution and its depth."""
+) -> tuple[LpipsNetwork, str, torchvision.models.Weights]:
+    """The network of these weights, told by its first convolution and its depth."""
     models = torchvision.models
     shape = tuple(weights[_FIRST].shape) if _FIRST in weights else ()
     if shape == (64, 3, 11, 11):
@@ -278,8 +279,8 @@ def _backbone(
 
 
 @contextmanager
-def _as_if_fetched(weights: Mapping[str, Tensor], url: str) -> Iterator[None]:
-    """Inside, torchvision finds these weights where it would keep what it fetched from `url`."""
+def _in_torch_hub(weights: Mapping[str, Tensor], url: str) -> Iterator[None]:
+    """Puts the weights where torch.hub caches what it downloads from `url`."""
     before = torch.hub.get_dir()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoints" / url.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""Whether boxes obey the predicates that speak of places.
+"""Geometric tests of spatial predicates: does a relation hold for two boxes?
 
 For a subject box s and an object box o, xyxy with y downwards, of positive area:
 
@@ -8,8 +8,8 @@ For a subject box s and an object box o, xyxy with y downwards, of positive area
     in                  |s and o| >= |s| / 2                    areas
     around              |s and o| >= |o| / 2
 
-`FAMILIES` says which names of the common vocabularies mean which of them. Predicates of depth
-(behind, in front of), nearness and doing are none of them: two boxes do not tell.
+`FAMILIES` lists the predicate names of the common vocabularies that have each test. Predicates of
+depth (behind, in front of), nearness and actions have none: two boxes do not decide them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 def families_of(predicates: Sequence[str]) -> Tensor:
-    """For each predicate its place in `FAMILIES`, or -1: `[P]` int64."""
-    place = {name: i for i, names in enumerate(FAMILIES.values()) for name in names}
-    return torch.tensor([place.get(name, -1) for name in predicates], dtype=torch.int64)
+    """For each predicate its index in `FAMILIES`, or -1: `[P]` int64."""
+    index = {name: i for i, names in enumerate(FAMILIES.values()) for name in names}
+    return torch.tensor([index.get(name, -1) for name in predicates], dtype=torch.int64)
 
 
-def obeyed(boxes: Tensor, triples: Tensor, families: Tensor) -> Tensor:
-    """Whether the boxes of each triple stand as its predicate says.
+def relations_hold(boxes: Tensor, triples: Tensor, families: Tensor) -> Tensor:
+    """Whether each triple's boxes pass the test of its predicate.
 
     Args:
         boxes: `[N, 4]` xyxy in any unit, x1 <= x2 and y1 <= y2.
@@ -51,13 +51,15 @@ def obeyed(boxes: Tensor, triples: Tensor, families: Tensor) -> Tensor:
         `[M]` bool; False for predicates of no family.
     """
     subjects, objects = boxes[triples[:, 0]], boxes[triples[:, 2]]
-    holds = torch.stack([*geometry(subjects, objects).values(), torch.zeros(len(triples)).bool()])
+    holds = torch.stack(
+        [*spatial_tests(subjects, objects).values(), torch.zeros(len(triples)).bool()]
+    )
     family = families.to(triples.device)[triples[:, 1]]
     return holds.to(triples.device)[family, torch.arange(len(triples), device=triples.device)]
 
 
-def geometry(subjects: Tensor, objects: Tensor) -> dict[str, Tensor]:
-    """Each test of the module's docstring, in the order of `FAMILIES`.
+def spatial_tests(subjects: Tensor, objects: Tensor) -> dict[str, Tensor]:
+    """All tests of the module's docstring, in the order of `FAMILIES`.
 
     Shapes: `[M, 4], [M, 4] -> [M]` bool each.
     """

@@ -1,4 +1,4 @@
-"""How near a picture is to another: L1, PSNR and SSIM, and the mean picture to beat."""
+"""Similarity of images: L1, PSNR and SSIM; and the mean image as a baseline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchmetrics.functional.image import (
 )
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.eval.collecting import keep_apart
+from autoenc_sg.eval.compute_groups import prevent_compute_groups
 
 
 class ImageQuality(torchmetrics.Metric):
@@ -22,7 +22,7 @@ class ImageQuality(torchmetrics.Metric):
     11 pixels, sigma 1.5, Wang et al. 2004); NaN before the first image.
 
     Args:
-        max_psnr: PSNR of equal images, which is infinite and would swallow the mean.
+        max_psnr: upper bound; the PSNR of equal images is infinite, and so would the mean be.
     """
 
     full_state_update = False
@@ -38,7 +38,7 @@ class ImageQuality(torchmetrics.Metric):
         self.max_psnr = max_psnr
         for name in ("images", "l1", "psnr", "ssim"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     def update(self, images: Tensor, truths: Tensor) -> None:
         """Count some images.
@@ -46,7 +46,7 @@ class ImageQuality(torchmetrics.Metric):
         Shapes: both `[B, 3, H, W]`, float in [0, 1], sides of at least 11 pixels.
 
         Raises:
-            InputError: a shape or a value is otherwise.
+            InputError: a shape or a value is not as stated.
         """
         check_images("images", images)
         check_images("true images", truths)
@@ -73,7 +73,7 @@ class ImageQuality(torchmetrics.Metric):
 
 
 class MeanImage(torchmetrics.Metric):
-    """The mean picture of the training images: the reconstruction that needs no encoder.
+    """The mean of the training images: a reconstruction baseline without an encoder.
 
     Args:
         image_size: (height, width).
@@ -95,7 +95,7 @@ class MeanImage(torchmetrics.Metric):
         """Add images `[B, 3, H, W]`, float in [0, 1].
 
         Raises:
-            InputError: a shape or a value is otherwise.
+            InputError: a shape or a value is not as stated.
         """
         check_images("images", images)
         if images.shape[1:] != self.total.shape:
@@ -112,7 +112,7 @@ def check_images(name: str, images: Tensor) -> None:
     """Refuse all but `[B, 3, H, W]` float in [0, 1].
 
     Raises:
-        InputError: a shape, type or value is otherwise.
+        InputError: a shape, type or value is not as stated.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise bad_input(name, "float [B, 3, H, W]", f"{images.dtype} {list(images.shape)}")

@@ -1,8 +1,9 @@
-"""Where each true triple is found in the ranking: the one match behind every recall.
+"""The rank of each true triple among the predicted triplets; all recalls are computed from it.
 
-The rank of a true triple is the place (from 0) of the first triplet of the ranking with the same
-three labels whose boxes overlap its own. R@K asks whether it is below K. Nothing is used up: one
-triplet may find several true triples (also duplicates), several triplets the same one (Motifs).
+The rank of a true triple is the index (from 0) of the first triplet of the ranking with the same
+three labels and boxes that overlap enough; R@K counts ranks below K. The matching is not one to
+one: a triplet may match several true triples (also duplicates), and several triplets the same one
+(as in Neural Motifs).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MISSED = torch.iinfo(torch.int64).max
 
 @dataclass(frozen=True, eq=False)
 class TrueTriples:
-    """The triples of B true graphs, as the match wants them.
+    """The triples of B true graphs, in the form that matching needs.
 
     Attributes:
         codes: `[T]` int64, `triplet_codes` of the labels.
@@ -44,7 +45,7 @@ class TrueTriples:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The ranks of all true triples of a batch, `MISSED` for one not in the ranking.
+    """The ranks of all true triples of a batch, `MISSED` if not in the ranking.
 
     Attributes:
         ranks: `[T]` int64, under graph constraint.
@@ -76,7 +77,7 @@ def true_triples(truths: Sequence[SceneGraph], device: torch.device | str) -> Tr
 def match(
     ranked: RankedTriplets, truths: Sequence[SceneGraph], conventions: RecallConventions
 ) -> Matches:
-    """Find the rank of every true triple, under graph constraint and without.
+    """The rank of every true triple, under graph constraint and without.
 
     Args:
         ranked: from `rank_triplets`, of the same images in the same order.
@@ -84,27 +85,27 @@ def match(
         conventions: `task`, `iou_threshold` and `plus_one` are used.
 
     Raises:
-        InputError: another number of images.
+        InputError: the numbers of images differ.
     """
     if len(ranked) != len(truths):
         raise bad_input("predictions", f"one for each of {len(truths)} graphs", len(ranked))
     truth = true_triples(truths, ranked.has_pairs.device)
     return Matches(
-        find(ranked.constrained, truth, conventions),
-        find(ranked.unconstrained, truth, conventions),
+        triple_ranks(ranked.constrained, truth, conventions),
+        triple_ranks(ranked.unconstrained, truth, conventions),
         truth,
         ranked.has_pairs,
     )
 
 
-def find(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
-    """The rank of every true triple, `MISSED` for one that is not there: `[T]` int64."""
+def triple_ranks(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
+    """The rank of every true triple, `MISSED` if it has none: `[T]` int64."""
     same = triplets.codes[truth.image_index] == truth.codes[:, None]
-    rows, places = same.nonzero(as_tuple=True)  # few: boxes are compared only for these
+    rows, places = same.nonzero(as_tuple=True)  # few: only their boxes are compared
     boxes = triplets.boxes[truth.image_index[rows], places]
-    found = _overlap(boxes, truth.boxes[rows], conventions) >= conventions.iou_threshold
+    matched = _overlap(boxes, truth.boxes[rows], conventions) >= conventions.iou_threshold
     ranks = torch.full_like(truth.codes, MISSED)
-    return ranks.scatter_reduce(0, rows[found], places[found], "amin")
+    return ranks.scatter_reduce(0, rows[matched], places[matched], "amin")
 
 
 def _overlap(first: Tensor, second: Tensor, conventions: RecallConventions) -> Tensor:

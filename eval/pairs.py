@@ -1,4 +1,4 @@
-"""Which pairs are proposed, and what is said of the true ones: recall of pairs, pair accuracy."""
+"""Recall of relation proposals, and pair accuracy."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.collecting import keep_apart
-from autoenc_sg.eval.matching import TrueTriples, find, match, true_triples
-from autoenc_sg.eval.ranking import Triplets, check_predictions, give_truth, rank_triplets
+from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.matching import TrueTriples, match, triple_ranks, true_triples
+from autoenc_sg.eval.ranking import Triplets, check_predictions, rank_triplets, with_true_objects
 
 
 class PairRecall(torchmetrics.Metric):
     """Recall of relation proposals, and pair accuracy.
 
-    `compute()` gives fractions in [0, 1] for each K, NaN where there is nothing to find:
+    `compute()` gives fractions in [0, 1] for each K, NaN if there are no true pairs or triples:
 
     - `pair R@K`: the true (subject, object) pairs of an image, labels aside, that are among its
-      first K candidate pairs. Pairs come by their `relatedness`, or without it by the sum of their
-      predicate scores (1 - p(no relation) of a softmax); ties as listed. Boxes overlap as in recall
-      of triplets. Averages and their suffixes are those of `TripletRecall`.
+      first K candidate pairs. Pairs are ranked by `relatedness`, or without it by the sum of their
+      predicate scores (1 - p(no relation) of a softmax); ties in the order given. Overlap of boxes,
+      averages and their suffixes are as in `TripletRecall`.
     - `A@K`, for PredCls and SGCls: recall of the true triples among the first K triplets of the
       true pairs, all other pairs left out, one predicate a pair; counts are pooled over the data
       set (Scene-Graph-Benchmark's pair accuracy, after ContrastiveLosses4VRD).
@@ -49,11 +49,11 @@ class PairRecall(torchmetrics.Metric):
     def __init__(self, conventions: RecallConventions | None = None) -> None:
         super().__init__()
         self.conventions = conventions or RecallConventions()
-        many = (len(self.conventions.ks),)
-        shapes = {"images": (), "recall": many, "found": many, "total": ()}
-        for name, shape in (shapes | {"accurate": many, "triples": ()}).items():
+        per_k = (len(self.conventions.ks),)
+        shapes = {"images": (), "recall": per_k, "found": per_k, "total": ()}
+        for name, shape in (shapes | {"accurate": per_k, "triples": ()}).items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     def update(self, predictions: Sequence[GraphPrediction], truths: Sequence[SceneGraph]) -> None:
         """Count some images.
@@ -63,7 +63,7 @@ class PairRecall(torchmetrics.Metric):
             truths: the true graph of each, in the same order.
 
         Raises:
-            InputError: another number of images; see `rank_triplets`, `give_truth`.
+            InputError: the numbers of images differ; see `rank_triplets`, `with_true_objects`.
         """
         if len(predictions) != len(truths):
             raise bad_input(
@@ -73,13 +73,13 @@ class PairRecall(torchmetrics.Metric):
             return
         check_predictions(predictions)
         task = self.conventions.task
-        given = [(give_truth(p, t, task), t) for p, t in zip(predictions, truths)]
+        images = [(with_true_objects(p, t, task), t) for p, t in zip(predictions, truths)]
         if self.conventions.images_without_predictions == "skip":
-            given = [(p, t) for p, t in given if len(p.pairs)]
-        if given:
-            self._count_pairs(given)
-        if given and task in ("PredCls", "SGCls"):
-            self._count_triples(given)
+            images = [(p, t) for p, t in images if len(p.pairs)]
+        if images:
+            self._count_pairs(images)
+        if images and task in ("PredCls", "SGCls"):
+            self._count_triples(images)
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics by name, see the class."""
@@ -94,22 +94,26 @@ class PairRecall(torchmetrics.Metric):
             results |= {f"A@{k}": v for k, v in zip(self.conventions.ks, each)}
         return results
 
-    def _count_pairs(self, given: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
-        proposals = _proposals([p for p, _ in given], max(self.conventions.ks))
-        truth = _true_pairs([t for _, t in given], proposals.codes.device)
-        found = self._within(find(proposals, truth, self.conventions))
-        total = torch.bincount(truth.image_index, minlength=len(given))
-        hits = found.new_zeros(len(given), found.shape[1]).index_add(0, truth.image_index, found)
+    def _count_pairs(self, images: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
+        proposals = _proposals([p for p, _ in images], max(self.conventions.ks))
+        truth = _true_pairs([t for _, t in images], proposals.codes.device)
+        within_k = self._within(triple_ranks(proposals, truth, self.conventions))
+        total = torch.bincount(truth.image_index, minlength=len(images))
+        hits = within_k.new_zeros(len(images), within_k.shape[1]).index_add(
+            0, truth.image_index, within_k
+        )
         counted = torch.ones_like(total) if self._zero_counts() else total > 0
         self.recall += (hits / total.clamp(min=1)[:, None]).sum(0).to(self.device)
         self.images += counted.sum().to(self.device)
         self.found += hits.sum(0).to(self.device)
         self.total += total.sum().to(self.device)
 
-    def _count_triples(self, given: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
-        kept = [_only_true_pairs(p, t) for p, t in given]
-        ranked = rank_triplets(kept, max(self.conventions.ks), order=self.conventions.order)
-        ranks = match(ranked, [t for _, t in given], self.conventions).ranks
+    def _count_triples(self, images: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
+        true_pairs_only = [_only_true_pairs(p, t) for p, t in images]
+        ranked = rank_triplets(
+            true_pairs_only, max(self.conventions.ks), order=self.conventions.order
+        )
+        ranks = match(ranked, [t for _, t in images], self.conventions).ranks
         self.accurate += self._within(ranks).sum(0).to(self.device)
         self.triples += len(ranks)
 
@@ -122,7 +126,7 @@ class PairRecall(torchmetrics.Metric):
 
 
 def _proposals(predictions: Sequence[GraphPrediction], depth: int) -> Triplets:
-    """The first `depth` pairs of each image, best first; their codes are 0, for labels aside."""
+    """The first `depth` pairs of each image, best first; codes are 0, as labels do not count."""
     rows = [_relatedness(p).argsort(descending=True, stable=True)[:depth] for p in predictions]
     width = max(len(best) for best in rows)
     device = rows[0].device
@@ -145,10 +149,10 @@ def _true_pairs(truths: Sequence[SceneGraph], device: torch.device) -> TrueTripl
     single = []
     for truth in truths:
         pairs = truth.triples[:, [0, 2]].unique(dim=0)
-        triples = torch.stack([pairs[:, 0], torch.ones_like(pairs[:, 0]), pairs[:, 1]], 1)
-        single.append(SceneGraph(truth.labels, truth.boxes, triples, truth.image_size))
-    every = true_triples(single, device)
-    return replace(every, codes=torch.zeros_like(every.codes))
+        rows = torch.stack([pairs[:, 0], torch.ones_like(pairs[:, 0]), pairs[:, 1]], 1)
+        single.append(SceneGraph(truth.labels, truth.boxes, rows, truth.image_size))
+    triples = true_triples(single, device)
+    return replace(triples, codes=torch.zeros_like(triples.codes))
 
 
 def _only_true_pairs(prediction: GraphPrediction, truth: SceneGraph) -> GraphPrediction:

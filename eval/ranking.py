@@ -1,15 +1,15 @@
-"""The best triplets of each image, in order: what recall at K looks at.
+"""The best triplets of each image, in order, for recall at K.
 
 A triplet's score is subject score x object score x predicate score (no renormalization). Only the
-first K of an image can count, so full work is done for the K best pairs alone, by two facts:
+first K triplets of an image count, and these are among those of its K best pairs:
 
 - the best triplet of a pair is that of its best predicate (rounding keeps the order), so the
   ranking under graph constraint needs only the largest predicate score of each pair;
-- the K best of all (pair, predicate) lie in the K pairs with the best triplet, as each of those
-  pairs has one that precedes all of any other pair.
+- the K best of all (pair, predicate) are of the K pairs with the best triplet, as each of these
+  pairs has a triplet that precedes all triplets of any other pair.
 
-Ties, which Motifs leaves to an unstable `argsort` of the negative scores: the pair that comes first
-in `GraphPrediction.pairs`, then the lower predicate id. Scores are multiplied in double precision.
+Ties are broken by the order of `GraphPrediction.pairs`, then by the lower predicate id (Motifs uses
+an unstable `argsort` of the negative scores). Scores are multiplied in double precision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 
-_CHUNK = 32  # images ranked at a time: their padded scores fit the cache
+_CHUNK = 32  # images ranked at a time, whose padded scores fit the cache
 _LABEL_BITS = 21
 _LARGEST = torch.finfo(torch.float32).max  # products of three stay finite in double precision
 
@@ -105,13 +105,15 @@ def rank_triplets(
     )
 
 
-def give_truth(prediction: GraphPrediction, truth: SceneGraph, task: Task) -> GraphPrediction:
-    """The prediction with what its task is given: boxes (SGCls), also labels (PredCls).
+def with_true_objects(
+    prediction: GraphPrediction, truth: SceneGraph, task: Task
+) -> GraphPrediction:
+    """The prediction with the true boxes (SGCls), also the true labels (PredCls) that a task gives.
 
-    Object rows of the prediction then are those of the truth. True pairs are never given.
+    Object rows of the prediction are then those of the truth. True pairs are not given in any task.
 
     Raises:
-        InputError: the prediction has another number of objects than the truth.
+        InputError: prediction and truth have different numbers of objects.
     """
     if task in ("SGGen", "PhrDet"):
         return prediction
@@ -127,7 +129,7 @@ def give_truth(prediction: GraphPrediction, truth: SceneGraph, task: Task) -> Gr
 
 
 def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) -> None:
-    """Refuse what cannot be ranked; `first` is the number of the first image, for the message.
+    """Refuse predictions that cannot be ranked; `first`: index of the first one, for messages.
 
     Raises:
         InputError: see `rank_triplets`.
@@ -135,17 +137,17 @@ def check_predictions(predictions: Sequence[GraphPrediction], first: int = 0) ->
     widths = {p.predicate_scores.shape[1] for p in predictions}
     if len(widths) > 1:
         raise bad_input("predicate scores", "one number of predicates", sorted(widths))
-    # A sum is finite only if all its terms are: one cheap pass over each matrix, and a second look
-    # at what that makes suspicious.
+    # A sum is finite only if all its terms are: one cheap pass over each matrix; only predictions
+    # with a suspicious sum are checked in full.
     totals = torch.stack([_total(p.predicate_scores) for p in predictions])
     totals += torch.stack([_total(p.scores) + _total(p.boxes) for p in predictions])
     totals += torch.stack([_total(_related(p)) for p in predictions])
-    sound = totals.abs() <= _LARGEST
-    sound &= torch.stack([_indices_sound(p) for p in predictions])
-    for index in (~sound).nonzero().flatten().tolist():
-        fault = _fault(predictions[index], f"prediction {first + index}")
-        if fault is not None:
-            raise fault
+    valid = totals.abs() <= _LARGEST
+    valid &= torch.stack([_indices_valid(p) for p in predictions])
+    for index in (~valid).nonzero().flatten().tolist():
+        error = _error_of(predictions[index], f"prediction {first + index}")
+        if error is not None:
+            raise error
 
 
 def _related(prediction: GraphPrediction) -> Tensor:
@@ -156,21 +158,21 @@ def _total(values: Tensor) -> Tensor:
     return values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).double()
 
 
-def _indices_sound(prediction: GraphPrediction) -> Tensor:
+def _indices_valid(prediction: GraphPrediction) -> Tensor:
     pairs, labels = prediction.pairs, prediction.labels
     last = len(labels) - 1
     inside = ((pairs >= 0) & (pairs <= last)).all()
     return inside & (prediction.scores >= 0).all() & (labels >> _LABEL_BITS == 0).all()
 
 
-def _fault(prediction: GraphPrediction, name: str) -> InputError | None:
-    """The error that says what is wrong with a prediction."""
+def _error_of(prediction: GraphPrediction, name: str) -> InputError | None:
+    """An error that names the first invalid value of a prediction, or None."""
     for part in ("predicate_scores", "scores", "boxes", "relatedness"):
         values = _related(prediction) if part == "relatedness" else getattr(prediction, part)
         wrong = ~(values.abs() <= _LARGEST)  # also NaN
         if bool(wrong.any()):
-            wanted = f"finite numbers of at most {_LARGEST:.2g}"
-            return bad_input(f"{name}: {part}", wanted, values[wrong][0].item())
+            expected = f"finite numbers of at most {_LARGEST:.2g}"
+            return bad_input(f"{name}: {part}", expected, values[wrong][0].item())
     if bool((prediction.scores < 0).any()):
         return bad_input(f"{name}: scores", "numbers >= 0", prediction.scores.min().item())
     rows = len(prediction.labels)
@@ -184,7 +186,7 @@ def _fault(prediction: GraphPrediction, name: str) -> InputError | None:
 
 
 class _Candidates(NamedTuple):
-    """Chosen pairs of B images, K a row; what lies after an image's last pair has score -inf.
+    """Selected pairs of B images, K a row; entries after an image's last pair have score -inf.
 
     `labels [B, K, 2]`, `boxes [B, K, 2, 4]`, `objects [B, K]` the product of the two object scores,
     `predicates [B, K, P - 1]` float64, `scores [B, K]` of the pair's best triplet.
@@ -219,7 +221,7 @@ def _rank_chunk(
 def _candidates(
     predictions: Sequence[GraphPrediction], scores: Tensor, columns: Tensor
 ) -> _Candidates:
-    pairs, predicates = _pick(predictions, columns)
+    pairs, predicates = _select(predictions, columns)
     return _Candidates(*_ends(predictions, pairs), predicates, scores.gather(1, columns))
 
 
@@ -260,7 +262,7 @@ def _pair_scores(predictions: Sequence[GraphPrediction]) -> Tensor:
 def _best_columns(scores: Tensor, count: int) -> Tensor:
     """Columns of the `count` largest of each row, ascending; of equals the lower columns.
 
-    Shapes: `[B, L] -> [B, min(count, L)]`. `topk` alone picks any of equals.
+    Shapes: `[B, L] -> [B, min(count, L)]`. `topk` alone does not define which of equals it takes.
     """
     count = min(count, scores.shape[1])
     if count == 0:
@@ -268,12 +270,12 @@ def _best_columns(scores: Tensor, count: int) -> Tensor:
     least = scores.topk(count, dim=1).values[:, -1:]
     above, tied = scores > least, scores == least
     room = count - above.sum(1, keepdim=True)
-    kept = above | (tied & (tied.cumsum(1) <= room))
-    return kept.nonzero()[:, 1].reshape(len(scores), count)
+    selected = above | (tied & (tied.cumsum(1) <= room))
+    return selected.nonzero()[:, 1].reshape(len(scores), count)
 
 
-def _pick(predictions: Sequence[GraphPrediction], columns: Tensor) -> tuple[Tensor, Tensor]:
-    """The chosen pairs, objects counted over all images, and their predicate scores (float64).
+def _select(predictions: Sequence[GraphPrediction], columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The selected pairs, object rows over all images, and their predicate scores (float64).
 
     Shapes: `columns [B, K] -> [B, K, 2], [B, K, P - 1]`; both 0 after an image's last pair, which
     is at the end of its ascending columns.
@@ -317,14 +319,14 @@ def _take_rows(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def _pad(triplets: Triplets, width: int) -> Triplets:
-    """The same with exactly `width` triplets a row."""
+    """The triplets padded to `width` a row."""
     missing = width - triplets.codes.shape[1]
     codes = torch.nn.functional.pad(triplets.codes, (0, missing), value=-1)
     return Triplets(codes, torch.nn.functional.pad(triplets.boxes, (0, 0, 0, 0, 0, missing)))
 
 
 def _join(parts: Sequence[Triplets]) -> Triplets:
-    """Parts of different widths as one, as wide as the widest."""
+    """The parts concatenated, padded to the width of the widest."""
     width = max(part.codes.shape[1] for part in parts)
     padded = [_pad(part, width) for part in parts]
     first, second = (torch.cat([getattr(p, f.name) for p in padded]) for f in fields(Triplets))

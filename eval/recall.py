@@ -14,16 +14,16 @@ from autoenc_sg.config.recall import Average, RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.collecting import keep_apart
+from autoenc_sg.eval.compute_groups import prevent_compute_groups
 from autoenc_sg.eval.matching import Matches, match
-from autoenc_sg.eval.ranking import RankedTriplets, give_truth, rank_triplets, triplet_codes
+from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, triplet_codes, with_true_objects
 
 _NAMES = (("R{}", "mR{}", "zR{}", "F1{}"), ("ngR{}", "ng-mR{}", "ng-zR{}", "ng-F1{}"))
 _PER_PREDICATE = "per predicate"
 
 
 def seen_triplets(graphs: Iterable[SceneGraph]) -> Tensor:
-    """The different (subject label, predicate, object label) of some graphs: `[S, 3]` int64."""
+    """The distinct (subject label, predicate, object label) of some graphs: `[S, 3]` int64."""
     rows = [
         torch.stack([g.labels[g.triples[:, 0]], g.triples[:, 1], g.labels[g.triples[:, 2]]], 1)
         for g in graphs
@@ -32,12 +32,12 @@ def seen_triplets(graphs: Iterable[SceneGraph]) -> Tensor:
 
 
 def frequency_groups(counts: Tensor) -> dict[str, tuple[int, ...]]:
-    """Head, body and tail: the predicates by falling count, cut at a third and two thirds.
+    """Head, body and tail: predicates by descending count, cut at a third and two thirds.
 
-    Equal counts come by id. Of VG150's 50 predicates 16 are head, 17 body and 17 tail. Fewer than
-    three predicates leave a group out.
+    Equal counts are ordered by id. VG150's 50 predicates are 16 head, 17 body and 17 tail. With
+    fewer than three predicates a group is missing.
 
-    Shapes: `counts [P]`, training triples of each predicate; entry 0 is not looked at.
+    Shapes: `counts [P]`, training triples of each predicate; entry 0 is ignored.
     """
     order = (counts[1:].argsort(descending=True, stable=True) + 1).tolist()
     cuts = [0, len(order) // 3, 2 * len(order) // 3, len(order)]
@@ -59,8 +59,8 @@ class TripletRecall(torchmetrics.Metric):
     - `<group> mR@K`: mR@K over a group of predicates, e.g. head, body and tail;
     - `R@K per predicate`: `[P - 1]`, entry k is predicate k + 1, if asked for.
 
-    A mean over nothing (no image, no unseen triple) is NaN. Memory is constant: sums and counts are
-    kept, never predictions. Sums are added up across processes.
+    A mean over nothing (no image, no unseen triple) is NaN. The state has sums and counts only, so
+    memory is constant; they are summed over processes.
 
     Example:
         >>> metric = TripletRecall(num_predicates=51)
@@ -123,7 +123,7 @@ class TripletRecall(torchmetrics.Metric):
             "unseen_total": (),
         }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        keep_apart(self)
+        prevent_compute_groups(self)
 
     def update(
         self, predictions: Sequence[GraphPrediction] | RankedTriplets, truths: Sequence[SceneGraph]
@@ -136,7 +136,8 @@ class TripletRecall(torchmetrics.Metric):
             truths: the true graph of each, in the same order.
 
         Raises:
-            InputError: another number of images or predicates; see `rank_triplets`, `give_truth`.
+            InputError: numbers of images or predicates differ; and as `rank_triplets` and
+                `with_true_objects`.
         """
         if len(predictions) != len(truths):
             raise bad_input(
@@ -154,7 +155,7 @@ class TripletRecall(torchmetrics.Metric):
     def rank(
         self, predictions: Sequence[GraphPrediction], truths: Sequence[SceneGraph]
     ) -> RankedTriplets:
-        """The ranking that `update` matches: `rank_triplets` on what the task is given."""
+        """The ranking that `update` matches: `rank_triplets` after `with_true_objects`."""
         columns = self.num_predicates - 1
         for p in predictions:
             if p.predicate_scores.shape[1] != columns:
@@ -162,9 +163,9 @@ class TripletRecall(torchmetrics.Metric):
                 raise bad_input(
                     "predicate scores", f"{columns} columns (no relation left out)", got
                 )
-        given = [give_truth(p, t, self.conventions.task) for p, t in zip(predictions, truths)]
+        task = self.conventions.task
         return rank_triplets(
-            given,
+            [with_true_objects(p, t, task) for p, t in zip(predictions, truths)],
             max(self.conventions.ks),
             self.conventions.ng_per_image_limit or None,
             self.conventions.ng_predicates_per_pair or None,
@@ -225,34 +226,34 @@ class TripletRecall(torchmetrics.Metric):
 
     def _count(self, matches: Matches) -> None:
         """Add the ranks of a batch to the sums."""
-        truth, kept = matches.truth, torch.ones_like(matches.has_pairs)
+        truth, scored = matches.truth, torch.ones_like(matches.has_pairs)
         if self.conventions.images_without_predictions == "skip":
-            kept = matches.has_pairs
-        rows = kept[truth.image_index]
+            scored = matches.has_pairs
+        rows = scored[truth.image_index]
         image, predicate = truth.image_index[rows], truth.predicates[rows]
         ranks = torch.stack([matches.ranks, matches.ng_ranks], 1)[rows]
         ks = ranks.new_tensor(self.conventions.ks)
-        found = (ranks[:, :, None] < ks).double()  # [T, 2, K]
+        hits = (ranks[:, :, None] < ks).double()  # [T, 2, K]
 
-        recall, total = _recall_by(found, image, truth.num_images)
-        counted = kept if self.conventions.images_without_relations == "zero" else total > 0
+        recall, total = _recall_by(hits, image, truth.num_images)
+        counted = scored if self.conventions.images_without_relations == "zero" else total > 0
         self.recall += recall.sum(0).to(self.device)
         self.images += counted.sum().to(self.device)
 
         size = self.num_predicates
-        recall, total = _recall_by(found, image * size + predicate, truth.num_images * size)
+        recall, total = _recall_by(hits, image * size + predicate, truth.num_images * size)
         self.predicate_recall += _sum_images(recall, size).to(self.device)
         self.predicate_images += (total > 0).reshape(-1, size).sum(0).to(self.device)
-        by_predicate = found.new_zeros(size, *found.shape[1:]).index_add(0, predicate, found)
+        by_predicate = hits.new_zeros(size, *hits.shape[1:]).index_add(0, predicate, hits)
         self.predicate_found += by_predicate.movedim(0, -1).to(self.device)
         self.predicate_total += total.reshape(-1, size).sum(0).to(self.device)
 
         if self.seen is not None:
-            new = ~torch.isin(truth.codes[rows], self.seen.to(rows.device))
-            recall, total = _recall_by(found[new], image[new], truth.num_images)
+            unseen = ~torch.isin(truth.codes[rows], self.seen.to(rows.device))
+            recall, total = _recall_by(hits[unseen], image[unseen], truth.num_images)
             self.unseen_recall += recall.sum(0).to(self.device)
             self.unseen_images += (total > 0).sum().to(self.device)
-            self.unseen_found += found[new].sum(0).to(self.device)
+            self.unseen_found += hits[unseen].sum(0).to(self.device)
             self.unseen_total += total.sum().to(self.device)
 
     def _check_truths(self, truths: Sequence[SceneGraph]) -> None:
@@ -265,14 +266,14 @@ class TripletRecall(torchmetrics.Metric):
             raise bad_input("true predicates", f"ids 1..{self.num_predicates - 1}", most)
 
 
-def _recall_by(found: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Share of found triples in each group, 0 for an empty one, and triples in each.
+def _recall_by(hits: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Recall in each group, 0 for an empty one, and the number of true triples in each.
 
-    Shapes: `found [T, 2, K]`, `group [T] -> [G, 2, K], [G]`.
+    Shapes: `hits [T, 2, K]`, `group [T] -> [G, 2, K], [G]`.
     """
     total = torch.bincount(group, minlength=num_groups)
-    hits = found.new_zeros(num_groups, *found.shape[1:]).index_add(0, group, found)
-    return hits / total.clamp(min=1)[:, None, None], total
+    sums = hits.new_zeros(num_groups, *hits.shape[1:]).index_add(0, group, hits)
+    return sums / total.clamp(min=1)[:, None, None], total
 
 
 def _sum_images(values: Tensor, size: int) -> Tensor:

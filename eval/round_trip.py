@@ -1,8 +1,7 @@
-"""Graph -> picture -> graph: is what was drawn still there?
+"""Round trip graph -> image -> graph.
 
-The number that an autoencoder of graphs is judged by: the picture of a graph is parsed again, and
-the graph that comes out is scored against the one that went in, as SGGen against an annotation.
-Nothing but the picture passes between the two.
+The image drawn from a graph is parsed, and the parsed graph is scored against the original one as
+SGGen predictions are against annotations. No information but the image's pixels is passed on.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autoenc_sg.core.boxes import ImageSize
+from autoenc_sg.core.boxes import ImageSize, rescale_boxes
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 
 
-def in_pixels_of(
+def rescale_predictions(
     predictions: Sequence[GraphPrediction], graphs: Sequence[SceneGraph], size: ImageSize
 ) -> list[GraphPrediction]:
-    """What was found in pictures of `size` (height, width), in pixels of the graphs' own images.
+    """Predictions on images of `size` (height, width), with boxes in pixels of the graphs' images.
 
-    To be counted by `TripletRecall` or `RecallSuite` with the graphs as the truth.
+    They can then be counted by `TripletRecall` or `RecallSuite` with the graphs as the truth.
     """
-    return [replace(p, boxes=_scaled(p, size, g.image_size)) for p, g in zip(predictions, graphs)]
+    return [replace(p, boxes=_rescaled(p, size, g.image_size)) for p, g in zip(predictions, graphs)]
 
 
-def _scaled(prediction: GraphPrediction, size: ImageSize, wanted: ImageSize) -> Tensor:
-    y, x = (new / old for new, old in zip(wanted, size))
-    return prediction.boxes * prediction.boxes.new_tensor([x, y, x, y])
+def _rescaled(prediction: GraphPrediction, size: ImageSize, new_size: ImageSize) -> Tensor:
+    image_index = prediction.labels.new_zeros(len(prediction.boxes))
+    return rescale_boxes(prediction.boxes, [size], [new_size], image_index)

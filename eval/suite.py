@@ -1,4 +1,4 @@
-"""All recalls of several tasks on the same images, each ranking made once."""
+"""Triplet and pair recall of several tasks on the same images; each ranking is computed once."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.recall import TripletRecall
 
 Value = float | list[float]
-KINDS = (
+METRICS = (
     *("R", "mR", "F1", "zR", "A", "pair R", "head mR", "body mR", "tail mR"),
     *("ngR", "ng-mR", "ng-F1", "ng-zR", "head ng-mR", "body ng-mR", "tail ng-mR"),
 )
-DETECTING: tuple[Task, ...] = ("SGGen", "PhrDet")  # these rank what is detected; one ranking serves
+DETECTING: tuple[Task, ...] = (
+    "SGGen",
+    "PhrDet",
+)  # both rank the detections, so they share one ranking
 
 
 def table_names(ks: Sequence[int]) -> list[str]:
-    """What may stand in a table, in its order: all but the lists for each predicate."""
+    """Metrics that a table may show, in its order: all but the lists for each predicate."""
     averages = ("", "/macro", "/micro")
-    return [f"{kind}@{k}{average}" for average in averages for kind in KINDS for k in ks]
+    return [f"{kind}@{k}{average}" for average in averages for kind in METRICS for k in ks]
 
 
 class RecallSuite:
@@ -32,8 +35,8 @@ class RecallSuite:
 
     Args:
         num_predicates: P, with the reserved 0.
-        tasks: which.
-        conventions: how to count; its own task is not looked at.
+        tasks: the tasks to score.
+        conventions: how to count; its `task` is ignored.
         seen: `[S, 3]` labels of the training triples, for zR; None: no zR.
         groups: predicates of `<group> mR@K`.
         per_predicate: the recall of each predicate too.
@@ -48,12 +51,12 @@ class RecallSuite:
         groups: Mapping[str, Sequence[int]] | None = None,
         per_predicate: bool = False,
     ) -> None:
-        own = {task: replace(conventions or RecallConventions(), task=task) for task in tasks}
+        by_task = {task: replace(conventions or RecallConventions(), task=task) for task in tasks}
         self.triplets = {
             task: TripletRecall(num_predicates, c, seen, groups, per_predicate)
-            for task, c in own.items()
+            for task, c in by_task.items()
         }
-        self.pairs = {task: PairRecall(c) for task, c in own.items()}
+        self.pairs = {task: PairRecall(c) for task, c in by_task.items()}
 
     def update(
         self,
@@ -61,7 +64,7 @@ class RecallSuite:
         truths: Sequence[SceneGraph],
         tasks: Sequence[Task] | None = None,
     ) -> None:
-        """Count some images for the tasks (all) that these predictions answer.
+        """Count some images for these tasks (default: all).
 
         Raises:
             InputError: see `TripletRecall.update`.

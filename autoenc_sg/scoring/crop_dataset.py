@@ -13,8 +13,8 @@ from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
     as_bytes,
+    crop_boxes,
     fit_crop_classifier,
-    object_crops,
 )
 
 BATCH = 16  # images at a time
@@ -31,7 +31,7 @@ def real_crops(dataset: GraphDataset, size: int, limit: int | None = None) -> tu
     crops, labels = [torch.zeros(0, 3, 32, 32, dtype=torch.uint8)], [torch.zeros(0).long()]
     for batch in batches(dataset, BATCH, limit):
         images, graphs = target_images(batch.images, size), batch.graphs
-        crops.append(as_bytes(object_crops(images, graphs.unit_boxes(), graphs.image_index)))
+        crops.append(as_bytes(crop_boxes(images, graphs.unit_boxes(), graphs.image_index)))
         labels.append(graphs.labels)
     return torch.cat(crops), torch.cat(labels)
 
@@ -44,7 +44,7 @@ def real_union_crops(
     for batch in batches(dataset, BATCH, limit):
         images, graphs = target_images(batch.images, size), batch.graphs
         boxes = union_boxes(graphs.unit_boxes(), graphs.triples[:, [0, 2]])
-        crops.append(as_bytes(object_crops(images, boxes, graphs.triple_image_index)))
+        crops.append(as_bytes(crop_boxes(images, boxes, graphs.triple_image_index)))
         labels.append(graphs.triples[:, 1])
     return torch.cat(crops), torch.cat(labels)
 

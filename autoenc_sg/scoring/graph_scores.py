@@ -25,7 +25,7 @@ from autoenc_sg.eval import (
     Task,
     Value,
     frequency_groups,
-    give_truth,
+    with_true_objects,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.frequency_prior import FrequencyPrior
@@ -92,7 +92,9 @@ class GraphScores:
     ) -> None:
         if not tasks:
             return
-        predictions = [give_truth(p.to("cpu"), t, tasks[0]) for p, t in zip(predictions, truths)]
+        predictions = [
+            with_true_objects(p.to("cpu"), t, tasks[0]) for p, t in zip(predictions, truths)
+        ]
         self.recall["model"].update(predictions, truths, tasks)
         self.recall["frequency prior"].update(
             [self.prior.predict(p) for p in predictions], truths, tasks

@@ -25,7 +25,7 @@ from autoenc_sg.eval import (
     LpipsDiversity,
     MeanImage,
     RecallSuite,
-    in_pixels_of,
+    rescale_predictions,
 )
 from autoenc_sg.eval.crop_classifier import ObjectAccuracy
 from autoenc_sg.model.autoencoder import AutoEncoder
@@ -105,7 +105,7 @@ class ImageScores:
     ) -> None:
         parsed = [p.to("cpu") for p in model.graph_logits(list(drawn)).predictions()]
         size = (drawn.shape[2], drawn.shape[3])
-        self.round_trip[row].update(in_pixels_of(parsed, graphs, size), graphs)
+        self.round_trip[row].update(rescale_predictions(parsed, graphs, size), graphs)
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """By row (`predicted graph`, `true graph`, `mean image`, `real picture`) and name."""

@@ -23,8 +23,8 @@ from autoenc_sg.eval.crop_classifier import (
     CropTraining,
     ObjectAccuracy,
     as_bytes,
+    crop_boxes,
     fit_crop_classifier,
-    object_crops,
 )
 from autoenc_sg.scoring.crop_dataset import crop_classifier_of, real_crops, real_union_crops
 from tests.support.tiny import tiny_config
@@ -60,10 +60,10 @@ def graph(labels: list[int], boxes: list[list[float]], size: tuple[int, int]) ->
 
 def test_crops_by_hand() -> None:
     columns = torch.arange(64.0).expand(1, 3, 64, 64)  # x, in pixels, at centres x + 1/2
-    crop = object_crops(columns, torch.tensor([[0.25, 0.0, 0.75, 1.0]]), torch.zeros(1).long())
+    crop = crop_boxes(columns, torch.tensor([[0.25, 0.0, 0.75, 1.0]]), torch.zeros(1).long())
     assert crop.shape == (1, 3, 32, 32)
     assert_close(crop[0, 0, 5], torch.arange(32.0) + 16)  # a pixel of the crop is one of the image
-    wide = object_crops(columns, torch.tensor([[0.0, 0.0, 1.0, 0.5]]), torch.zeros(1).long())
+    wide = crop_boxes(columns, torch.tensor([[0.0, 0.0, 1.0, 0.5]]), torch.zeros(1).long())
     assert_close(wide[0, 1, 9], 2 * torch.arange(32.0) + 0.5)  # the mean of two
 
 
@@ -71,13 +71,13 @@ def test_crops_of_many_images_equal_those_of_one() -> None:
     images = torch.rand(3, 3, 20, 30, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[0.1, 0.2, 0.5, 0.9], [0.0, 0.0, 1.0, 1.0], [-0.2, 0.4, 0.3, 1.4]])
     index = torch.tensor([0, 2, 2])
-    crops = object_crops(images, boxes, index)
+    crops = crop_boxes(images, boxes, index)
     for i in range(3):
-        alone = object_crops(images[index[i]][None], boxes[i][None], torch.zeros(1).long())
+        alone = crop_boxes(images[index[i]][None], boxes[i][None], torch.zeros(1).long())
         assert_close(crops[i], alone[0])
     order = torch.tensor([2, 0, 1])
-    assert_close(object_crops(images, boxes[order], index[order]), crops[order])
-    assert object_crops(images, boxes[:0], index[:0]).shape == (0, 3, 32, 32)
+    assert_close(crop_boxes(images, boxes[order], index[order]), crops[order])
+    assert crop_boxes(images, boxes[:0], index[:0]).shape == (0, 3, 32, 32)
     assert_close(as_float(as_bytes(crops)), crops, atol=1 / 500, rtol=0)
 
 
@@ -189,11 +189,11 @@ def test_crops_of_a_data_set(tiny_run: Path) -> None:
     image = target_images([last.image], 32)
     boxes = last.graph.boxes / 64
     index = torch.zeros(len(boxes), dtype=torch.int64)
-    assert_close(crops[-len(boxes) :], as_bytes(object_crops(image, boxes, index)))
+    assert_close(crops[-len(boxes) :], as_bytes(crop_boxes(image, boxes, index)))
     unions, predicates = real_union_crops(dataset, 32, 3)
     assert_close(predicates, torch.cat([s.graph.triples[:, 1] for s in samples]))
     pair = union_boxes(boxes, last.graph.triples[-1:, [0, 2]])
-    assert_close(unions[-1:], as_bytes(object_crops(image, pair, index[:1])))
+    assert_close(unions[-1:], as_bytes(crop_boxes(image, pair, index[:1])))
     network = crop_classifier_of(dataset, 32, 3, CropTraining(steps=2, batch_size=8, width=2))
     assert network.classifier.out_features == dataset.vocabulary.num_objects
 

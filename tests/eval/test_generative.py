@@ -12,7 +12,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval import Features, GenerativeQuality, InceptionNetwork, LpipsDiversity
-from autoenc_sg.eval.round_trip import in_pixels_of
+from autoenc_sg.eval.round_trip import rescale_predictions
 
 
 def features(pooled: list[list[float]], logits: list[list[float]]) -> Features:
@@ -136,5 +136,5 @@ def test_round_trip_boxes_are_scaled_to_the_graphs_image() -> None:
     boxes = torch.tensor([[0.0, 16, 32, 64]])
     none = torch.zeros(0, 2, dtype=torch.int64)
     found = GraphPrediction(boxes, torch.ones(1).long(), torch.ones(1), none, torch.zeros(0, 3))
-    (got,) = in_pixels_of([found], [graph], (64, 64))
+    (got,) = rescale_predictions([found], [graph], (64, 64))
     assert got.boxes.tolist() == [[0.0, 12.5, 100.0, 50.0]]

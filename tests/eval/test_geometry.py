@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from autoenc_sg.eval.geometry import FAMILIES, families_of, geometry, obeyed
+from autoenc_sg.eval.geometry import FAMILIES, families_of, relations_hold, spatial_tests
 
 MIDDLE = [40.0, 40.0, 60.0, 60.0]
 
 
 def which(subject: list[float], other: list[float] = MIDDLE) -> set[str]:
-    found = geometry(torch.tensor([subject]), torch.tensor([other]))
+    found = spatial_tests(torch.tensor([subject]), torch.tensor([other]))
     assert list(found) == list(FAMILIES)
     return {name for name, holds in found.items() if holds.item()}
 
@@ -48,8 +48,8 @@ def test_triples() -> None:
     families = families_of(["__background__", "above", "wear", "in"])
     boxes = torch.tensor([MIDDLE, [40.0, 0, 60, 39], [45.0, 45, 55, 55]])
     triples = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 2, 0], [2, 3, 0], [0, 3, 2]])
-    assert obeyed(boxes, triples, families).tolist() == [True, False, False, True, False]
-    assert obeyed(boxes, triples[:0], families).shape == (0,)
+    assert relations_hold(boxes, triples, families).tolist() == [True, False, False, True, False]
+    assert relations_hold(boxes, triples[:0], families).shape == (0,)
 
 
 coordinate = st.integers(0, 30)
@@ -84,6 +84,9 @@ def test_units_do_not_matter() -> None:
     low = torch.rand(60, 2)
     boxes = torch.cat([low, low + torch.rand(60, 2)], 1)
     scale = torch.tensor([640.0, 480, 640, 480])
-    one, other = geometry(boxes[:30], boxes[30:]), geometry(boxes[:30] * scale, boxes[30:] * scale)
+    one, other = (
+        spatial_tests(boxes[:30], boxes[30:]),
+        spatial_tests(boxes[:30] * scale, boxes[30:] * scale),
+    )
     for name in FAMILIES:
         assert_close(one[name], other[name])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autoenc_sg.eval import MISSED, PairRecall, RecallConventions, TripletRecall, match
-from autoenc_sg.eval.ranking import give_truth, rank_triplets
+from autoenc_sg.eval.ranking import rank_triplets, with_true_objects
 from tests.eval.slow_pairs import slow_pairs
 from tests.eval.slow_recall import ranks, slow_recall
 from tests.support.eval_graphs import TASKS, P, random_batch, random_conventions
@@ -41,7 +41,7 @@ def test_all_ranks_equal_the_nested_loops(task: str) -> None:
     for seed in range(40):
         predictions, truths, rng = random_batch(seed, IMAGES)
         c = random_conventions(rng, task)
-        given = [give_truth(p, t, c.task) for p, t in zip(predictions, truths)]
+        given = [with_true_objects(p, t, c.task) for p, t in zip(predictions, truths)]
         ranked = rank_triplets(given, 400, c.ng_per_image_limit, c.ng_predicates_per_pair, c.order)
         matches = match(ranked, truths, c)
         for free, got in ((False, matches.ranks), (True, matches.ng_ranks)):
