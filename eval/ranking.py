@@ -269,8 +269,8 @@ def _best_columns(scores: Tensor, count: int) -> Tensor:
         return scores.new_zeros(len(scores), 0, dtype=torch.int64)
     least = scores.topk(count, dim=1).values[:, -1:]
     above, tied = scores > least, scores == least
-    room = count - above.sum(1, keepdim=True)
-    selected = above | (tied & (tied.cumsum(1) <= room))
+    num_tied = count - above.sum(1, keepdim=True)
+    selected = above | (tied & (tied.cumsum(1) <= num_tied))
     return selected.nonzero()[:, 1].reshape(len(scores), count)
 
 

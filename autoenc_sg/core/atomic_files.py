@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writes: a temporary file beside the target, then `os.replace`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from autoenc_sg.core.errors import bad_input
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffix), moved onto it when the block ends well.
+    """A temporary path beside `path` (same suffix), moved onto it if the block does not raise.
 
-    Missing folders are made. If the block raises, nothing is left behind and an older file at
-    `path` stays as it was.
+    Missing parent folders are created. If the block raises, the temporary file is removed and an
+    existing file at `path` is not changed.
 
     Raises:
         InputError: the operating system refuses to write there.
@@ -29,7 +29,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         if path.is_dir():
             raise bad_input(path, "a file to write", "a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # some writers refuse a path in other ways than the system does
+        temporary.touch()  # raises OSError for a bad path, where some writers raise other errors
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 (the documented atomic one)
     except OSError as error:
@@ -40,7 +40,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, moved onto it when the block ends well.
+    """A temporary folder beside `path`, moved onto it if the block does not raise.
 
     Raises:
         InputError: `path` exists and is not an empty folder, or the system refuses to write there.
@@ -66,7 +66,7 @@ def remove_temporaries(folder: Path, suffix: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and those above it, where they are missing.
+    """Create the folder and its missing parents.
 
     Raises:
         InputError: something else is there, or the system refuses.
@@ -78,10 +78,10 @@ def make_folder(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse now what could not be written after a long run; nothing is made.
+    """Check before a long run that `path` can be written; nothing is created.
 
     Raises:
-        InputError: `path` is a folder, or where it would lie is none that can be written to.
+        InputError: `path` is a folder, or its nearest existing parent is not a writable folder.
     """
     if path.is_dir():
         raise bad_input(path, "a file to write", "a folder")
@@ -95,5 +95,5 @@ def check_place(path: Path) -> None:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # its folder is not one, or not ours: then nothing was written either
+    except OSError:  # the folder is not writable: then there is no file either
         return

@@ -1,4 +1,4 @@
-"""The one exception that means: the user's input is at fault, not the program."""
+"""Exceptions: bad input by the user, and training that diverged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def bad_input(what: object, expected: str, got: object) -> InputError:
 
 
 def require(holds: bool, what: object, expected: str, got: object) -> None:
-    """Raise `bad_input` unless it holds; `got` is shown as Python writes it."""
+    """Raise `bad_input` unless `holds`; `got` is shown by its `repr`."""
     if not holds:
         raise bad_input(what, expected, repr(got))
 

@@ -120,12 +120,12 @@ def read_graphs(path: Path | str, vocabulary: Vocabulary) -> list[SceneGraph]:
 
 
 def write_graph(path: Path | str, graph: SceneGraph, vocabulary: Vocabulary) -> None:
-    """Write a file that holds one graph; whole or not at all. Raises as `graph_to_json`."""
+    """Write a file that holds one graph; atomically. Raises as `graph_to_json`."""
     _write(path, _dump(graph_to_json(graph, vocabulary)))
 
 
 def write_graphs(path: Path | str, graphs: Sequence[SceneGraph], vocabulary: Vocabulary) -> None:
-    """Write a file that holds a list of graphs; whole or not at all. Raises as `graph_to_json`."""
+    """Write a file that holds a list of graphs; atomically. Raises as `graph_to_json`."""
     _write(path, "[" + ",\n".join(_dump(graph_to_json(g, vocabulary)) for g in graphs) + "]")
 
 

@@ -171,7 +171,7 @@ class GraphLogits:
         return clip_to_images(self.boxes, self.image_sizes, self.image_index)
 
     def predictions(self) -> list[GraphPrediction]:
-        """Everything, unthresholded, image by image, for evaluation."""
+        """All objects and pairs of each image without thresholds, for evaluation."""
         scores, labels = self.object_logits.softmax(-1)[:, 1:].max(-1)
         predicate_scores = self.predicate_logits.softmax(-1)[:, 1:]
         boxes = self._clipped_boxes()
@@ -179,15 +179,15 @@ class GraphLogits:
         counts = torch.bincount(self.image_index, minlength=len(self.image_sizes)).tolist()
         parts, start = [], 0
         for i, count in enumerate(counts):
-            rows, own = slice(start, start + count), owner == i
+            rows, in_image = slice(start, start + count), owner == i
             parts.append(
                 GraphPrediction(
                     boxes[rows],
                     labels[rows] + 1,
                     scores[rows],
-                    self.pairs[own] - start,
-                    predicate_scores[own],
-                    self.relatedness[own],
+                    self.pairs[in_image] - start,
+                    predicate_scores[in_image],
+                    self.relatedness[in_image],
                 )
             )
             start += count

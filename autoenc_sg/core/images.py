@@ -1,4 +1,4 @@
-"""Images at the public door: users' files, PIL and NumPy images, and tensors.
+"""Images at the public API: files, PIL and NumPy images, and tensors.
 
 Inside, an image is a float tensor `[3, H, W]` (batches `[B, 3, H, W]`), RGB in [0, 1].
 """
@@ -28,12 +28,12 @@ ImageSource = ImageLike | Path | str
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_ROUNDING = 1e-3  # resampling may leave [0, 1] by a rounding error; a wrong scale does by far more
+_ROUNDING = 1e-3  # tolerance for rounding errors of resampling; a wrong scale exceeds it by far
 _WHITE = (255, 255, 255)
 
 
 def read_image(path: Path | str) -> Tensor:
-    """A user's picture as `[3, H, W]` uint8 RGB, upright (EXIF), on white, its first frame.
+    """An image file as `[3, H, W]` uint8 RGB: EXIF orientation applied, on white, first frame.
 
     Raises:
         InputError: the file is missing, a folder, empty, truncated, not an image, has more pixels
@@ -63,9 +63,9 @@ def read_image(path: Path | str) -> Tensor:
 
 
 def from_pil(image: Image.Image) -> Tensor:
-    """Any PIL image as `[3, H, W]` uint8 RGB: grey, palette, CMYK, 16 bits; transparency on white.
+    """A PIL image of any mode as `[3, H, W]` uint8 RGB; transparent pixels on white.
 
-    Pixels stay where PIL has them: `read_image` turns photos upright, this does not.
+    EXIF orientation is not applied here, but in `read_image`.
 
     Raises:
         InputError: the image has floating-point pixels, whose range is unknown.
@@ -89,7 +89,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def as_tensor(image: ImageSource) -> Tensor:
-    """What users pass as an image, as float32 `[3, H, W]` in [0, 1] (a tensor keeps its device).
+    """An image of any supported type as float32 `[3, H, W]` in [0, 1]; a tensor keeps its device.
 
     Args:
         image: a path, read as by `read_image`; a PIL image, turned upright by its EXIF orientation
@@ -119,22 +119,22 @@ def as_tensor(image: ImageSource) -> Tensor:
 def save_image(
     path: Path | str, image: Image.Image | Tensor, text: Mapping[str, str] | None = None
 ) -> None:
-    """Write an image as RGB in the format its name says; whole or not at all.
+    """Write an image as RGB in the format of the file name's suffix, atomically.
 
     Args:
         path: where to.
         image: a PIL image, or a tensor as in `to_pil`.
-        text: metadata in ASCII, kept in PNG files alone.
+        text: metadata in ASCII, written to PNG files only.
 
     Raises:
-        InputError: the suffix is none of an image format, or the path cannot be written.
+        InputError: the suffix is not that of an image format, or the path cannot be written.
     """
-    picture = to_pil(image) if isinstance(image, Tensor) else _rgb(image)
+    rgb = to_pil(image) if isinstance(image, Tensor) else _rgb(image)
     suffix = Path(path).suffix.lower()
     if Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise bad_input(path, "a name that ends in .png, .jpg or the like", repr(suffix))
     with replacing(path) as temporary:
-        picture.save(temporary, pnginfo=_png_text(text or {}))
+        rgb.save(temporary, pnginfo=_png_text(text or {}))
 
 
 def _png_text(text: Mapping[str, str]) -> PngInfo:
@@ -150,7 +150,7 @@ def as_float(image: Tensor) -> Tensor:
 
 
 def target_images(images: Sequence[Tensor], size: int) -> Tensor:
-    """The pictures the generator is trained to draw: `[B, 3, size, size]` in [0, 1].
+    """The generator's training targets: `[B, 3, size, size]` in [0, 1].
 
     `images` are `[3, H, W]` of any sizes, uint8 or float in [0, 1].
     """
@@ -158,9 +158,9 @@ def target_images(images: Sequence[Tensor], size: int) -> Tensor:
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:
-    """Squeeze `[..., 3, H, W]` float images to `[..., 3, size, size]`, whatever their aspect.
+    """Resize `[..., 3, H, W]` float images to `[..., 3, size, size]`, ignoring their aspect ratio.
 
-    Antialiased bilinear, as sg2im's data sets resize (through PIL); gradient passes.
+    Antialiased bilinear, as sg2im's data sets do through PIL; differentiable.
     """
     lead, last = images.shape[:-3], images.shape[-3:]
     if images.shape[-2:] == (size, size):

@@ -1,4 +1,4 @@
-"""Layers that more than one room needs."""
+"""Layers and tensor operations that several components share."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def mlp(
 
 
 def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
-    """Mean of the rows of `values [K, ...]` of one index: `[size, ...]`, 0 where there are none."""
+    """Mean of the rows of `values [K, ...]` for each index: `[size, ...]`, 0 without rows."""
     total = values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
     count = values.new_zeros(size).index_add(0, index, torch.ones_like(index, dtype=values.dtype))
     return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
 
 
 def first_per_group(group: Tensor, num_groups: int, count: int) -> Tensor:
-    """Rows of the first `count` members of each group; groups in order, order within one kept.
+    """Rows of the first `count` members of each group: groups ascending, each in its old order.
 
     Shapes: `[K] -> [k]`, where `group` holds 0..num_groups-1 in any order.
     """

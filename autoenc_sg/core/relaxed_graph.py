@@ -18,14 +18,14 @@ from autoenc_sg.core.structures import to_device
 
 @dataclass(frozen=True, eq=False)
 class RelaxedGraph:
-    """What the generator reads, for B images.
+    """The generator's input for B images.
 
     Attributes:
         objects: `[N, C]` class distribution, column 0 is zero for real objects.
         predicates: `[M, P]` predicate distribution, column 0 is zero for real relations.
         pairs: `[M, 2]` int64, (subject row, object row).
         edge_weights: `[M]` in [0, 1].
-        object_weights: `[N]` in [0, 1], how much each object weighs in the layout.
+        object_weights: `[N]` in [0, 1], factor of each object in the layout.
         boxes: `[N, 4]` xyxy as fractions of the image.
         image_index: `[N]` int64, ascending.
         num_images: B.
@@ -52,7 +52,7 @@ class RelaxedGraph:
     def from_graph(
         cls, graph: SceneGraphBatch, num_objects: int, num_predicates: int
     ) -> RelaxedGraph:
-        """The one-hot case: `C = num_objects` and `P = num_predicates` count the reserved 0."""
+        """A hard graph as one-hot distributions; `num_objects` and `num_predicates` are C and P."""
         boxes = graph.unit_boxes()
         return cls(
             F.one_hot(graph.labels, num_objects).to(boxes.dtype),

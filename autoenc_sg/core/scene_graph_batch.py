@@ -25,7 +25,7 @@ class SceneGraphBatch:
         triples: `[M, 3]`, object rows counted over the whole batch.
         image_index: `[N]` int64, the image of each object, ascending.
         image_sizes: (height, width) of each image; its length is B.
-        vocabulary: that of all the graphs, None where they have none or different ones.
+        vocabulary: that of all the graphs, None if they have none or different ones.
     """
 
     labels: Tensor
@@ -64,7 +64,7 @@ class SceneGraphBatch:
     def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
         """One batch of at least one graph; an optional field is kept if all graphs have it.
 
-        Appearance is kept if any has it: objects of graphs without have codes of zeros.
+        Appearance is kept if any graph has it; objects of graphs without it get codes of zeros.
 
         Raises:
             InputError: there is no graph, or their codes differ in width.

@@ -1,4 +1,4 @@
-"""What flows between the stages: regions, pairs and predictions; boxes and their sizes.
+"""Data passed between the stages: regions, candidate pairs and predictions.
 
 Legend, here and in every docstring: `B` images, `N` objects of all images, `M` pairs or triples of
 all images, `C` object classes and `P` predicates (both with the reserved 0), `D` features, `H W`
@@ -33,7 +33,7 @@ def to_device(value: T, device: torch.device | str) -> T:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Regions of B images with what the detector knows of them.
+    """Regions of B images with the detector's features and logits.
 
     Attributes:
         boxes: `[N, 4]` xyxy in pixels of the images that were passed in.
@@ -42,7 +42,7 @@ class Regions:
         image_index: `[N]` int64, ascending.
         image_sizes: (height, width) of each image passed in.
         feature_maps: the backbone's maps `[B, D_map, H', W']`, finest first, for union pooling.
-        network_sizes: (height, width) of each image as the network saw it, after resizing.
+        network_sizes: (height, width) of each image after the detector's resizing.
     """
 
     boxes: Tensor
@@ -80,16 +80,16 @@ class CandidatePairs:
 
 @dataclass(frozen=True, eq=False)
 class GraphPrediction:
-    """All that is predicted for one image, before any threshold; what evaluation scores.
+    """All predictions for one image, before any threshold; the input of evaluation.
 
     Attributes:
         boxes: `[N, 4]` xyxy, pixels.
         labels: `[N]` int64, ids >= 1.
         scores: `[N]` in [0, 1].
         pairs: `[M, 2]` int64, (subject row, object row), s != o.
-        predicate_scores: `[M, P - 1]` in [0, 1], column k is predicate k + 1: no relation left out,
-            not renormalized.
-        relatedness: `[M]`, the order in which the pairs were proposed, best largest; or None.
+        predicate_scores: `[M, P - 1]` in [0, 1], column k is predicate k + 1; without the column of
+            no relation, and not renormalized.
+        relatedness: `[M]`, scores by which the pairs were proposed, or None.
     """
 
     boxes: Tensor

@@ -1,4 +1,4 @@
-"""The names behind object and predicate ids.
+"""Names of object and predicate ids.
 
 Index 0 is reserved in both lists and never a user's class: object 0 is the background in the
 detector and the ``__image__`` node in the generator, predicate 0 is "no relation" in the predictor
@@ -35,7 +35,7 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, objects: Iterable[str], predicates: Iterable[str]) -> Vocabulary:
-        """Build from users' names alone; ids start at 1 in the order given."""
+        """Build from names without the reserved 0; ids start at 1 in the order given."""
         return cls((BACKGROUND, *objects), (BACKGROUND, *predicates))
 
     @classmethod
@@ -94,28 +94,28 @@ def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:
         raise bad_input(f"VG dicts {key!r}", "whole numbers as ids", error) from error
     by_id = dict(ids)
     if sorted(index for index, _ in ids) != list(range(1, len(ids) + 1)):
-        wanted = f"ids 1..{len(ids)}, each once"
-        raise bad_input(f"VG dicts {key!r}", wanted, sorted(index for index, _ in ids)[:5])
+        expected = f"ids 1..{len(ids)}, each once"
+        raise bad_input(f"VG dicts {key!r}", expected, sorted(index for index, _ in ids)[:5])
     return (BACKGROUND, *(by_id[i] for i in range(1, len(by_id) + 1)))
 
 
 def _lookup(kind: str, name: str, names: tuple[str, ...]) -> int:
-    known = names[1:]
-    if name in known:
-        return 1 + known.index(name)
+    user_names = names[1:]
+    if name in user_names:
+        return 1 + user_names.index(name)
     near = nearest(name, names)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise InputError(
-        f"{kind} {name!r}: expected one of {len(known)} known names, got an unknown one{hint}"
+        f"{kind} {name!r}: expected one of {len(user_names)} known names, got an unknown one{hint}"
     )
 
 
 def nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Up to three of `names`, but the reserved first, that are spelt most like `name`.
+    """Up to three of `names`, without the reserved first, that are most similar to `name`.
 
-    One where none is much like it; upper case counts for nothing.
+    One name if none is similar; case is ignored.
     """
-    spelt, known = str(name).strip().lower(), {other.lower(): other for other in names[1:]}
-    near = difflib.get_close_matches(spelt, known, n=3, cutoff=0.5)
-    near = near or difflib.get_close_matches(spelt, known, n=1, cutoff=0.0)
-    return [known[other] for other in near]
+    lower, by_lower_case = str(name).strip().lower(), {other.lower(): other for other in names[1:]}
+    matches = difflib.get_close_matches(lower, by_lower_case, n=3, cutoff=0.5)
+    matches = matches or difflib.get_close_matches(lower, by_lower_case, n=1, cutoff=0.0)
+    return [by_lower_case[other] for other in matches]

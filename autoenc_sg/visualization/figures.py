@@ -1,4 +1,4 @@
-"""The figures of the paper: photos beside their graphs and reconstructions, graphs that grow."""
+"""The paper's figures 2 and 3: photos with graphs and reconstructions; growing graphs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
     "loss_curves",
 ]
 
-Picture = Image.Image | Tensor
+PilOrTensor = Image.Image | Tensor
 Size = tuple[int, int]
 
-_SIDE = 420  # pixels of a picture's side in the figures
-_GRAPH_WIDTH = 760  # of a graph beside pictures
-_STEP_GRAPH = (500, 440)  # of a graph above its picture
+_SIDE = 420  # pixels, of an image in the figures
+_GRAPH_WIDTH = 760  # of a graph beside images
+_STEP_GRAPH = (500, 440)  # of a graph above its image
 _GAP, _HEADING = 16, 52
 _WHITE, _LINE, _INK = (255, 255, 255), (205, 205, 205), (25, 25, 25)
 _COLUMNS = (
@@ -49,37 +49,37 @@ class Reconstruction:
     """A row of figure 2.
 
     Attributes:
-        photo: the input, whose pixels the boxes of `predicted` count.
-        predicted: the graph that `parse` found.
-        from_predicted: the picture rendered from it.
+        photo: the input; the boxes of `predicted` are in its pixels.
+        predicted: the graph parsed from it.
+        from_predicted: the image rendered from that.
         truth: the annotated graph.
-        from_truth: the picture rendered from that.
+        from_truth: the image rendered from that.
     """
 
-    photo: Picture
+    photo: PilOrTensor
     predicted: SceneGraph
-    from_predicted: Picture
+    from_predicted: PilOrTensor
     truth: SceneGraph
-    from_truth: Picture
+    from_truth: PilOrTensor
 
 
 @dataclass(frozen=True, eq=False)
 class GrowthStep:
-    """A column of figure 3: a graph and the picture rendered from it."""
+    """A column of figure 3: a graph and the image rendered from it."""
 
     graph: SceneGraph
-    image: Picture
+    image: PilOrTensor
 
 
 def figure_2(
     rows: Sequence[Reconstruction], vocabulary: Vocabulary, show_truth: bool = False
 ) -> Image.Image:
-    """The paper's figure 2: photo with boxes | predicted graph | picture from it | from the truth.
+    """The paper's figure 2: photo with boxes | predicted graph | image from it | from the truth.
 
     Args:
         rows: one or more.
         vocabulary: the names.
-        show_truth: add a column with the true graph, before the picture from it.
+        show_truth: add a column with the true graph, before the image from it.
 
     Raises:
         InputError: there are no rows.
@@ -91,12 +91,12 @@ def figure_2(
 
 
 def figure_3(steps: Sequence[GrowthStep], vocabulary: Vocabulary, columns: int = 5) -> Image.Image:
-    """The paper's figure 3: a graph that grows, and below each graph the picture rendered from it.
+    """The paper's figure 3: a growing graph, and below each graph the image rendered from it.
 
     Args:
         steps: one or more, in order.
         vocabulary: the names.
-        columns: steps in a row at most; more are continued below.
+        columns: steps in a row at most; further steps go below.
 
     Raises:
         InputError: there are no steps.
@@ -123,8 +123,8 @@ def _row_2(row: Reconstruction, vocabulary: Vocabulary, show_truth: bool) -> lis
     ]
 
 
-def _fit(image: Picture, size: Size) -> Image.Image:
-    """The picture as large as fits in `size`, in the middle of a white cell."""
+def _fit(image: PilOrTensor, size: Size) -> Image.Image:
+    """The image, scaled to fit `size`, in the middle of a white cell."""
     picture = image if isinstance(image, Image.Image) else to_pil(as_tensor(image))
     factor = min(size[0] / picture.width, size[1] / picture.height)
     fitted = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))

@@ -27,7 +27,7 @@ from autoenc_sg.visualization.graph_layout import Ints, Shapes, edge_curve, over
 DPI = 144  # a point, the unit of everything below, is two pixels
 _NODE_FONT, _LABEL_FONT, _LEAST_SCALE = 11.0, 9.0, 0.55
 _TRIES = 10
-_FILL = 0.24  # part of a panel that text may cover
+_FILL = 0.24  # largest share of a panel covered by text
 _ASPECT = 1.6
 _LEAST_WIDTH = 240.0
 _INK = "#222222"
@@ -35,7 +35,7 @@ _INK = "#222222"
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """What is written in a panel: node names, labels of the edges, and the shapes they take."""
+    """Texts of a panel: node names and edge labels, with colours, edges and box centres."""
 
     names: Sequence[str]
     colours: Sequence[Colour]
@@ -46,8 +46,8 @@ class _Content:
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """Where everything goes: the panel in points, the scale of all texts, centres of texts."""
+class _Placement:
+    """Result of the placement: the panel in points, the scale of all texts, their centres."""
 
     panel: Floats
     scale: float
@@ -63,13 +63,13 @@ def draw_graph(
     max_objects: int = 20,
     max_relations: int = 30,
 ) -> Image.Image:
-    """The graph as a picture; objects stand about where their boxes are.
+    """The graph as an image; objects are placed about where their boxes are.
 
-    Several predicates from one object to another share an edge. Of larger graphs the objects and
-    relations of the highest scores are drawn, and a line says how many there are.
+    Several predicates from one object to another share an edge. Of larger graphs only the objects
+    and relations of the highest scores are drawn, and a note has their numbers.
 
     Args:
-        graph: any graph; without objects the panel says "no objects".
+        graph: any graph; without objects the panel reads "no objects".
         vocabulary: the names.
         size: (width, height) in pixels; None: as large as the text needs.
         max_objects: objects drawn at most.
@@ -77,28 +77,28 @@ def draw_graph(
     """
     content = _content(graph, vocabulary, max_objects, max_relations)
     fixed = None if size is None else np.array(size, dtype=np.float64) * 72 / DPI
-    plan = _plan(content, fixed)
-    panel = plan.panel
+    placement = _place_all(content, fixed)
+    panel = placement.panel
     figure = Figure(figsize=tuple((panel / 72).tolist()), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set(xlim=(0, panel[0]), ylim=(panel[1], 0))
     if content.names:
-        _draw(axes, content, plan)
+        _draw(axes, content, placement)
     else:
         _text(axes, panel / 2, "no objects", _NODE_FONT, "#777777")
     return figure_image(figure)
 
 
 def figure_image(figure: Figure) -> Image.Image:
-    """Render a matplotlib figure with Agg as an RGB picture."""
+    """Render a matplotlib figure with Agg as an RGB image."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
 
 
 def sans(size: float) -> FontProperties:
-    """The pictures' font at a size in points, whatever the user's matplotlib settings are."""
+    """The figures' font at a size in points, independent of the user's matplotlib settings."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return FontProperties(fname=str(path), size=size)
 
@@ -126,11 +126,11 @@ def _content(
 
 
 def _best(graph: SceneGraph, max_objects: int, max_relations: int) -> SceneGraph:
-    """The objects, then the relations among them, of the highest scores, in their order."""
+    """The subgraph of the objects, then of the relations, with the highest scores, in order."""
     objects = _highest(graph.object_scores, len(graph), max_objects)
     graph = graph.select(objects)
-    kept = _highest(graph.triple_scores, len(graph.triples), max_relations)
-    return replace(graph, triples=graph.triples[kept], triple_scores=None)
+    rows = _highest(graph.triple_scores, len(graph.triples), max_relations)
+    return replace(graph, triples=graph.triples[rows], triple_scores=None)
 
 
 def _highest(scores: torch.Tensor | None, count: int, limit: int) -> torch.Tensor:
@@ -150,22 +150,22 @@ def _note(full: SceneGraph, drawn: SceneGraph) -> str:
     return ", ".join(parts)
 
 
-def _plan(content: _Content, fixed: Floats | None) -> _Plan:
-    """Place everything; while texts overlap, enlarge the panel or, if it is fixed, shrink them."""
+def _place_all(content: _Content, fixed: Floats | None) -> _Placement:
+    """Place all texts; while they overlap, enlarge the panel, or shrink them if it is fixed."""
     panel = _panel(content) if fixed is None else fixed
     scale = _scale(content, panel) if content.names else 1.0
     for _ in range(_TRIES):
-        plan = _placed(content, panel, scale)
-        if overlap(plan.nodes, plan.labels, plan.shapes) < 1.0:
+        placement = _placed(content, panel, scale)
+        if overlap(placement.nodes, placement.labels, placement.shapes) < 1.0:
             break
         if fixed is None:
             panel = panel * 1.1
         else:
             scale = max(_LEAST_SCALE, 0.92 * scale)
-    return plan
+    return placement
 
 
-def _placed(content: _Content, panel: Floats, scale: float) -> _Plan:
+def _placed(content: _Content, panel: Floats, scale: float) -> _Placement:
     note = np.array([0.0, 1.8 * _LABEL_FONT if content.note else 0.0])
     shapes = Shapes(
         _extent(content.names, _NODE_FONT * scale, 18 * scale, 13 * scale),
@@ -173,28 +173,28 @@ def _placed(content: _Content, panel: Floats, scale: float) -> _Plan:
         content.edges,
         panel - note,
     )
-    return _Plan(panel, scale, shapes, *place(content.centres, shapes))
+    return _Placement(panel, scale, shapes, *place(content.centres, shapes))
 
 
-def _draw(axes: Axes, content: _Content, plan: _Plan) -> None:
-    nodes, labels, scale = plan.nodes, plan.labels, plan.scale
+def _draw(axes: Axes, content: _Content, placement: _Placement) -> None:
+    nodes, labels, scale = placement.nodes, placement.labels, placement.scale
     for i, (start, end) in enumerate(content.edges.tolist()):
         curve = edge_curve(nodes[start], labels[i], nodes[end])
-        ends = (nodes[[start, end]], plan.shapes.nodes[[start, end]])
+        ends = (nodes[[start, end]], placement.shapes.nodes[[start, end]])
         colour = content.colours[start]
         _draw_edge(axes, _outside(curve, *ends), colour, scale)
         ink = _hex(_shade(colour, 0.45))
         _text(axes, labels[i], content.labels[i], _LABEL_FONT * scale, ink, background=True)
     for i, name in enumerate(content.names):
-        _draw_node(axes, nodes[i], plan.shapes.nodes[i], content.colours[i], scale)
+        _draw_node(axes, nodes[i], placement.shapes.nodes[i], content.colours[i], scale)
         _text(axes, nodes[i], name, _NODE_FONT * scale, _INK)
     if content.note:
-        spot = plan.panel * np.array([0.5, 1.0]) - np.array([0.0, 0.8 * _LABEL_FONT])
+        spot = placement.panel * np.array([0.5, 1.0]) - np.array([0.0, 0.8 * _LABEL_FONT])
         _text(axes, spot, content.note, 0.85 * _LABEL_FONT, "#777777")
 
 
 def _extent(texts: Sequence[str], font: float, wider: float, higher: float) -> Floats:
-    """Width and height in points of each text with the room around it: `[len(texts), 2]`."""
+    """Width and height in points of each text with its margin: `[len(texts), 2]`."""
     pen = text_font(64)
     sizes = [
         (max(pen.getlength(row) for row in text.split("\n")) / 64, 1.2 * (1 + text.count("\n")))
@@ -212,7 +212,7 @@ def _area(content: _Content) -> float:
 
 
 def _panel(content: _Content) -> Floats:
-    """A panel that the text fills to `_FILL`, in which every name fits."""
+    """A panel of which text covers the share `_FILL`, and in which every name fits."""
     names = _extent([*content.names, *content.labels], _NODE_FONT, 24, 13)
     width = max(
         _LEAST_WIDTH,
@@ -223,7 +223,7 @@ def _panel(content: _Content) -> Floats:
 
 
 def _scale(content: _Content, panel: Floats) -> float:
-    """At most 1: how much smaller the text must be for the panel."""
+    """Factor of the text sizes, at most 1, for which the text fits the panel."""
     names = _extent([*content.names, *content.labels], _NODE_FONT, 24, 13)
     crowd = math.sqrt(1.35 * _FILL * float(panel.prod()) / _area(content))
     widest = 0.95 * panel[0] / float(names[:, 0].max())
@@ -231,7 +231,7 @@ def _scale(content: _Content, panel: Floats) -> float:
 
 
 def _outside(curve: Floats, centres: Floats, sizes: Floats) -> Floats:
-    """The part of a curve between its two nodes' rectangles; all of it if they touch."""
+    """The part of a curve between its two nodes' rectangles; the whole curve if they touch."""
     inside = (np.abs(curve[None] - centres[:, None]) < sizes[:, None] / 2 - 1).all(-1).any(0)
     return curve if inside.sum() > len(curve) - 3 else curve[~inside]
 

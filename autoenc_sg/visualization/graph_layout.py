@@ -1,8 +1,8 @@
-"""Where the nodes and edge labels of a drawn graph go, so that no text covers another.
+"""Placement of nodes and edge labels of a drawn graph, so that no text covers another.
 
-Objects start where their boxes are in the picture (or, if the boxes tell nothing, where a force
-layout puts them), edge labels half-way between their ends; then rectangles that overlap push one
-another apart while labels are drawn back to their edge.
+Nodes start at the centres of their boxes (or, if all boxes are at about the same place, at the
+positions of a force-directed layout), edge labels half-way between their ends. Then overlapping
+rectangles are pushed apart while labels are pulled back to their edges.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from autoenc_sg.visualization.boxes import Floats
+
 Ints = NDArray[np.int64]
 
 _STEPS = 400
-_FREE_STEPS = 120  # the last ones only push apart
+_FREE_STEPS = 120  # of these, the last ones, which only push apart
 _NODE_GAP = 10.0  # points between nodes that are not related
 _ARROW = 11.0  # points between a label and a node of its edge
-_LABEL_GAP = 7.0  # points between a label and other nodes, whose arrow heads it would hide
-_SPREAD = 0.12  # box centres within this part of the picture tell nothing
+_LABEL_GAP = (
+    7.0  # points between a label and other nodes, so that it does not hide their arrow heads
+)
+_SPREAD = 0.12  # of the image; box centres closer together than this are not used
 
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """What is to be placed in a panel.
+    """Sizes of the rectangles to be placed in a panel, and the edges between them.
 
     Attributes:
         nodes: `[n, 2]` width and height of each node.
@@ -50,11 +53,11 @@ def place(centres: Floats, shapes: Shapes) -> tuple[Floats, Floats]:
     """Positions of the nodes `[n, 2]` and of the labels `[m, 2]` in the panel, y downwards.
 
     Args:
-        centres: `[n, 2]` box centres as fractions of the picture.
+        centres: `[n, 2]` box centres as fractions of the image.
         shapes: sizes and edges; deterministic in them.
     """
     n = len(centres)
-    sizes, room, tight = shapes.sizes, _room(shapes, 1.0), _room(shapes, 0.3)
+    sizes, loose, tight = shapes.sizes, _least_distances(shapes, 1.0), _least_distances(shapes, 0.3)
     goal = _anchors(centres, shapes.edges) * (shapes.panel - shapes.nodes) + shapes.nodes / 2
     spots = np.concatenate([goal, _label_goals(goal, shapes.edges)])
     spots += np.random.default_rng(0).uniform(-1, 1, spots.shape)  # no two at the same point
@@ -64,13 +67,13 @@ def place(centres: Floats, shapes: Shapes) -> tuple[Floats, Floats]:
             spots[:n] += 0.03 * (goal - spots[:n])
             spots[n:] += 0.15 * (_label_goals(spots[:n], shapes.edges) - spots[n:])
             spots[n:] += 0.5 * _away_from_nodes(spots, shapes)
-        spots += 0.5 * _separation(spots, tight if settling else room, n)
+        spots += 0.5 * _separation(spots, tight if settling else loose, n)
         spots = np.clip(spots, sizes / 2, np.maximum(shapes.panel - sizes / 2, sizes / 2))
     return spots[:n], spots[n:]
 
 
 def overlap(nodes: Floats, labels: Floats, shapes: Shapes) -> float:
-    """How deep, in points, the two texts that cover each other most do so; 0: none does."""
+    """The largest overlap of two rectangles in points, across or down; 0: none overlap."""
     spots, sizes = np.concatenate([nodes, labels]), shapes.sizes
     depth = (sizes[:, None] + sizes[None]) / 2 - np.abs(spots[:, None] - spots[None])
     least = depth.min(-1)
@@ -86,20 +89,20 @@ def edge_curve(start: Floats, label: Floats, end: Floats, points: int = 81) -> F
 
 
 def _anchors(centres: Floats, edges: Ints) -> Floats:
-    """`[n, 2]` in [0, 1]: half the box centre, half its rank, so that crowds spread."""
+    """`[n, 2]` in [0, 1]: mean of the box centre and its rank, which spreads dense regions."""
     n = len(centres)
     if n > 1 and (np.ptp(centres, axis=0) < _SPREAD).all():
         graph = nx.DiGraph(edges.tolist())
         graph.add_nodes_from(range(n))
-        found = nx.spring_layout(graph, k=2.0 / np.sqrt(n), iterations=200, seed=0)
-        centres = np.array([found[i] for i in range(n)])
+        positions = nx.spring_layout(graph, k=2.0 / np.sqrt(n), iterations=200, seed=0)
+        centres = np.array([positions[i] for i in range(n)])
         centres = (centres - centres.min(0)) / np.ptp(centres, axis=0).clip(1e-9)
     rank = (np.argsort(np.argsort(centres, axis=0, kind="stable"), axis=0) + 0.5) / n
     return (0.5 * centres.clip(0, 1) + 0.5 * rank).astype(np.float64)
 
 
 def _label_goals(nodes: Floats, edges: Ints) -> Floats:
-    """The middle of each edge, a little to its right, which parts the two directions of a pair."""
+    """The middle of each edge, shifted to its right, so that a pair's two directions differ."""
     start, end = nodes[edges[:, 0]], nodes[edges[:, 1]]
     along = end - start
     length = np.linalg.norm(along, axis=1, keepdims=True).clip(1e-9)
@@ -107,10 +110,10 @@ def _label_goals(nodes: Floats, edges: Ints) -> Floats:
     return np.asarray((start + end) / 2 + right * np.minimum(0.08 * length, 12.0))
 
 
-def _separation(spots: Floats, room: Floats, n: int) -> Floats:
-    """How far each rectangle is pushed by those it is too near to, along the shorter way out."""
+def _separation(spots: Floats, least: Floats, n: int) -> Floats:
+    """Displacement of each rectangle by those too close to it, along the shorter axis."""
     apart = spots[:, None] - spots[None]
-    depth = room - np.abs(apart)
+    depth = least - np.abs(apart)
     depth[np.arange(len(spots)), np.arange(len(spots))] = 0
     hit = (depth > 0).all(-1, keepdims=True)
     shorter = np.stack([depth[..., 0] < depth[..., 1], depth[..., 0] >= depth[..., 1]], -1)
@@ -120,11 +123,11 @@ def _separation(spots: Floats, room: Floats, n: int) -> Floats:
     return np.asarray((push * share[..., None]).sum(1))
 
 
-def _room(shapes: Shapes, share: float) -> Floats:
+def _least_distances(shapes: Shapes, share: float) -> Floats:
     """`[n + m, n + m, 2]`: the least distance of each two centres across or down.
 
-    Between the ends of an edge there is to be room for its label and an arrow head on both sides.
-    All gaps are multiplied by `share`.
+    The two nodes of an edge keep space for its label and an arrow head on both sides. All gaps are
+    multiplied by `share`.
     """
     n, m = len(shapes.nodes), len(shapes.labels)
     sizes = shapes.sizes
@@ -140,7 +143,7 @@ def _room(shapes: Shapes, share: float) -> Floats:
 
 
 def _away_from_nodes(spots: Floats, shapes: Shapes) -> Floats:
-    """How far each edge's label is pushed because its curve runs through a node not its own."""
+    """Displacement of each edge's label if its curve runs through another node."""
     n = len(shapes.nodes)
     nodes, edges, m = spots[:n], shapes.edges, len(shapes.edges)
     if m == 0:
@@ -151,8 +154,8 @@ def _away_from_nodes(spots: Floats, shapes: Shapes) -> Floats:
     curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end  # [9, m, 2]
     apart = curve[:, :, None] - nodes[None, None]
     depth = shapes.nodes / 2 + 2.0 - np.abs(apart)
-    own = (edges[:, :1] == np.arange(n)) | (edges[:, 1:] == np.arange(n))
-    hit = (depth > 0).all(-1) & ~own[None]
+    is_end = (edges[:, :1] == np.arange(n)) | (edges[:, 1:] == np.arange(n))
+    hit = (depth > 0).all(-1) & ~is_end[None]
     direction = apart / np.linalg.norm(apart, axis=-1, keepdims=True).clip(1e-9)
     push = direction * depth.min(-1, keepdims=True) * hit[..., None]
     return np.asarray(push.sum(2).mean(0) * 3)

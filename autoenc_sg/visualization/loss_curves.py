@@ -23,10 +23,10 @@ _DECADES = 1.5  # curves that span more are drawn on a logarithmic scale
 
 
 def loss_curves(history: Mapping[str, Points], columns: int = 4) -> Image.Image:
-    """A panel for each loss, grouped by phase: values pale, their running mean strong.
+    """A panel for each loss, grouped by phase: values light, their running mean dark.
 
     Args:
-        history: (step, value) points by name, `"phase/loss"` or just `"loss"`; values that are not
+        history: (step, value) points by name, `"phase/loss"` or `"loss"`; values that are not
             finite are left out.
         columns: panels in a row at most.
     """
@@ -87,8 +87,8 @@ def _draw(axes: Axes, title: str, points: Points) -> None:
     axes.tick_params(labelsize=7, colors=_INK, length=3, width=0.6)
     axes.grid(color="#e4e4e4", linewidth=0.5)
     axes.set_axisbelow(True)
-    kept = np.array([(s, v) for s, v in points if math.isfinite(v)], dtype=np.float64)
-    steps, values = kept.reshape(-1, 2).T
+    finite = np.array([(s, v) for s, v in points if math.isfinite(v)], dtype=np.float64)
+    steps, values = finite.reshape(-1, 2).T
     if len(values) == 0:
         axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
         axes.text(0.5, 0.5, "no finite values", fontproperties=sans(7), color=_INK, ha="center")
@@ -106,7 +106,7 @@ def _draw(axes: Axes, title: str, points: Points) -> None:
 
 
 def _scale(axes: Axes, values: Floats) -> None:
-    """Logarithmic where the values span decades, else from 0 if that is near."""
+    """A logarithmic axis for values that span decades; else from 0 if the values are near it."""
     low, high = float(values.min()), float(values.max())
     if low > 0 and math.log10(high / low) > _DECADES:
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""What a long command says while it works: the stage, how far it is, and how long is left."""
+"""Progress of long commands: the stage, the share done, and the time left."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Reporter:
-    """Progress over a plan of stages whose shares of the whole are estimates.
+    """Progress over stages with estimated shares of the whole.
 
-    On a terminal: a live bar. Elsewhere (a log file): a line now and then.
+    On a terminal a live bar, elsewhere (a log file) a line every `line_every` seconds.
 
     Args:
         plan: (stage name, estimated share) in order; shares need not sum to 1.
-        clock: seconds, for tests.
-        line_every: seconds between lines where there is no terminal.
+        clock: seconds; replaced in tests.
+        line_every: seconds between lines without a terminal.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Reporter:
         self._show()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop the bar and restore the terminal."""
         self._stop_bar()
 
     @property
@@ -77,7 +77,7 @@ class Reporter:
         return min(1.0, (self.finished_share + inside) / max(sum(self.shares.values()), 1e-9))
 
     def seconds_left(self) -> float | None:
-        """What the time so far says about the rest; None before there is anything to say."""
+        """Estimate from the time so far; None before any step is done."""
         done = self.fraction
         return None if done <= 0 else (self.clock() - self.started) * (1 - done) / done
 
@@ -101,7 +101,7 @@ class Reporter:
             self._print(f"{text.rstrip()} · {remaining}")
 
     def _print(self, text: str) -> None:
-        """One line as it is: a log file has no width."""
+        """One line without wrapping or markup."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _stop_bar(self) -> None:

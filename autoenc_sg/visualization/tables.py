@@ -1,4 +1,4 @@
-"""Tables of results: one description for the terminal and for the report."""
+"""Tables of results, for the terminal and for the HTML report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Table:
         note: a line below the table, or "".
 
     Raises:
-        InputError: a row has not as many cells as there are columns.
+        InputError: a row does not have one cell for each column.
     """
 
     title: str

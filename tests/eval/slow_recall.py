@@ -1,4 +1,4 @@
-"""Triplet recall in nested loops over Python numbers: slow, obvious, the judge of the fast one."""
+"""Triplet recall in nested loops over Python numbers: the reference implementation."""
 
 from itertools import chain, product
 from math import inf, nan
