@@ -80,10 +80,10 @@ def test_straight_through_is_exactly_one_hot_with_the_soft_gradient() -> None:
     weights = {n: torch.randn(getattr(graph, n).shape, generator=g) for n in names}
     for one in (graph, other):
         sum((getattr(one, n) * weights[n]).sum() for n in names).backward()
-    for own, wanted in zip(leaves(hard), leaves(soft)):
-        assert own.grad is not None
-        assert own.grad.abs().sum() > 0
-        assert_close(own.grad, wanted.grad)
+    for leaf, expected in zip(leaves(hard), leaves(soft)):
+        assert leaf.grad is not None
+        assert leaf.grad.abs().sum() > 0
+        assert_close(leaf.grad, expected.grad)
 
 
 def test_detached_has_the_soft_values_and_no_gradient() -> None:
@@ -102,8 +102,8 @@ def test_soft_gradient_by_hand() -> None:
     # d/dr of r (1 - p0), and d/dz0 of it: - r p0 (1 - p0)
     assert_close(logits.relatedness.grad, torch.tensor([0.5, 0.8]))
     assert logits.predicate_logits.grad is not None
-    wanted = torch.tensor([-0.8 * 0.25, -0.9 * 0.16])
-    assert_close(logits.predicate_logits.grad[:, 0], wanted)
+    expected = torch.tensor([-0.8 * 0.25, -0.9 * 0.16])
+    assert_close(logits.predicate_logits.grad[:, 0], expected)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -190,14 +190,14 @@ def test_batched_equals_one_by_one(counts: list[int], seed: int) -> None:
     owner = logits.image_index[logits.pairs[:, 0]]
     singles = []
     for image in range(len(counts)):
-        rows, own = logits.image_index == image, owner == image
+        rows, in_image = logits.image_index == image, owner == image
         start = sum(counts[:image])
         one = GraphLogits(
             logits.object_logits[rows],
             logits.boxes[rows],
-            logits.pairs[own] - start,
-            logits.predicate_logits[own],
-            logits.relatedness[own],
+            logits.pairs[in_image] - start,
+            logits.predicate_logits[in_image],
+            logits.relatedness[in_image],
             logits.image_index[rows] * 0,
             (logits.image_sizes[image],),
         )
@@ -205,11 +205,11 @@ def test_batched_equals_one_by_one(counts: list[int], seed: int) -> None:
         for field in fields(predictions[image]):
             a, b = (getattr(p, field.name) for p in (predictions[image], one.predictions()[0]))
             assert_close(a, b)
-    wanted = SceneGraphBatch.collate(singles)
-    assert_close(together.labels, wanted.labels)
-    assert_close(together.triples, wanted.triples)
-    assert_close(together.boxes, wanted.boxes)
-    assert_close(together.triple_scores, wanted.triple_scores)
+    expected = SceneGraphBatch.collate(singles)
+    assert_close(together.labels, expected.labels)
+    assert_close(together.triples, expected.triples)
+    assert_close(together.boxes, expected.boxes)
+    assert_close(together.triple_scores, expected.triple_scores)
 
 
 def test_renumbering_permutes_the_relaxed_graph() -> None:
@@ -218,15 +218,15 @@ def test_renumbering_permutes_the_relaxed_graph() -> None:
     pairs = torch.tensor([[0, 1], [3, 2]])
     predicate_logits = torch.randn(2, 4, generator=seeded(1))
     graphs = []
-    for own, ends in ((regions, pairs), (renumbered(regions, order), order.argsort()[pairs])):
+    for numbered, ends in ((regions, pairs), (renumbered(regions, order), order.argsort()[pairs])):
         logits = GraphLogits(
-            own.class_logits,
-            own.boxes,
+            numbered.class_logits,
+            numbered.boxes,
             ends,
             predicate_logits,
             torch.tensor([0.3, 0.9]),
-            own.image_index,
-            own.image_sizes,
+            numbered.image_index,
+            numbered.image_sizes,
         )
         graphs.append(logits)
     first, second = (g.relax() for g in graphs)

@@ -129,8 +129,8 @@ def test_select_of_a_permutation_renumbers(order: list[int], seed: int) -> None:
     one = random_graph(4, 6, seed, full=True)
     other = one.select(torch.tensor(order))
     position = {old: new for new, old in enumerate(order)}
-    wanted = [[position[s], p, position[o]] for s, p, o in one.triples.tolist()]
-    assert other.triples.tolist() == wanted
+    expected = [[position[s], p, position[o]] for s, p, o in one.triples.tolist()]
+    assert other.triples.tolist() == expected
     same_graph(other.select(torch.tensor([position[i] for i in range(4)])), one)
 
 

@@ -72,11 +72,11 @@ def test_every_backbone_from_the_image_to_the_losses(name: str) -> None:
     assert backbone.out_channels == WIDTHS.get(name, 8)
 
     images = [torch.rand(3, 64, 64), torch.rand(3, 48, 60)]
-    seen = detector.eval().encode(images)
-    found = detector.detect(seen)
-    assert (torch.bincount(found.image_index, minlength=2) <= 3).all()
+    encoded = detector.eval().encode(images)
+    detections = detector.detect(encoded)
+    assert (torch.bincount(detections.image_index, minlength=2) <= 3).all()
     boxes = torch.cat([random_boxes(2, 64, 64, 0), random_boxes(2, 48, 60, 1)])
-    regions = detector.describe(seen, boxes, torch.tensor([0, 0, 1, 1]))
+    regions = detector.describe(encoded, boxes, torch.tensor([0, 0, 1, 1]))
     assert regions.features.shape == (4, 6)
     pairs = torch.tensor([[0, 1], [3, 2]])
     assert detector.union_features(regions, pairs).shape == (2, 6, 2, 2)
@@ -107,18 +107,18 @@ def test_small_sees_the_whole_of_a_small_picture() -> None:
 
 def test_resnet_is_made_for_pretrained_weights_without_fetching_them() -> None:
     frozen = build_backbone("resnet18", 8, pretrained=True, download=False).backbone
-    own = build_backbone("resnet18", 8, pretrained=False).backbone
+    trainable = build_backbone("resnet18", 8, pretrained=False).backbone
     kinds = [
         {type(m) for m in b.modules() if isinstance(m, (nn.BatchNorm2d, FrozenBatchNorm2d))}
-        for b in (frozen, own)
+        for b in (frozen, trainable)
     ]
     assert kinds == [{FrozenBatchNorm2d}, {nn.BatchNorm2d}]
-    names = {key for key in own.state_dict() if not key.endswith("num_batches_tracked")}
+    names = {key for key in trainable.state_dict() if not key.endswith("num_batches_tracked")}
     assert names == set(frozen.state_dict())
 
 
 def test_vgg_brings_its_two_layers_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    calls = []
 
     def fetched(weights: Any = None) -> nn.Module:
         assert weights is VGG16_Weights.IMAGENET1K_V1
@@ -126,14 +126,14 @@ def test_vgg_brings_its_two_layers_where_they_fit(monkeypatch: pytest.MonkeyPatc
         vgg.features = nn.Sequential(nn.Conv2d(3, 512, 16, 16), nn.MaxPool2d(2))
         vgg.classifier = nn.Sequential(nn.Linear(512 * 49, 4096), nn.ReLU(), nn.Dropout())
         vgg.classifier.append(nn.Linear(4096, 4096, bias=True))
-        made.append(vgg)
+        calls.append(vgg)
         return vgg
 
     monkeypatch.setattr(torchvision.models, "vgg16", fetched)
     config = replace(config_of("vgg16"), pretrained=True)
     wide = build_detector(replace(config, box_head_dim=4096, box_pooled_size=7), C)
-    assert wide.roi_heads.box_head.fc6 is made[0].classifier[0]
-    assert wide.roi_heads.box_head.fc7 is made[0].classifier[3]
+    assert wide.roi_heads.box_head.fc6 is calls[0].classifier[0]
+    assert wide.roi_heads.box_head.fc7 is calls[0].classifier[3]
     assert wide.roi_heads.box_predictor.cls_score.weight.shape == (C, 4096)
     assert wide.projection[0].weight.shape == (6, 4096)
     narrow = build_detector(config, C)
@@ -200,15 +200,17 @@ def test_a_file_of_imagenet_gives_what_the_download_would(
 
 
 def test_the_wide_layers_of_imagenet_are_taken_where_they_fit() -> None:
-    own = {f"{n}.weight": torch.zeros(2, 3) for n in ("backbone.body.0", "roi_heads.box_head.fc6")}
+    own_weights = {
+        f"{n}.weight": torch.zeros(2, 3) for n in ("backbone.body.0", "roi_heads.box_head.fc6")
+    }
     file = {"features.0.weight": torch.ones(2, 3), "classifier.0.weight": torch.ones(2, 3)}
     file["classifier.3.weight"] = torch.ones(1)
-    found = from_imagenet(file, own)
-    assert found is not None
-    assert found.keys() == own.keys()
+    shared = from_imagenet(file, own_weights)
+    assert shared is not None
+    assert shared.keys() == own_weights.keys()
     file["classifier.0.weight"] = torch.ones(2, 4)
-    assert list(from_imagenet(file, own) or {}) == ["backbone.body.0.weight"]
-    assert from_imagenet({"features.0.weight": torch.ones(2, 3)}, own) is None
+    assert list(from_imagenet(file, own_weights) or {}) == ["backbone.body.0.weight"]
+    assert from_imagenet({"features.0.weight": torch.ones(2, 3)}, own_weights) is None
 
 
 def test_small_has_no_pretrained_weights() -> None:

@@ -45,19 +45,19 @@ def test_what_is_found_lies_inside_best_first(detector: Detector) -> None:
     maps = detector.encode(images)
     assert maps.image_sizes == ((64, 64), (40, 90), (100, 80))
     assert maps.network_sizes == ((64, 64), (42, 96), (80, 64))
-    found = detector.detect(maps)
-    assert 0 < len(found.boxes) <= 15
-    assert (torch.bincount(found.image_index, minlength=3) <= 5).all()
-    assert (found.image_index.diff() >= 0).all()
-    assert ((found.labels >= 1) & (found.labels < C)).all()
-    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    detections = detector.detect(maps)
+    assert 0 < len(detections.boxes) <= 15
+    assert (torch.bincount(detections.image_index, minlength=3) <= 5).all()
+    assert (detections.image_index.diff() >= 0).all()
+    assert ((detections.labels >= 1) & (detections.labels < C)).all()
+    assert ((detections.scores >= 0) & (detections.scores <= 1)).all()
     for image, (height, width) in enumerate(maps.image_sizes):
-        own = found.image_index == image
-        assert (found.scores[own].diff() <= 0).all()
-        assert (found.boxes[own] >= 0).all()
-        assert (found.boxes[own][:, 2:] <= torch.tensor([width, height])).all()
-        assert (found.boxes[own][:, 2:] - found.boxes[own][:, :2] >= 1).all()
-    assert not found.scores.requires_grad
+        in_image = detections.image_index == image
+        assert (detections.scores[in_image].diff() <= 0).all()
+        assert (detections.boxes[in_image] >= 0).all()
+        assert (detections.boxes[in_image][:, 2:] <= torch.tensor([width, height])).all()
+        assert (detections.boxes[in_image][:, 2:] - detections.boxes[in_image][:, :2] >= 1).all()
+    assert not detections.scores.requires_grad
 
 
 def test_bytes_and_fractions_are_seen_alike(detector: Detector) -> None:
@@ -69,18 +69,18 @@ def test_bytes_and_fractions_are_seen_alike(detector: Detector) -> None:
 def test_batched_equals_one_by_one(detector: Detector) -> None:
     images = photos((64, 64), (64, 64), (64, 64))
     together = detector.encode(images)
-    found = detector.detect(together)
-    regions = detector.describe(together, found.boxes, found.image_index)
+    detections = detector.detect(together)
+    regions = detector.describe(together, detections.boxes, detections.image_index)
     for image in range(3):
-        own = found.image_index == image
+        in_image = detections.image_index == image
         maps = detector.encode(images[image : image + 1])
         alone = detector.detect(maps)
-        assert_close(alone.scores, found.scores[own], atol=1e-4, rtol=1e-3)
+        assert_close(alone.scores, detections.scores[in_image], atol=1e-4, rtol=1e-3)
         single = detector.describe(
-            maps, found.boxes[own], alone.image_index[:0].new_zeros(5)[: own.sum()]
+            maps, detections.boxes[in_image], alone.image_index[:0].new_zeros(5)[: in_image.sum()]
         )
-        assert_close(single.features, regions.features[own], atol=1e-3, rtol=1e-3)
-        assert_close(single.class_logits, regions.class_logits[own], atol=1e-3, rtol=1e-3)
+        assert_close(single.features, regions.features[in_image], atol=1e-3, rtol=1e-3)
+        assert_close(single.class_logits, regions.class_logits[in_image], atol=1e-3, rtol=1e-3)
 
 
 def test_order_of_regions_and_pairs_permutes_the_features(detector: Detector) -> None:
@@ -189,8 +189,8 @@ def test_class_agnostic_boxes(kind: str, tmp_path: Path) -> None:
     detector = small_detector(kind, tmp_path, class_agnostic=True)
     names = [n for n, p in detector.named_parameters() if "box_predictor.bbox_pred" in n]
     assert [detector.get_parameter(name).shape[0] for name in names] == [4, 4]
-    found = detector.detect(detector.encode(photos((64, 64))))
-    assert len(found.boxes) > 0
+    detections = detector.detect(detector.encode(photos((64, 64))))
+    assert len(detections.boxes) > 0
     losses = detector.train().losses(photos((64, 64)), truth_of(2))
     losses["roi_box"].backward()
     assert detector.get_parameter(names[0]).grad is not None
@@ -235,12 +235,12 @@ def test_region_maps_are_those_of_the_box_itself(detector: Detector) -> None:
     maps = detector.encode(photos((64, 64), (40, 90)))
     boxes = torch.tensor([[4.0, 8, 40, 60], [0, 0, 64, 64], [10, 5, 80, 39]])
     regions = detector.describe(maps, boxes, torch.tensor([0, 0, 1]))
-    seen = detector.region_maps(regions)
+    region_maps = detector.region_maps(regions)
     side = detector.pooled_size
-    assert seen.shape == (3, detector.map_channels, side, side)
+    assert region_maps.shape == (3, detector.map_channels, side, side)
     alone = detector.describe(maps, boxes[2:], torch.tensor([1]))
-    assert_close(detector.region_maps(alone), seen[2:])
+    assert_close(detector.region_maps(alone), region_maps[2:])
     pair = torch.tensor([[0, 0]])
-    assert_close(detector.union_head(seen[:1]), detector.union_features(regions, pair))  # type: ignore[operator]
+    assert_close(detector.union_head(region_maps[:1]), detector.union_features(regions, pair))  # type: ignore[operator]
     none = detector.describe(maps, boxes[:0], torch.zeros(0, dtype=torch.int64))
     assert detector.region_maps(none).shape == (0, detector.map_channels, side, side)

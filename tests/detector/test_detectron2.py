@@ -63,13 +63,13 @@ def test_the_surest_detection_is_detectron2_s(kind: str, tmp_path: Path) -> None
     torch.nn.init.normal_(predictor.cls_score.bias)
     torch.nn.init.normal_(predictor.cls_score.weight, std=0.02)
     image = torch.rand(3, 64, 64, generator=seeded(1))
-    found = detector.detect(detector.encode([image]))
+    detections = detector.detect(detector.encode([image]))
     predictor.test_score_thresh = 0.0
     (theirs,) = detector.network.inference([{"image": image.flip(0) * 255}])
     best = theirs["instances"]
-    assert_close(found.scores[0], best.scores[0], atol=1e-4, rtol=1e-3)
-    assert_close(found.boxes[0], best.pred_boxes.tensor[0], atol=1e-2, rtol=1e-3)
-    assert int(found.labels[0]) == int(best.pred_classes[0]) + 1
+    assert_close(detections.scores[0], best.scores[0], atol=1e-4, rtol=1e-3)
+    assert_close(detections.boxes[0], best.pred_boxes.tensor[0], atol=1e-2, rtol=1e-3)
+    assert int(detections.labels[0]) == int(best.pred_classes[0]) + 1
 
 
 @needs_detectron2
@@ -92,11 +92,11 @@ def test_losses_are_detectron2_s(tmp_path: Path) -> None:
         theirs = detector.network([{"image": image.flip(0) * 255, "instances": truth}])
     detector.load_state_dict(state)
     torch.manual_seed(3)
-    own = detector.losses([image], SceneGraphBatch.collate([graph]))
+    losses = detector.losses([image], SceneGraphBatch.collate([graph]))
     names = {"rpn_objectness": "loss_rpn_cls", "rpn_box": "loss_rpn_loc"}
     names |= {"roi_class": "loss_cls", "roi_box": "loss_box_reg"}
     for name, other in names.items():
-        assert_close(own[name], theirs[other], atol=1e-5, rtol=1e-4, msg=name)
+        assert_close(losses[name], theirs[other], atol=1e-5, rtol=1e-4, msg=name)
 
 
 @needs_detectron2
@@ -113,13 +113,15 @@ def test_its_published_weights_load_with_classes_by_name(kind: str, tmp_path: Pa
     names = ("__background__", "cat", "zebra crossing", "person")
     detector = build_detector(small_config(kind, tmp_path), len(names))
     load_detector_weights(detector, str(path), names)
-    own = detector.state_dict()
+    own_weights = detector.state_dict()
     name = f"backbone.{'bottom_up.' if kind.endswith('fpn') else ''}stem.conv1.weight"
-    assert_close(own[f"network.{name}"], torch.from_numpy(arrays[name]))
+    assert_close(own_weights[f"network.{name}"], torch.from_numpy(arrays[name]))
     scores = "roi_heads.box_predictor.cls_score.weight"
-    assert_close(own[f"network.{scores}"][[0, 2, 3]], torch.from_numpy(arrays[scores][[15, 0, 80]]))
+    assert_close(
+        own_weights[f"network.{scores}"][[0, 2, 3]], torch.from_numpy(arrays[scores][[15, 0, 80]])
+    )
     boxes = "roi_heads.box_predictor.bbox_pred.bias"
-    assert_close(own[f"network.{boxes}"][8:12], torch.from_numpy(arrays[boxes][0:4]))
+    assert_close(own_weights[f"network.{boxes}"][8:12], torch.from_numpy(arrays[boxes][0:4]))
 
 
 @needs_detectron2

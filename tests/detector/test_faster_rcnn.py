@@ -155,8 +155,8 @@ def test_images_of_different_sizes_batched_equal_one_by_one() -> None:
     unions = glass.union_features(together, pairs)
     assert together.network_sizes == ((38, 32), (21, 64), (32, 32))
     for image in (0, 2):
-        own = torch.zeros(len(boxes[image]), dtype=torch.int64)
-        alone = glass.describe(glass.encode([images[image]]), boxes[image], own)
+        image_index = torch.zeros(len(boxes[image]), dtype=torch.int64)
+        alone = glass.describe(glass.encode([images[image]]), boxes[image], image_index)
         assert_close(together.features[index == image], alone.features)
         pair = torch.tensor([[0, 2]] if image == 0 else [[1, 0]])
         assert_close(unions[image // 2], glass.union_features(alone, pair)[0])
@@ -195,12 +195,12 @@ def test_detections_by_hand() -> None:
     answers = Answers(probabilities.log().clamp(min=-99), deltas.flatten(1))
     glass.roi_heads.box_predictor = answers  # type: ignore[assignment]
     maps = glass.encode([torch.zeros(3, 64, 64), torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)])
-    found = glass.detect(maps)
-    assert found.image_index.tolist() == [0, 0, 0, 2]
-    assert found.labels.tolist() == [2, 1, 2, 1]
-    assert_close(found.scores, torch.tensor([0.9, 0.7, 0.4, 0.5]))
-    wanted = [[48.0, 40, 64, 62], [8, 8, 24, 24], [8, 8, 24, 24], [2, 2, 10, 10]]
-    assert_close(found.boxes, torch.tensor(wanted))
+    detections = glass.detect(maps)
+    assert detections.image_index.tolist() == [0, 0, 0, 2]
+    assert detections.labels.tolist() == [2, 1, 2, 1]
+    assert_close(detections.scores, torch.tensor([0.9, 0.7, 0.4, 0.5]))
+    expected = [[48.0, 40, 64, 62], [8, 8, 24, 24], [8, 8, 24, 24], [2, 2, 10, 10]]
+    assert_close(detections.boxes, torch.tensor(expected))
 
 
 def test_kinds_of_images_are_seen_alike() -> None:
@@ -218,20 +218,20 @@ def test_shapes_and_ranges_of_what_is_found() -> None:
     assert maps.network_sizes == ((64, 64), (42, 96), (80, 64))
     assert maps.padded_size == (96, 96)
     assert maps.maps[0].shape == (3, 8, 12, 12)
-    found = detector.detect(maps)
-    assert 0 < len(found.boxes) <= 15
-    assert (torch.bincount(found.image_index, minlength=3) <= 5).all()
-    assert (found.image_index.diff() >= 0).all()
-    assert ((found.labels >= 1) & (found.labels < C)).all()
-    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    detections = detector.detect(maps)
+    assert 0 < len(detections.boxes) <= 15
+    assert (torch.bincount(detections.image_index, minlength=3) <= 5).all()
+    assert (detections.image_index.diff() >= 0).all()
+    assert ((detections.labels >= 1) & (detections.labels < C)).all()
+    assert ((detections.scores >= 0) & (detections.scores <= 1)).all()
     for image, size in enumerate(maps.image_sizes):
-        own = found.image_index == image
-        assert (found.scores[own].diff() <= 0).all()
-        boxes = found.boxes[own]
+        in_image = detections.image_index == image
+        assert (detections.scores[in_image].diff() <= 0).all()
+        boxes = detections.boxes[in_image]
         assert (boxes >= 0).all()
         assert (boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all()
         assert (boxes[:, 2:] - boxes[:, :2] >= 1).all()
-    assert not found.scores.requires_grad
+    assert not detections.scores.requires_grad
 
 
 def test_detecting_leaves_the_mode_of_the_proposals() -> None:
@@ -246,18 +246,18 @@ def test_detecting_leaves_the_mode_of_the_proposals() -> None:
 def test_batched_equals_one_by_one() -> None:
     detector = tiny_detector()
     images = photos((64, 64), (64, 64), (64, 64))
-    found = detector.detect(detector.encode(images))
-    regions = detector.describe(detector.encode(images), found.boxes, found.image_index)
+    detections = detector.detect(detector.encode(images))
+    regions = detector.describe(detector.encode(images), detections.boxes, detections.image_index)
     for image in range(3):
-        own = found.image_index == image
+        in_image = detections.image_index == image
         maps = detector.encode(images[image : image + 1])
         alone = detector.detect(maps)
-        assert_close(alone.labels, found.labels[own])
-        assert_close(alone.boxes, found.boxes[own], atol=1e-3, rtol=1e-4)
-        assert_close(alone.scores, found.scores[own], atol=1e-5, rtol=1e-4)
+        assert_close(alone.labels, detections.labels[in_image])
+        assert_close(alone.boxes, detections.boxes[in_image], atol=1e-3, rtol=1e-4)
+        assert_close(alone.scores, detections.scores[in_image], atol=1e-5, rtol=1e-4)
         single = detector.describe(maps, alone.boxes, alone.image_index)
-        assert_close(single.features, regions.features[own], atol=1e-4, rtol=1e-4)
-        assert_close(single.class_logits, regions.class_logits[own], atol=1e-4, rtol=1e-4)
+        assert_close(single.features, regions.features[in_image], atol=1e-4, rtol=1e-4)
+        assert_close(single.class_logits, regions.class_logits[in_image], atol=1e-4, rtol=1e-4)
 
 
 def test_given_and_found_regions_are_described_alike() -> None:
@@ -266,11 +266,13 @@ def test_given_and_found_regions_are_described_alike() -> None:
     nn.init.zeros_(detector.roi_heads.box_predictor.bbox_pred.weight)  # boxes stay the proposals
     nn.init.zeros_(detector.roi_heads.box_predictor.bbox_pred.bias)
     maps = detector.encode(photos((64, 64), (40, 90)))
-    found = detector.detect(maps)
-    regions = detector.describe(maps, found.boxes, found.image_index)
-    scores = regions.class_logits.softmax(1)[torch.arange(len(found.labels)), found.labels]
-    assert_close(scores, found.scores, atol=1e-5, rtol=1e-4)
-    assert regions.features.shape == (len(found.boxes), 12)
+    detections = detector.detect(maps)
+    regions = detector.describe(maps, detections.boxes, detections.image_index)
+    scores = regions.class_logits.softmax(1)[
+        torch.arange(len(detections.labels)), detections.labels
+    ]
+    assert_close(scores, detections.scores, atol=1e-5, rtol=1e-4)
+    assert regions.features.shape == (len(detections.boxes), 12)
     given_boxes = random_boxes(4, 40, 60, 0)
     given_regions = detector.describe(maps, given_boxes, torch.tensor([0, 0, 1, 1]))
     assert_close(given_regions.boxes, given_boxes)
@@ -325,10 +327,10 @@ def test_nothing_found_is_an_answer() -> None:
     detector = tiny_detector()
     detector.config = replace(TINY, score_threshold=1.1)
     maps = detector.encode(photos((64, 64), (40, 90)))
-    found = detector.detect(maps)
-    assert found.boxes.shape == (0, 4)
-    assert found.labels.dtype == torch.int64
-    assert len(detector.describe(maps, found.boxes, found.image_index).features) == 0
+    detections = detector.detect(maps)
+    assert detections.boxes.shape == (0, 4)
+    assert detections.labels.dtype == torch.int64
+    assert len(detector.describe(maps, detections.boxes, detections.image_index).features) == 0
 
 
 def test_frozen_and_trained_modules_share_nothing_and_leave_only_the_boxes() -> None:

@@ -92,8 +92,8 @@ def test_answers_are_those_of_torchvision(published: Any, detector: FasterRCNN) 
     maps = detector.encode([image])
     batch, _ = published.transform([image])
     theirs = published.backbone(batch.tensors)
-    for own, key in zip(maps.maps, theirs):
-        assert_close(own, theirs[key], atol=1e-4, rtol=1e-3)
+    for own_map, key in zip(maps.maps, theirs):
+        assert_close(own_map, theirs[key], atol=1e-4, rtol=1e-3)
     boxes = random_boxes(5, 64, 90, 0)
     pooled = published.roi_heads.box_roi_pool(theirs, [boxes], [(64, 90)])
     logits, _ = published.roi_heads.box_predictor(published.roi_heads.box_head(pooled))
@@ -111,16 +111,16 @@ def test_rows_of_known_classes_are_taken_and_others_begin_anew(
 ) -> None:
     torch.manual_seed(1)
     fresh = build_detector(CONFIG, len(NAMES), download=False).state_dict()
-    theirs, own = published.state_dict(), detector.state_dict()
+    theirs, own_weights = published.state_dict(), detector.state_dict()
     for part in ("weight", "bias"):
         name = f"roi_heads.box_predictor.cls_score.{part}"
-        assert_close(own[name][[1, 3]], theirs[name][[CAT, PERSON]])
-        assert_close(own[name][2], fresh[name][2])
+        assert_close(own_weights[name][[1, 3]], theirs[name][[CAT, PERSON]])
+        assert_close(own_weights[name][2], fresh[name][2])
         name = f"roi_heads.box_predictor.bbox_pred.{part}"
-        assert_close(own[name][4:8], theirs[name][4 * CAT : 4 * CAT + 4])
-        assert_close(own[name][8:12], fresh[name][8:12])
+        assert_close(own_weights[name][4:8], theirs[name][4 * CAT : 4 * CAT + 4])
+        assert_close(own_weights[name][8:12], fresh[name][8:12])
     for name in ("union_head.0.weight", "projection.0.bias"):
-        assert_close(own[name], fresh[name])
+        assert_close(own_weights[name], fresh[name])
 
 
 def test_older_names_give_the_same(
@@ -129,8 +129,8 @@ def test_older_names_give_the_same(
     weights = older({k: v for k, v in published.state_dict().items() if "num_batches" not in k})
     assert {"rpn.head.conv.weight", "backbone.fpn.inner_blocks.0.weight"} <= set(weights)
     torch.save(weights, tmp_path / "old.pth")
-    own, other = detector.state_dict(), filled(str(tmp_path / "old.pth")).state_dict()
-    assert all(torch.equal(own[name], other[name]) for name in own)
+    own_weights, other = detector.state_dict(), filled(str(tmp_path / "old.pth")).state_dict()
+    assert all(torch.equal(own_weights[name], other[name]) for name in own_weights)
 
 
 def test_batch_norm_is_frozen_or_learns(file: Path) -> None:
@@ -210,7 +210,7 @@ def test_rows_by_hand(kind: Any) -> None:
     last = kind == "detectron2"
     prefix = "network.roi_heads.box_predictor" if last else "roi_heads.box_predictor"
     count, boxes = (81, 80) if last else (91, 91)
-    own = {
+    own_weights = {
         f"{prefix}.cls_score.weight": torch.full((4, 2), -1.0),
         f"{prefix}.cls_score.bias": torch.full((4,), -1.0),
         f"{prefix}.bbox_pred.weight": torch.full((12 if last else 16, 2), -1.0),
@@ -222,8 +222,8 @@ def test_rows_by_hand(kind: Any) -> None:
         f"{prefix}.bbox_pred.weight": torch.arange(4 * boxes).float()[:, None].expand(-1, 2),
         f"{prefix}.bbox_pred.bias": torch.arange(4 * boxes).float(),
     }
-    mixed, known = take_classes(own, theirs, kind, NAMES)
-    assert known == 2
+    mixed, num_matched = take_classes(own_weights, theirs, kind, NAMES)
+    assert num_matched == 2
     if last:  # cat is their 15, person their 0, background their 80
         scores, moves = [15, -1, 0, 80], [[60, 61, 62, 63], [-1] * 4, [0, 1, 2, 3]]
     else:

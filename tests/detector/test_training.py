@@ -61,8 +61,8 @@ def test_validated_after_epochs_and_at_the_end(trained: Path) -> None:
     assert [(row["phase"], row["step"]) for row in rows] == [("detector", s) for s in (5, 10, 12)]
     assert all(set(row["scores"]) == {"AP", "AP50", "AP75", "AR"} for row in rows)
     best = max(rows, key=lambda row: row["scores"]["AP50"])
-    kept = read_checkpoint(trained / "run" / BEST_DETECTOR)
-    assert (kept.phase, kept.step) == ("detector", best["step"])
+    best_checkpoint = read_checkpoint(trained / "run" / BEST_DETECTOR)
+    assert (best_checkpoint.phase, best_checkpoint.step) == ("detector", best["step"])
     last = read_resumable(trained / "run")
     assert_close(last.training["best"], -best["scores"]["AP50"])
 
@@ -113,8 +113,8 @@ def test_precision_is_that_of_the_detections_one_image_at_a_time(trained: Path) 
     model.eval()
     for i in range(5):
         image, graph, _ = held_out[i]
-        found = model.detector.detect(model.detector.encode([image]))
-        metric.update([(found.boxes, found.labels, found.scores)], [graph])
+        detections = model.detector.detect(model.detector.encode([image]))
+        metric.update([(detections.boxes, detections.labels, detections.scores)], [graph])
     for name, value in metric.compute().items():
         assert_close(got[name], float(value), atol=0.02, rtol=0)
         assert not math.isnan(got[name])
@@ -171,8 +171,8 @@ def test_boxes_keep_their_digits_in_bfloat16(tmp_path: Path) -> None:
         maps = detector.encode([torch.rand(3, 96, 400)])
         assert maps.maps[0].dtype == torch.bfloat16
         proposals, _ = detector._propose(maps)  # type: ignore[operator]
-        found = detector.detect(maps)
-    assert proposals.dtype == found.boxes.dtype == torch.float32
+        detections = detector.detect(maps)
+    assert proposals.dtype == detections.boxes.dtype == torch.float32
     anchors = detector.rpn.anchor_generator.cell_anchors[0]  # type: ignore[union-attr,index]
     sides = (proposals[:, None, 2:] - proposals[:, None, :2]) - (anchors[:, 2:] - anchors[:, :2])
     unclipped = (proposals[:, :2] > 0).all(1) & (proposals[:, 2:] < torch.tensor([400, 96])).all(1)

@@ -20,14 +20,14 @@ def close(pred, true, c):  # two boxes each: subject's and object's
 
 def ranking(p, scores, c, free):
     """(subject, predicate, object) rows of the prediction, best first."""
-    found = []
+    triplets = []
     for m, (s, o) in enumerate(p.pairs.tolist()):
         row = p.predicate_scores[m].tolist()
         best = sorted(range(len(row)), key=lambda k: (-row[k], k))
         for k in best[: c.ng_predicates_per_pair] if free else best[:1]:
-            found.append((-(scores[s] * scores[o] * row[k]), m, k, (s, k + 1, o)))
-    found = found if c.order == "given" and not free else sorted(found)
-    return [triple for *_, triple in found][: c.ng_per_image_limit if free else None]
+            triplets.append((-(scores[s] * scores[o] * row[k]), m, k, (s, k + 1, o)))
+    triplets = triplets if c.order == "given" and not free else sorted(triplets)
+    return [triple for *_, triple in triplets][: c.ng_per_image_limit if free else None]
 
 
 def ranks(p, t, c, free):
@@ -57,10 +57,13 @@ def slow_recall(predictions, truths, num_predicates, c, seen, groups):
     both = [(p, t) for p, t in zip(predictions, truths) if len(p.pairs) or not skip]
     graphs = [(t.labels.tolist(), t.triples.tolist()) for _, t in both]
     names = [[(x[s], q, x[o]) for s, q, o in triples] for x, triples in graphs]
-    found, results = {n: [ranks(p, t, c, n == "ng") for p, t in both] for n in ("", "ng")}, {}
+    ranks_by_constraint, results = (
+        {n: [ranks(p, t, c, n == "ng") for p, t in both] for n in ("", "ng")},
+        {},
+    )
     for kind, k, ng in product(c.averages, c.ks, ("", "ng")):
         end, dash = f"@{k}" + ("" if kind == c.averages[0] else f"/{kind}"), ng and "ng-"
-        hits = [[r < k for r in x] for x in found[ng]]
+        hits = [[r < k for r in x] for x in ranks_by_constraint[ng]]
         zero = [[], [False]][c.images_without_relations == "zero" and kind == "macro"]
         rows = list(zip(hits, names))
         each = [mean([[h for h, n in zip(*x) if n[1] == q] for x in rows], kind) for q in every]

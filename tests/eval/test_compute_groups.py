@@ -39,8 +39,8 @@ def test_metrics_of_a_collection_that_begin_alike_stay_themselves() -> None:
     for p, t in zip(predictions, truths):  # the first images score the same at both thresholds
         collection.update([p], [t])
         alone.update([p], [t])
-    got, wanted = collection.compute(), alone.compute()
-    torch.testing.assert_close({n: got[f"strict_{n}"] for n in wanted}, wanted, equal_nan=True)
+    got, expected = collection.compute(), alone.compute()
+    torch.testing.assert_close({n: got[f"strict_{n}"] for n in expected}, expected, equal_nan=True)
     assert got["loose_R@50"] > got["strict_R@50"]
     assert got["loose pairs_pair R@50"] > got["strict pairs_pair R@50"]
 
@@ -61,8 +61,8 @@ def pictures(part: slice) -> tuple[object, ...]:
 
 
 def features(part: slice) -> tuple[object, ...]:
-    seen = 9 * torch.rand(2, 20, 4, generator=torch.Generator().manual_seed(0))
-    return tuple(Features(x[part], x[part]) for x in seen)
+    features = 9 * torch.rand(2, 20, 4, generator=torch.Generator().manual_seed(0))
+    return tuple(Features(x[part], x[part]) for x in features)
 
 
 PARTS = [slice(0, 8), slice(8, 12), slice(12, 20)]
@@ -83,8 +83,8 @@ def test_called_merged_and_copied_metrics_lose_nothing(metric: Metric, given: ob
     def fresh() -> Metric:
         return pickle.loads(pickle.dumps(metric))
 
-    def close(got: object, wanted: object) -> None:
-        torch.testing.assert_close(got, wanted, equal_nan=True)
+    def close(got: object, expected: object) -> None:
+        torch.testing.assert_close(got, expected, equal_nan=True)
 
     whole, called, first = fresh(), fresh(), fresh()
     whole.update(*given(slice(0, 20)))

@@ -20,7 +20,9 @@ def truth(boxes: list[list[float]], labels: list[int]) -> SceneGraph:
     return SceneGraph(torch.tensor(labels, dtype=torch.int64), boxes_, none, (100, 100))
 
 
-def found(boxes: list[list[float]], labels: list[int], scores: list[float]) -> ImageDetections:
+def detections_of(
+    boxes: list[list[float]], labels: list[int], scores: list[float]
+) -> ImageDetections:
     return (
         torch.tensor(boxes).reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
@@ -36,44 +38,47 @@ def scores(pairs: list[tuple[ImageDetections, SceneGraph]]) -> dict[str, float]:
 
 def test_all_right_and_all_wrong() -> None:
     two = truth([SQUARE, APART], [1, 2])
-    right = scores([(found([SQUARE, APART], [1, 2], [0.9, 0.8]), two)])
+    right = scores([(detections_of([SQUARE, APART], [1, 2], [0.9, 0.8]), two)])
     assert right == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1})
-    wrong = scores([(found([SQUARE, APART], [2, 1], [0.9, 0.8]), two)])
+    wrong = scores([(detections_of([SQUARE, APART], [2, 1], [0.9, 0.8]), two)])
     assert wrong == {"AP": 0, "AP50": 0, "AP75": 0, "AR": 0}
 
 
 def test_an_overlap_of_0_7_counts_up_to_that_threshold() -> None:
     # IoU 7 / 10: found at 0.50, 0.55, 0.60, 0.65 and 0.70 of the ten thresholds.
-    narrow = found([[0.0, 0.0, 7.0, 10.0]], [1], [0.9])
+    narrow = detections_of([[0.0, 0.0, 7.0, 10.0]], [1], [0.9])
     got = scores([(narrow, truth([SQUARE], [1]))])
     assert got == pytest.approx({"AP": 0.5, "AP50": 1, "AP75": 0, "AR": 0.5})
 
 
 def test_a_false_detection_before_the_true_one_halves_the_precision() -> None:
-    got = scores([(found([APART, SQUARE], [1, 1], [0.9, 0.8]), truth([SQUARE], [1]))])
+    got = scores([(detections_of([APART, SQUARE], [1, 1], [0.9, 0.8]), truth([SQUARE], [1]))])
     assert got["AP50"] == pytest.approx(0.5)
-    behind = scores([(found([APART, SQUARE], [1, 1], [0.7, 0.8]), truth([SQUARE], [1]))])
+    behind = scores([(detections_of([APART, SQUARE], [1, 1], [0.7, 0.8]), truth([SQUARE], [1]))])
     assert behind["AP50"] == pytest.approx(1.0)
 
 
 def test_scores_are_compared_across_images() -> None:
     one = truth([SQUARE], [1])
-    false_first = [(found([APART], [1], [0.9]), one), (found([SQUARE], [1], [0.8]), one)]
+    false_first = [
+        (detections_of([APART], [1], [0.9]), one),
+        (detections_of([SQUARE], [1], [0.8]), one),
+    ]
     # recall 1/2 at precision 1/2: 51 of COCO's 101 recall points
     assert scores(false_first)["AP50"] == pytest.approx(0.5 * 51 / 101)
 
 
 def test_a_class_without_true_boxes_does_not_count() -> None:
-    got = scores([(found([SQUARE, APART], [1, 7], [0.9, 0.8]), truth([SQUARE], [1]))])
+    got = scores([(detections_of([SQUARE, APART], [1, 7], [0.9, 0.8]), truth([SQUARE], [1]))])
     assert got["AP50"] == pytest.approx(1.0)
 
 
 def test_nothing_detected_nothing_true_and_nothing_at_all() -> None:
-    nothing, one = found([], [], []), truth([SQUARE], [1])
+    nothing, one = detections_of([], [], []), truth([SQUARE], [1])
     assert scores([(nothing, one)])["AP50"] == 0
-    assert scores([(nothing, one), (found([SQUARE], [1], [0.5]), one)])["AR"] == 0.5
+    assert scores([(nothing, one), (detections_of([SQUARE], [1], [0.5]), one)])["AR"] == 0.5
     empty = SceneGraph.empty((10, 10))
-    assert all(v != v for v in scores([(found([SQUARE], [1], [0.5]), empty)]).values())
+    assert all(v != v for v in scores([(detections_of([SQUARE], [1], [0.5]), empty)]).values())
     assert all(v != v for v in scores([]).values())
 
 
@@ -84,9 +89,9 @@ def random_images(count: int) -> list[tuple[ImageDetections, SceneGraph]]:
         corners = torch.rand(i % 4, 2, generator=generator) * 50
         boxes = torch.cat([corners, corners + 20], 1)
         labels = torch.randint(1, 4, (i % 4,), generator=generator)
-        seen = (boxes + torch.rand(i % 4, 4, generator=generator) * 6, labels)
+        detections = (boxes + torch.rand(i % 4, 4, generator=generator) * 6, labels)
         t = truth(boxes.tolist(), labels.tolist())
-        images.append(((*seen, torch.rand(i % 4, generator=generator)), t))
+        images.append(((*detections, torch.rand(i % 4, generator=generator)), t))
     return images
 
 
@@ -112,9 +117,9 @@ def test_equals_torchmetrics_own_reading_of_coco() -> None:
         [dict(zip(names, d)) for d, _ in images],
         [{"boxes": t.boxes, "labels": t.labels} for _, t in images],
     )
-    wanted, got = reference.compute(), metric.compute()
+    expected, got = reference.compute(), metric.compute()
     for ours, theirs in (("AP", "map"), ("AP50", "map_50"), ("AP75", "map_75"), ("AR", "mar_100")):
-        assert got[ours].item() == pytest.approx(wanted[theirs].item(), abs=1e-6)
+        assert got[ours].item() == pytest.approx(expected[theirs].item(), abs=1e-6)
 
 
 def test_bad_input_is_refused() -> None:
@@ -122,8 +127,8 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="detections: expected one for each of 1 graphs, got 0"):
         DetectionPrecision().update([], [one])
     with pytest.raises(InputError, match="detections 0: expected as many labels and scores"):
-        DetectionPrecision().update([found([SQUARE], [1], [0.5, 0.6])], [one])
+        DetectionPrecision().update([detections_of([SQUARE], [1], [0.5, 0.6])], [one])
     with pytest.raises(InputError, match="detections 0: expected finite"):
-        DetectionPrecision().update([found([SQUARE], [1], [float("nan")])], [one])
+        DetectionPrecision().update([detections_of([SQUARE], [1], [float("nan")])], [one])
     with pytest.raises(InputError, match="max_detections"):
         DetectionPrecision(0)

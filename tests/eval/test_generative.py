@@ -46,15 +46,15 @@ def test_inception_score_of_one_class_is_1() -> None:
 
 def test_inception_score_does_not_depend_on_order_or_chance() -> None:
     logits = 9 * torch.rand(23, 5, generator=torch.Generator().manual_seed(0))
-    found = []
+    batches = []
     for rows in (logits, logits.flip(0)):
         metric = GenerativeQuality(2)
         metric.update(Features(torch.rand(23, 2), rows), Features(torch.rand(23, 2), rows))
         before = torch.get_rng_state()
-        found += [metric.compute()["IS"], metric.compute()["IS std"]]
+        batches += [metric.compute()["IS"], metric.compute()["IS std"]]
         assert torch.equal(torch.get_rng_state(), before)
-    assert found[:2] == found[2:]
-    assert found[1] > 0
+    assert batches[:2] == batches[2:]
+    assert batches[1] > 0
 
 
 def test_batches_add_up_and_reset_forgets() -> None:
@@ -99,11 +99,11 @@ def test_lpips_of_given_weights() -> None:
     assert metric.compute()["LPIPS diversity"] == 0
     metric.update(pictures[:1], 1 - pictures[:1])
     metric.update(pictures[:0], pictures[:0])
-    found = metric.compute()["LPIPS diversity"]
+    value = metric.compute()["LPIPS diversity"]
     alone = LpipsDiversity(weights, "given.pth")
     alone.update(pictures[:1], 1 - pictures[:1])
-    torch.testing.assert_close(found, alone.compute()["LPIPS diversity"] / 4)
-    assert found > 0
+    torch.testing.assert_close(value, alone.compute()["LPIPS diversity"] / 4)
+    assert value > 0
 
 
 def test_other_weights_are_refused() -> None:
@@ -135,6 +135,6 @@ def test_round_trip_boxes_are_scaled_to_the_graphs_image() -> None:
     graph = SceneGraph.empty((50, 200))
     boxes = torch.tensor([[0.0, 16, 32, 64]])
     none = torch.zeros(0, 2, dtype=torch.int64)
-    found = GraphPrediction(boxes, torch.ones(1).long(), torch.ones(1), none, torch.zeros(0, 3))
-    (got,) = rescale_predictions([found], [graph], (64, 64))
+    parsed = GraphPrediction(boxes, torch.ones(1).long(), torch.ones(1), none, torch.zeros(0, 3))
+    (got,) = rescale_predictions([parsed], [graph], (64, 64))
     assert got.boxes.tolist() == [[0.0, 12.5, 100.0, 50.0]]

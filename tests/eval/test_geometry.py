@@ -10,13 +10,13 @@ MIDDLE = [40.0, 40.0, 60.0, 60.0]
 
 
 def which(subject: list[float], other: list[float] = MIDDLE) -> set[str]:
-    found = spatial_tests(torch.tensor([subject]), torch.tensor([other]))
-    assert list(found) == list(FAMILIES)
-    return {name for name, holds in found.items() if holds.item()}
+    results = spatial_tests(torch.tensor([subject]), torch.tensor([other]))
+    assert list(results) == list(FAMILIES)
+    return {name for name, holds in results.items() if holds.item()}
 
 
 @pytest.mark.parametrize(
-    ("subject", "wanted"),
+    ("subject", "expected"),
     [
         ([0, 45, 30, 55], {"left of"}),  # at one height, apart
         ([70, 40, 80, 62], {"right of", "below"}),
@@ -32,15 +32,15 @@ def which(subject: list[float], other: list[float] = MIDDLE) -> set[str]:
         ([50, 50, 50, 50], {"on"}),  # of no area: in nothing
     ],
 )
-def test_by_hand(subject: list[float], wanted: set[str]) -> None:
-    assert which(subject) == wanted
+def test_by_hand(subject: list[float], expected: set[str]) -> None:
+    assert which(subject) == expected
 
 
 def test_families_of_names() -> None:
     names = ["__background__", "on", "sit on", "under", "wear", "behind", "inside", "over"]
     order = list(FAMILIES)
-    wanted = [None, "on", "on", "below", None, None, "in", "above"]
-    assert families_of(names).tolist() == [-1 if w is None else order.index(w) for w in wanted]
+    expected = [None, "on", "on", "below", None, None, "in", "above"]
+    assert families_of(names).tolist() == [-1 if w is None else order.index(w) for w in expected]
     assert len({n for own in FAMILIES.values() for n in own}) == sum(map(len, FAMILIES.values()))
 
 
@@ -65,11 +65,11 @@ def cells(b: list[float]) -> set[tuple[int, int]]:
 @given(box, box)
 def test_areas_against_counted_cells(s: list[float], o: list[float]) -> None:
     common = len(cells(s) & cells(o))
-    found = which(s, o)
-    assert ("in" in found) == (2 * common >= len(cells(s)))
-    assert ("around" in found) == (2 * common >= len(cells(o)))
+    holds = which(s, o)
+    assert ("in" in holds) == (2 * common >= len(cells(s)))
+    assert ("around" in holds) == (2 * common >= len(cells(o)))
     if common:
-        assert ("on" in found) == (s[3] <= o[3])
+        assert ("on" in holds) == (s[3] <= o[3])
 
 
 @given(box, box)

@@ -40,9 +40,9 @@ def score(first: int, step: int) -> Results:
     photos = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     quality.update(photos[first::step], photos.flip(0)[first::step])
     generative = GenerativeQuality(3)
-    seen, real = photos.mean((2, 3)), photos.amax((2, 3))
+    drawn, real = photos.mean((2, 3)), photos.amax((2, 3))
     for i in range(first, 5, step):  # the first process has two batches, the others have one
-        generative.update(*(Features(x[i : i + 1], x[i : i + 1]) for x in (seen, real)))
+        generative.update(*(Features(x[i : i + 1], x[i : i + 1]) for x in (drawn, real)))
     metrics = (recall, pairs, detection, unequal, quality, generative)
     return [metric.compute() for metric in metrics]
 

@@ -104,9 +104,9 @@ def test_ties_go_to_the_pair_that_comes_first() -> None:
         ([[0, 1], [1, 2]], [0, MISSED], [0, 4]),
         ([[1, 2], [0, 1]], [1, MISSED], [3, 1]),
     ):
-        found = match(rank_triplets([prediction(pairs, flat)], 10), [TRUTH], RecallConventions())
-        assert found.ranks.tolist() == ranks
-        assert found.ng_ranks.tolist() == ng_ranks
+        matches = match(rank_triplets([prediction(pairs, flat)], 10), [TRUTH], RecallConventions())
+        assert matches.ranks.tolist() == ranks
+        assert matches.ng_ranks.tolist() == ng_ranks
 
 
 def test_the_threshold_is_inclusive_and_areas_have_one_pixel_more() -> None:
@@ -170,12 +170,12 @@ def test_without_graph_constraint_the_first_100_are_kept() -> None:
 
 def test_zero_shot_recall_counts_unseen_triples_only() -> None:
     p = prediction([[0, 1], [1, 2]], [[0.9, 0, 0], [0, 0, 0.9]])
-    for train, wanted in (([[1, 2, 2]], 1.0), ([[0, 1, 1]], 0.0)):
+    for train, expected in (([[1, 2, 2]], 1.0), ([[0, 1, 1]], 0.0)):
         seen = seen_triplets([graph(BOXES, [1, 2, 3], train)])
         metric = TripletRecall(P, RecallConventions(averages=("macro", "micro")), seen)
         metric.update([p], [TRUTH])
         got = metric.compute()
-        assert got["zR@20"].item() == got["zR@20/micro"].item() == wanted
+        assert got["zR@20"].item() == got["zR@20/micro"].item() == expected
     nothing_unseen = TripletRecall(P, seen=seen_triplets([TRUTH]))
     nothing_unseen.update([p], [TRUTH])
     assert nothing_unseen.compute()["zR@20"].isnan()

@@ -29,10 +29,10 @@ def test_all_metrics_equal_the_nested_loops(task: str) -> None:
         fast.update(predictions, truths)
         pairs.update(predictions, truths)
         got = {name: v.tolist() for name, v in (fast.compute() | pairs.compute()).items()}
-        wanted = slow_recall(predictions, truths, P, c, SEEN, GROUPS)
-        wanted |= slow_pairs(predictions, truths, c)
-        assert set(got) == set(wanted)
-        for name, value in wanted.items():
+        expected = slow_recall(predictions, truths, P, c, SEEN, GROUPS)
+        expected |= slow_pairs(predictions, truths, c)
+        assert set(got) == set(expected)
+        for name, value in expected.items():
             assert got[name] == pytest.approx(value, abs=1e-12, nan_ok=True), (seed, name, c)
 
 
@@ -46,8 +46,8 @@ def test_all_ranks_equal_the_nested_loops(task: str) -> None:
         matches = match(ranked, truths, c)
         for free, got in ((False, matches.ranks), (True, matches.ng_ranks)):
             both = zip(predictions, truths)
-            wanted = [MISSED if r == inf else r for p, t in both for r in ranks(p, t, c, free)]
-            assert got.tolist() == wanted, (seed, free, c)
+            expected = [MISSED if r == inf else r for p, t in both for r in ranks(p, t, c, free)]
+            assert got.tolist() == expected, (seed, free, c)
 
 
 def test_the_random_graphs_have_hits_misses_and_ties() -> None:

@@ -92,11 +92,11 @@ def test_whole_codes_are_dropped_by_object_and_by_image_in_training_alone() -> N
     images, each = 4000, 3
     index = torch.arange(images).repeat_interleave(each)
     codes = torch.ones(images * each, 2)
-    kept = layer(torch.zeros_like(codes), codes, index, images).detach()
-    assert set(kept.flatten().tolist()) == {0.0, 1.0}
-    assert torch.equal(kept[:, 0], kept[:, 1])  # whole codes
-    assert float(kept.mean()) == pytest.approx(0.49, abs=0.02)  # 0.7 x 0.7
-    bare = (kept.reshape(images, -1).sum(1) == 0).float().mean()
+    output = layer(torch.zeros_like(codes), codes, index, images).detach()
+    assert set(output.flatten().tolist()) == {0.0, 1.0}
+    assert torch.equal(output[:, 0], output[:, 1])  # whole codes
+    assert float(output.mean()) == pytest.approx(0.49, abs=0.02)  # 0.7 x 0.7
+    bare = (output.reshape(images, -1).sum(1) == 0).float().mean()
     assert float(bare) == pytest.approx(0.3 + 0.7 * 0.3**3, abs=0.03)
     layer.eval()
     assert_close(layer(torch.zeros_like(codes), codes, index, images), codes)
@@ -128,9 +128,9 @@ def test_without_codes_the_generator_is_bit_identical() -> None:
     plain = Generator(SMALL, CLASSES, PREDICATES).eval()
     expected = plain(_graph()).image
     generator = wide()
-    own = plain.state_dict()
-    same({n: v for n, v in generator.state_dict().items() if n in own}, dict(own))
-    assert set(generator.state_dict()) - set(own) == {"appearance_net.weight"}
+    own_weights = plain.state_dict()
+    same({n: v for n, v in generator.state_dict().items() if n in own_weights}, dict(own_weights))
+    assert set(generator.state_dict()) - set(own_weights) == {"appearance_net.weight"}
     zeros = replace(_graph(), appearance=torch.zeros(5, 3))
     assert torch.equal(generator(_graph()).image, expected)
     assert torch.equal(generator(zeros).image, expected)
@@ -139,22 +139,22 @@ def test_without_codes_the_generator_is_bit_identical() -> None:
 
 def test_codes_change_looks_but_not_places() -> None:
     generator = wide()
-    made, bare = generator(coded()), generator(_graph())
-    assert not torch.allclose(made.image[0], bare.image[0], atol=1e-3)
-    assert torch.equal(made.image[1], bare.image[1])  # no object there
-    assert torch.equal(made.boxes, bare.boxes)
-    assert torch.equal(made.vectors, bare.vectors)
+    generated, bare = generator(coded()), generator(_graph())
+    assert not torch.allclose(generated.image[0], bare.image[0], atol=1e-3)
+    assert torch.equal(generated.image[1], bare.image[1])  # no object there
+    assert torch.equal(generated.boxes, bare.boxes)
+    assert torch.equal(generated.vectors, bare.vectors)
 
 
 def test_batched_equals_one_by_one_and_order_does_not_matter() -> None:
     generator, graph = wide(), coded()
-    made = generator(graph)
+    generated = generator(graph)
     order = torch.tensor([2, 0, 1, 4, 3])
     back = order.argsort()
     fields = ("objects", "object_weights", "boxes", "appearance")
     moved = {name: getattr(graph, name)[order] for name in fields}
     renumbered = generator(replace(graph, **moved, pairs=back[graph.pairs]))
-    assert_close(renumbered.image, made.image, atol=1e-4, rtol=1e-4)
+    assert_close(renumbered.image, generated.image, atol=1e-4, rtol=1e-4)
     rows, edges = slice(3, 5), slice(3, 5)
     alone = RelaxedGraph(
         graph.objects[rows],
@@ -167,7 +167,7 @@ def test_batched_equals_one_by_one_and_order_does_not_matter() -> None:
         1,
         appearance=graph.appearance[rows],  # type: ignore[index]
     )
-    assert_close(generator(alone).image[0], made.image[2], atol=1e-4, rtol=1e-4)
+    assert_close(generator(alone).image[0], generated.image[2], atol=1e-4, rtol=1e-4)
 
 
 def test_gradient_reaches_codes_and_w_also_of_no_object() -> None:
@@ -184,9 +184,9 @@ def test_gradient_reaches_codes_and_w_also_of_no_object() -> None:
     none = {n: getattr(graph, n)[:0] for n in (*names, "image_index")}
     empty = replace(graph, **none, appearance=torch.zeros(0, 3))
     generator.zero_grad()
-    made = generator(empty).image
-    made.sum().backward()
-    assert made.isfinite().all()
+    generated = generator(empty).image
+    generated.sum().backward()
+    assert generated.isfinite().all()
     assert_close(generator.appearance_net.weight.grad, torch.zeros(16, 3))
 
 
@@ -272,8 +272,8 @@ def test_codes_are_the_detector_s_and_leave_it_as_it_was(
     maps = model.detector.encode(batch.images)
     regions = model.detector.describe(maps, batch.graphs.boxes, batch.graphs.image_index)
     assert model.appearance is not None
-    seen = model.detector.region_maps(regions)
-    assert_close(graphs.appearance, model.appearance(seen).detach())
+    region_maps = model.detector.region_maps(regions)
+    assert_close(graphs.appearance, model.appearance(region_maps).detach())
     single = photos(coded_run, 1)
     one = model.with_appearance(single.images, single.graphs)
     assert_close(one.appearance, graphs.split()[0].appearance, atol=1e-4, rtol=1e-4)
@@ -336,12 +336,12 @@ def test_foreign_codes_are_refused_before_anything_is_written(
     file = tmp_path / "g.json"
     file.write_text(json.dumps({"objects": ["dog"], "relationships": [], "appearance": [[1, 2]]}))
     plain = str(tiny_run / "run" / "checkpoint.safetensors")
-    for path, wanted in (
+    for path, expected in (
         (coded_checkpoint, "3 numbers an object"),
         (plain, "none (this model reads"),
     ):
         assert main(["generate", path, str(file), "--out", str(tmp_path / "out")]) == 2
-        assert f"appearance: expected {wanted}" in capsys.readouterr().err
+        assert f"appearance: expected {expected}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -59,20 +59,20 @@ BOXES = torch.tensor([[0.0, 0, 20, 10], [10, 5, 40, 20], [3, 3, 9, 15]])
 def test_a_box_of_no_area_covers_nothing_and_still_speaks(generator: Generator) -> None:
     flat = BOXES.clone()
     flat[2] = torch.tensor([9.0, 3, 9, 15])
-    made = generator(relaxed(a_graph(flat, [[2, 1, 0]])))
-    assert made.image.isfinite().all()
+    generated = generator(relaxed(a_graph(flat, [[2, 1, 0]])))
+    assert generated.image.isfinite().all()
     hidden = relaxed(a_graph(flat, [[2, 1, 0]]))
     hidden = replace(hidden, boxes=hidden.boxes.clone())
     hidden.boxes[2] = 0.5  # no area elsewhere: the same picture
-    torch.testing.assert_close(generator(hidden).image, made.image)
+    torch.testing.assert_close(generator(hidden).image, generated.image)
     silent = generator(relaxed(a_graph(flat[:2], [])))
-    assert not torch.allclose(silent.vectors, made.vectors[:2])
+    assert not torch.allclose(silent.vectors, generated.vectors[:2])
 
 
 def test_a_self_relation_is_an_edge_from_and_to_one_object(generator: Generator) -> None:
     graph = relaxed(a_graph(BOXES, [[1, 2, 1], [0, 1, 2]]))
-    made = generator(graph)
-    assert made.image.isfinite().all()
+    generated = generator(graph)
+    assert generated.image.isfinite().all()
     conv = generator.gconv
     objects = graph.objects @ generator.obj_embeddings.weight[:-1]
     predicates = graph.predicates @ generator.pred_embeddings.weight
@@ -102,11 +102,11 @@ def test_any_boxes_give_finite_pictures_and_gradients(
     graph = relaxed(a_graph(boxes, [[0, 1, len(boxes) - 1]]), SceneGraph.empty((8, 8)))
     graph = replace(graph, boxes=graph.boxes.requires_grad_())
     for predicted in (False, True):
-        made = generator(graph, generator.noise(2), use_predicted_boxes=predicted)
+        generated = generator(graph, generator.noise(2), use_predicted_boxes=predicted)
         judge = ObjectDiscriminator(CONFIG, CLASSES)
-        scores, classes = judge(made.image, graph.boxes, graph.image_index)
-        (made.image.sum() + scores.sum() + classes.sum() + made.boxes.sum()).backward()
-        assert made.image.isfinite().all()
+        scores, classes = judge(generated.image, graph.boxes, graph.image_index)
+        (generated.image.sum() + scores.sum() + classes.sum() + generated.boxes.sum()).backward()
+        assert generated.image.isfinite().all()
         assert graph.boxes.grad is not None
         assert graph.boxes.grad.isfinite().all()
         for name, value in generator.named_parameters():
@@ -133,32 +133,32 @@ def test_ids_beyond_the_vocabulary(tiny_run: Path) -> None:
 @pytest.mark.parametrize("count", [0, 3])
 def test_no_relations_is_a_graph_of_its_image_alone(generator: Generator, count: int) -> None:
     graph = relaxed(a_graph(BOXES[:count], []))
-    made = generator(graph)
-    assert made.image.shape == (1, 3, 32, 32)
-    assert made.image.isfinite().all()
-    assert made.boxes.shape == (count, 4)
+    generated = generator(graph)
+    assert generated.image.shape == (1, 3, 32, 32)
+    assert generated.image.isfinite().all()
+    assert generated.boxes.shape == (count, 4)
 
 
 def test_masks_of_a_crowd_are_made_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     head, vectors = MaskHead(6, 4).eval(), torch.randn(MASKS_AT_ONCE + 3, 6)
-    seen: list[int] = []
+    chunk_sizes: list[int] = []
     plain = MaskHead._masks
 
     def counted(self: MaskHead, x: Tensor) -> Tensor:
-        seen.append(len(x))
+        chunk_sizes.append(len(x))
         return plain(self, x)
 
     monkeypatch.setattr(MaskHead, "_masks", counted)
     got = head(vectors)
-    assert seen == [MASKS_AT_ONCE, 3]
+    assert chunk_sizes == [MASKS_AT_ONCE, 3]
     layers = torch.nn.Sequential.forward(head, vectors[:, :, None, None])
     torch.testing.assert_close(got, layers[:, 0].sigmoid())
     assert head(vectors[:0]).shape == (0, 4, 4)
-    seen.clear()
+    chunk_sizes.clear()
     head.train()
     head(vectors)
-    assert seen == [MASKS_AT_ONCE + 3]  # batch statistics are of all objects
+    assert chunk_sizes == [MASKS_AT_ONCE + 3]  # batch statistics are of all objects
 
 
 def test_ten_thousand_objects_through_the_command(tiny_run: Path, tmp_path: Path) -> None:

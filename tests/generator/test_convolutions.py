@@ -20,10 +20,10 @@ def _agree(
     results: tuple[Tensor, Tensor], leaves: tuple[Tensor, ...], tolerance: float = 1e-4
 ) -> None:
     """Two results and their gradients."""
-    got, wanted = results
-    torch.testing.assert_close(got, wanted, atol=tolerance, rtol=tolerance)
-    upstream = torch.randn_like(wanted)
-    gradients = [torch.autograd.grad(r, leaves, upstream) for r in (got, wanted)]
+    got, expected = results
+    torch.testing.assert_close(got, expected, atol=tolerance, rtol=tolerance)
+    upstream = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(r, leaves, upstream) for r in (got, expected)]
     torch.testing.assert_close(*gradients, atol=tolerance, rtol=tolerance)
 
 
@@ -44,8 +44,8 @@ def test_layout_convolution_equals_the_plain_one_with_gradients(objects: int, si
     layout, weight = some_layout(2, objects, 9, 16), torch.randn(5, 9, 3, 3, requires_grad=True)
     leaf = layout.vectors.detach().requires_grad_()
     layout = replace(layout, vectors=leaf)
-    wanted = F.conv2d(layout.maps(side), weight, padding=1)
-    _agree((layout_convolution(layout, weight, side), wanted), (weight, leaf))
+    expected = F.conv2d(layout.maps(side), weight, padding=1)
+    _agree((layout_convolution(layout, weight, side), expected), (weight, leaf))
 
 
 def test_enlarged_convolution_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +74,8 @@ def test_enlarged_convolution_equals_the_plain_one_with_gradients(
 
 def test_wide_features_are_enlarged_by_differences() -> None:
     features, weight, bias = _inputs(4, convolutions.WIDE, 4, 4)
-    wanted = _plainly_enlarged(features, weight, bias)
-    _agree((enlarged_convolution(features, weight, bias), wanted), (features, weight, bias), 1e-3)
+    expected = _plainly_enlarged(features, weight, bias)
+    _agree((enlarged_convolution(features, weight, bias), expected), (features, weight, bias), 1e-3)
 
 
 @pytest.mark.parametrize("channels", [8, 8 * 2 * 12])  # as a convolution; as a product

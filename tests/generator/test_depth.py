@@ -47,10 +47,10 @@ def test_shallowest_and_deepest_draw_and_learn(size: int, deepest: bool) -> None
     noise = generator.noise(2)
     assert noise.input is not None
     assert noise.input.shape == (2, 1, refinement.input_side, refinement.input_side)
-    made = generator(graph, noise)
-    assert made.image.shape == (2, 3, size, size)
-    scores = PatchDiscriminator(config)(made.image, made.layout)
-    (made.image.square().mean() + scores.mean()).backward()
+    generated = generator(graph, noise)
+    assert generated.image.shape == (2, 3, size, size)
+    scores = PatchDiscriminator(config)(generated.image, generated.layout)
+    (generated.image.square().mean() + scores.mean()).backward()
     for name, parameter in generator.refinement_net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -82,6 +82,6 @@ def test_every_depth_against_the_plain_way(depth: int) -> None:
     drawn = net(layout, noise, features)
     whole = torch.cat([layout.maps(32), noise], 1)
     for module, side in zip(net.refinement_modules, net.levels):
-        seen = F.avg_pool2d(whole, 32 // side)
-        features = module.net(torch.cat([seen, F.interpolate(features, scale_factor=2.0)], 1))
+        pooled = F.avg_pool2d(whole, 32 // side)
+        features = module.net(torch.cat([pooled, F.interpolate(features, scale_factor=2.0)], 1))
     assert_close(drawn, net.output_conv(features))

@@ -71,18 +71,18 @@ def test_hand_computed_messages() -> None:
 @given(n=st.integers(1, 6), m=st.integers(1, 12), seed=st.integers(0, 99))
 def test_equals_the_loop_over_edges(pooling: Pooling, n: int, m: int, seed: int) -> None:
     layer, inputs = _layer(pooling), _inputs(n, m, seed)
-    for got, wanted in zip(layer(*inputs), _by_edges(layer, *inputs)):
-        torch.testing.assert_close(got, wanted)
+    for got, expected in zip(layer(*inputs), _by_edges(layer, *inputs)):
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "sum"])
 def test_an_edge_of_weight_zero_is_no_edge(pooling: Pooling) -> None:
     objects, predicates, pairs, weights = _inputs(4, 6)
     weights = torch.tensor([1.0, 0, 1, 0, 0.5, 1])
-    kept = weights > 0
+    has_weight = weights > 0
     layer = _layer(pooling)
     with_zeros, _ = layer(objects, predicates, pairs, weights)
-    without, _ = layer(objects, predicates[kept], pairs[kept], weights[kept])
+    without, _ = layer(objects, predicates[has_weight], pairs[has_weight], weights[has_weight])
     torch.testing.assert_close(with_zeros, without)
 
 

@@ -111,9 +111,9 @@ def test_batched_equals_one_by_one() -> None:
     vectors, boxes, masks, index = _scene([2, 0, 3], 4)
     batched = build_layout(vectors, boxes, masks, index, 3, 16)
     for image in range(3):
-        own = index == image
-        zeros = torch.zeros(int(own.sum()), dtype=torch.int64)
-        single = build_layout(vectors[own], boxes[own], masks[own], zeros, 1, 16)
+        in_image = index == image
+        zeros = torch.zeros(int(in_image.sum()), dtype=torch.int64)
+        single = build_layout(vectors[in_image], boxes[in_image], masks[in_image], zeros, 1, 16)
         torch.testing.assert_close(single[0], batched[image])
 
 

@@ -167,17 +167,17 @@ def test_image_is_the_network_s_output_in_rgb() -> None:
 
 
 def _single(graph: RelaxedGraph, image: int) -> RelaxedGraph:
-    own = graph.image_index == image
-    edges = own[graph.pairs[:, 0]]
+    in_image = graph.image_index == image
+    edges = in_image[graph.pairs[:, 0]]
     first = int((graph.image_index < image).sum())
     return RelaxedGraph(
-        graph.objects[own],
+        graph.objects[in_image],
         graph.predicates[edges],
         graph.pairs[edges] - first,
         graph.edge_weights[edges],
-        graph.object_weights[own],
-        graph.boxes[own],
-        torch.zeros(int(own.sum()), dtype=torch.int64),
+        graph.object_weights[in_image],
+        graph.boxes[in_image],
+        torch.zeros(int(in_image.sum()), dtype=torch.int64),
         1,
     )
 
@@ -189,10 +189,10 @@ def test_batched_equals_one_by_one(predicted: bool) -> None:
     for image, seed in enumerate((3, 4, 5)):
         noise = generator.seeded_noise([seed])
         single = generator(_single(graph, image), noise, predicted)
-        own = graph.image_index == image
+        in_image = graph.image_index == image
         torch.testing.assert_close(single.image[0], batched.image[image], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(single.boxes, batched.boxes[own])
-        torch.testing.assert_close(single.masks, batched.masks[own])
+        torch.testing.assert_close(single.boxes, batched.boxes[in_image])
+        torch.testing.assert_close(single.masks, batched.masks[in_image])
 
 
 def test_renumbering_objects_and_edges() -> None:
@@ -217,12 +217,12 @@ def test_renumbering_objects_and_edges() -> None:
 def test_an_edge_of_weight_zero_is_no_edge() -> None:
     generator, graph = _generator(), _graph()
     weights = torch.tensor([1.0, 0.0, 0.4, 0.0, 1.0])
-    kept = weights > 0
+    has_weight = weights > 0
     deleted = replace(
         graph,
-        predicates=graph.predicates[kept],
-        pairs=graph.pairs[kept],
-        edge_weights=weights[kept],
+        predicates=graph.predicates[has_weight],
+        pairs=graph.pairs[has_weight],
+        edge_weights=weights[has_weight],
     )
     torch.testing.assert_close(
         generator(replace(graph, edge_weights=weights)).image, generator(deleted).image
@@ -367,8 +367,8 @@ def test_bfloat16_with_backward() -> None:
         out = generator(graph, generator.seeded_noise([1, 2, 3]))
     out.image.float().mean().backward()
     full = _generator(train=True)
-    wanted = full(graph, full.seeded_noise([1, 2, 3]))
-    assert float((out.image.float() - wanted.image).detach().abs().mean()) < 0.03
+    expected = full(graph, full.seeded_noise([1, 2, 3]))
+    assert float((out.image.float() - expected.image).detach().abs().mean()) < 0.03
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in generator.parameters())
 
 
@@ -376,7 +376,7 @@ def test_bfloat16_with_backward() -> None:
 def test_the_same_picture_on_the_gpu() -> None:
     generator, graph = _generator(), _graph()
     noise = generator.seeded_noise([1, 2, 3])
-    wanted = generator(graph, noise)
+    expected = generator(graph, noise)
     got = generator.cuda()(graph.to("cuda"), generator.seeded_noise([1, 2, 3]))
-    torch.testing.assert_close(got.image.cpu(), wanted.image, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(got.layout.cpu(), wanted.layout, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got.image.cpu(), expected.image, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(got.layout.cpu(), expected.layout, atol=1e-4, rtol=1e-4)

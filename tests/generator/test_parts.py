@@ -64,12 +64,12 @@ def test_mask_head_trains_as_its_layers_one_by_one(n: int) -> None:
     head = MaskHead(6, 8).train()
     layers = torch.nn.Sequential(*deepcopy(list(head)))
     vectors = torch.randn(n, 6, requires_grad=True)
-    got, wanted = head(vectors), layers(vectors[:, :, None, None]).squeeze(1).sigmoid()
-    torch.testing.assert_close(got, wanted)
+    got, expected = head(vectors), layers(vectors[:, :, None, None]).squeeze(1).sigmoid()
+    torch.testing.assert_close(got, expected)
     upstream = torch.randn(n, 8, 8)
     gradients = [
         torch.autograd.grad(masks, [vectors, *net.parameters()], upstream)
-        for masks, net in ((got, head), (wanted, layers))
+        for masks, net in ((got, head), (expected, layers))
     ]
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(dict(head.named_buffers()), dict(layers.named_buffers()))
@@ -96,9 +96,9 @@ def test_refinement_equals_the_plain_recursion(objects: int, train: bool) -> Non
         features = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
         pooled = F.adaptive_avg_pool2d(plain, side)
         features = module.net(torch.cat([pooled, features], 1))
-    wanted = net.output_conv(features)
+    expected = net.output_conv(features)
     assert net.levels == [16, 32]
-    torch.testing.assert_close(net(layout, noise, start), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(net(layout, noise, start), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_refinement_without_noise_starts_from_zeros() -> None:
@@ -245,21 +245,21 @@ def test_crops_equal_grid_sampling(size: int) -> None:
         torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], 3) * 2
         - 1
     )
-    wanted = F.grid_sample(images[index], grid, align_corners=True)
+    expected = F.grid_sample(images[index], grid, align_corners=True)
     got = crop_objects(images, boxes, index, size)
-    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
     upstream = torch.randn_like(got)
-    gradients = [torch.autograd.grad(r, images, upstream)[0] for r in (got, wanted)]
+    gradients = [torch.autograd.grad(r, images, upstream)[0] for r in (got, expected)]
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
 def test_hand_computed_mask_class_and_normalized_pixel_losses() -> None:
     masks, target = torch.tensor([[[0.25, 0.5]]]), torch.tensor([[[0.0, 1.0]]])
-    wanted = (math.log(4 / 3) + math.log(2)) / 2
-    torch.testing.assert_close(mask_loss(masks, target), torch.tensor(wanted))
-    own = torch.full((1, 1, 2), 0.5)
-    both = torch.tensor((2 * wanted + 2 * math.log(2)) / 4)
-    torch.testing.assert_close(mask_loss(masks, target, own), both)
+    cross_entropy = (math.log(4 / 3) + math.log(2)) / 2
+    torch.testing.assert_close(mask_loss(masks, target), torch.tensor(cross_entropy))
+    true_masks = torch.full((1, 1, 2), 0.5)
+    both = torch.tensor((2 * cross_entropy + 2 * math.log(2)) / 4)
+    torch.testing.assert_close(mask_loss(masks, target, true_masks), both)
     none = masks[:0].requires_grad_()
     mask_loss(none, target[:0]).backward()
     sure = torch.tensor([[[0.0, 1.0]]], requires_grad=True)

@@ -66,8 +66,8 @@ def test_equations_3_and_4_against_a_loop() -> None:
     subgraphs = subgraphs_of(pairs)
     logits = net(regions, pairs, subgraphs)
     unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
-    known = torch.cat([regions.features, regions.class_logits.softmax(1), unit], 1)
-    objects = [F.relu(net.object_in(row)) for row in known]
+    object_inputs = torch.cat([regions.features, regions.class_logits.softmax(1), unit], 1)
+    objects = [F.relu(net.object_in(row)) for row in object_inputs]
     for k, (i, j) in enumerate(pairs.pairs.tolist()):
         frame = union_boxes(regions.boxes, pairs.pairs[k : k + 1])
         cover = [grid_coverage(regions.boxes[e : e + 1], frame, S) for e in (i, j)]
@@ -82,11 +82,11 @@ def test_equations_3_and_4_against_a_loop() -> None:
                 product[c] = F.relu(vector[c] * projected[c])
             parts.append(product)
         joined = torch.cat([*parts, s_k])[None]
-        wanted = net.relation_classifier(F.relu(net.bottleneck(joined)).flatten(1))[0]
-        assert_close(logits.predicate_logits[k], wanted, atol=1e-5, rtol=1e-4)
+        expected = net.relation_classifier(F.relu(net.bottleneck(joined)).flatten(1))[0]
+        assert_close(logits.predicate_logits[k], expected, atol=1e-5, rtol=1e-4)
     for i, vector in enumerate(objects):
-        wanted = regions.class_logits[i] + net.object_classifier(vector)
-        assert_close(logits.object_logits[i], wanted, atol=1e-5, rtol=1e-4)
+        expected = regions.class_logits[i] + net.object_classifier(vector)
+        assert_close(logits.object_logits[i], expected, atol=1e-5, rtol=1e-4)
         box = decode_deltas(net.box_deltas(vector)[None], regions.boxes[i : i + 1])
         assert_close(logits.boxes[i : i + 1], box, atol=1e-4, rtol=1e-5)
 
@@ -137,13 +137,13 @@ def test_batched_equals_one_by_one() -> None:
     start = 0
     owner = regions.image_index[pairs.pairs[:, 0]]
     for image, count in enumerate((3, 0, 1, 4)):
-        own = owner == image
-        single = CandidatePairs(pairs.pairs[own] - start, pairs.relatedness[own])
-        alone = net(one_image(regions, image), single, subgraphs[own])
+        in_image = owner == image
+        single = CandidatePairs(pairs.pairs[in_image] - start, pairs.relatedness[in_image])
+        alone = net(one_image(regions, image), single, subgraphs[in_image])
         rows = slice(start, start + count)
         assert_close(together.object_logits[rows], alone.object_logits)
         assert_close(together.boxes[rows], alone.boxes)
-        assert_close(together.predicate_logits[own], alone.predicate_logits)
+        assert_close(together.predicate_logits[in_image], alone.predicate_logits)
         start += count
 
 

@@ -41,13 +41,13 @@ def index_of(counts: list[int]) -> Tensor:
 @given(counts_of_images)
 def test_all_pairs_against_a_double_loop(counts: list[int]) -> None:
     index = index_of(counts)
-    wanted = [
+    expected = [
         [i, j]
         for i in range(len(index))
         for j in range(len(index))
         if i != j and index[i] == index[j]
     ]
-    assert all_pairs(index, len(counts)).tolist() == wanted
+    assert all_pairs(index, len(counts)).tolist() == expected
 
 
 def test_all_pairs_of_nothing() -> None:
@@ -60,22 +60,22 @@ def test_all_pairs_of_nothing() -> None:
 def test_top_pairs_against_a_loop(pairs: list[tuple[int, int]], k: int) -> None:
     image = torch.tensor([i for i, _ in pairs], dtype=torch.int64)
     scores = torch.tensor([float(s) for _, s in pairs])
-    wanted: list[int] = []
+    expected: list[int] = []
     for b in range(3):
         rows = [r for r in range(len(pairs)) if pairs[r][0] == b]
-        wanted += sorted(rows, key=lambda r: (-pairs[r][1], r))[:k]
-    assert top_pairs(scores, image, 3, k).tolist() == wanted
+        expected += sorted(rows, key=lambda r: (-pairs[r][1], r))[:k]
+    assert top_pairs(scores, image, 3, k).tolist() == expected
 
 
 def naive_nms(boxes: Tensor, pairs: Tensor, scores: Tensor, threshold: float) -> list[int]:
     iou = box_iou(boxes, boxes)
-    kept: list[int] = []
+    selected_rows: list[int] = []
     for row in sorted(range(len(pairs)), key=lambda r: (-float(scores[r]), r)):
         s, o = pairs[row].tolist()
-        better = [pairs[k].tolist() for k in kept]
+        better = [pairs[k].tolist() for k in selected_rows]
         if all(min(float(iou[s, a]), float(iou[o, b])) <= threshold for a, b in better):
-            kept.append(row)
-    return kept
+            selected_rows.append(row)
+    return selected_rows
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,8 +107,8 @@ def test_positions_by_hand() -> None:
         (),
         sizes,
     )
-    wanted = [[0, 0, 0.5, 0.5, 0.25, 0.5], [0.2, 0.2, 0.2, 0.2, 0, 0]]
-    assert_close(positions(regions), torch.tensor(wanted))
+    expected = [[0, 0, 0.5, 0.5, 0.25, 0.5], [0.2, 0.2, 0.2, 0.2, 0, 0]]
+    assert_close(positions(regions), torch.tensor(expected))
 
 
 def test_relatedness_against_the_formula() -> None:
@@ -128,9 +128,9 @@ def test_batched_equals_one_by_one() -> None:
     start, parts, relatedness = 0, [], []
     for image, count in enumerate((4, 0, 1, 3)):
         one = one_image(regions, image)
-        own = net.select(one, *net(one))
-        parts.append(own.pairs + start)
-        relatedness.append(own.relatedness)
+        selected = net.select(one, *net(one))
+        parts.append(selected.pairs + start)
+        relatedness.append(selected.relatedness)
         start += count
     assert_close(chosen.pairs, torch.cat(parts))
     assert_close(chosen.relatedness, torch.cat(relatedness))
@@ -179,17 +179,17 @@ def test_selection(counts: list[int], seed: int, nms: float | None, k: int) -> N
     rows = [row_of[tuple(p)] for p in chosen.pairs.tolist()]
     assert_close(chosen.relatedness, logits[rows].sigmoid())
     for b in range(len(counts)):
-        own = [r for r in range(len(pairs)) if regions.image_index[pairs[r, 0]] == b]
-        kept = [r for r in rows if r in set(own)]
-        wanted = {r for r in own if required[r]}
-        assert len(kept) <= k
-        if len(wanted) <= k:
-            assert wanted <= set(kept)
+        image_rows = [r for r in range(len(pairs)) if regions.image_index[pairs[r, 0]] == b]
+        selected_rows = [r for r in rows if r in set(image_rows)]
+        expected = {r for r in image_rows if required[r]}
+        assert len(selected_rows) <= k
+        if len(expected) <= k:
+            assert expected <= set(selected_rows)
         else:
-            assert set(kept) <= wanted
+            assert set(selected_rows) <= expected
         if nms is None:
-            best = sorted(own, key=lambda r: (not required[r], -float(logits[r]), r))
-            assert kept == best[:k]
+            best = sorted(image_rows, key=lambda r: (not required[r], -float(logits[r]), r))
+            assert selected_rows == best[:k]
 
 
 def test_required_pairs_survive_suppression() -> None:
@@ -206,8 +206,8 @@ def test_required_pairs_survive_suppression() -> None:
 def test_loss_by_hand() -> None:
     logits = torch.tensor([0.0, log(3), -log(3)], requires_grad=True)
     loss = relatedness_loss(logits, torch.tensor([True, False, False]))
-    wanted = 0.5 * log(2) + 0.5 * (log(4) + log(4 / 3)) / 2
-    assert_close(loss, torch.tensor(wanted))
+    expected = 0.5 * log(2) + 0.5 * (log(4) + log(4 / 3)) / 2
+    assert_close(loss, torch.tensor(expected))
     loss.backward()
     # sigma - y, by the size of its side
     assert_close(logits.grad, torch.tensor([-0.25, 0.75 / 4, 0.25 / 4]))

@@ -43,10 +43,10 @@ class Page(HTMLParser):
             self.texts.append((self.stack[-1], data))
 
     def all_texts(self, tag: str) -> list[str]:
-        return [text for own, text in self.texts if own == tag]
+        return [text for name, text in self.texts if name == tag]
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for own, attrs in self.tags if own == tag]
+        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def table() -> Table:
