@@ -48,7 +48,7 @@ class ScenesConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the images and graphs come from; docs/data.md tells of the formats.
+    """Where the images and graphs come from; docs/data.md describes the formats.
 
     Attributes:
         format: `scenes` (drawn into `root` if it is not there), `vg150`, `coco`, `coco_stuff` and
@@ -63,7 +63,8 @@ class DataConfig:
             images are decoded each time. An image takes 3 bytes a pixel.
         stuff: a second JSON with more boxes of the same images, relative to `root` (`coco` only).
         mask_size: side of the objects' true masks (`coco`, `coco_stuff`), 0: graphs have none;
-            None: 16 of `coco_stuff`, none of `coco`. A mask loss wants the generator's `mask_size`.
+            None: 16 of `coco_stuff`, none of `coco`. A mask loss needs the same size as the
+            generator's masks (`generator.mask_size`).
         max_objects: of a graph, with the `__image__` node; those with relations come first; 0: all
             (`sg2im_vg` only).
         num_val: validation images cut from the train split; 10 % where there are fewer than 10

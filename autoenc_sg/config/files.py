@@ -83,9 +83,9 @@ def _read(path: str | Path) -> str:
             raise bad_input(f"config {path}", "a YAML file", error) from error
     if str(path) in packaged_configs():
         return (resources.files("autoenc_sg.configs") / f"{path}.yaml").read_text(encoding="utf-8")
-    known = ", ".join(packaged_configs())
+    names = ", ".join(packaged_configs())
     got = "a folder" if file.is_dir() else "no such file"
-    raise bad_input(f"config {path}", f"a YAML file or one of: {known}", got)
+    raise bad_input(f"config {path}", f"a YAML file or one of: {names}", got)
 
 
 def _mapping(where: str, text: str) -> dict[str, Any]:
@@ -117,11 +117,11 @@ def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "
 
 def _check_names(where: str, overrides: Sequence[str]) -> None:
     """Every override `--name` or `--name=value` is a known dotted name."""
-    known = _dotted_names(RunConfig)
+    known_names = _dotted_names(RunConfig)
     for text in overrides:
         name = text[2:].partition("=")[0]
-        if text.startswith("--") and name not in known:
-            raise _unknown(where, name, known)
+        if text.startswith("--") and name not in known_names:
+            raise _unknown(where, name, known_names)
 
 
 def _dotted_names(kind: type, prefix: str = "") -> list[str]:
@@ -133,15 +133,15 @@ def _dotted_names(kind: type, prefix: str = "") -> list[str]:
     return names
 
 
-def _unknown(where: str, name: str, known: Sequence[str]) -> InputError:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or _top(known)
+def _unknown(where: str, name: str, known_names: Sequence[str]) -> InputError:
+    near = difflib.get_close_matches(name, known_names, n=3, cutoff=0.6) or _top(known_names)
     return bad_input(f"{where}: {name}", f"a known key such as {', '.join(near)}", "an unknown one")
 
 
-def _top(known: Sequence[str]) -> list[str]:
-    """Names of the section that the known ones are in, without its sections' own."""
-    least = min(name.count(".") for name in known)
-    return [name for name in known if name.count(".") == least]
+def _top(names: Sequence[str]) -> list[str]:
+    """The dotted names with the fewest dots."""
+    least = min(name.count(".") for name in names)
+    return [name for name in names if name.count(".") == least]
 
 
 def _type_name(hint: Any) -> str:
@@ -168,10 +168,10 @@ def _build(
 def _one_line(where: str, error: Exception) -> InputError:
     """The parser's `Parser key "k": Expected a <class 't'>. Got value: v`, in our words."""
     text = " ".join(str(error).split())
-    said = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
-    if said is None:
+    match = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
+    if match is None:
         return bad_input(where, "known keys and values", text)
-    key, kind, got = said.groups()
+    key, kind, got = match.groups()
     kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
     return bad_input(f"{where}: {key}", kind, repr(got))
 

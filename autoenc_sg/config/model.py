@@ -22,7 +22,7 @@ ConventionsName = Literal["torchvision", "motifs", "graph_rcnn"]
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Faster R-CNN; docs/detectors.md tells of the backbones and of others' weights.
+    """Faster R-CNN; docs/detectors.md describes the backbones and other programs' weights.
 
     Attributes:
         backend: `torchvision`, or `detectron2`, which brings its own backbone and anchors.
@@ -170,12 +170,12 @@ class GeneratorConfig:
             box head.
         activation: see `layers.activation_layer`.
         discriminator_dims: widths of the patch discriminator's convolutions.
-        discriminator_condition: what the discriminator sees beside the image: the `layout` or
+        discriminator_condition: input of the discriminator beside the image: the `layout` or
             `none` (sg2im).
         discriminator_classifier: its last layer scores patches; without (sg2im, which holds but
             never calls it) the loss is averaged over the last convolution's channels.
         object_discriminator_dims: widths of the object discriminator's convolutions.
-        object_size: side in pixels that it sees objects at.
+        object_size: side of its input crops in pixels.
         appearance_dim: numbers of an object's appearance code, such as 16; 0: no codes (the paper).
         appearance_dropout: in training, fraction of images and of objects whose codes are left out.
     """

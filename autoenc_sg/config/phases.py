@@ -131,10 +131,11 @@ class JointPhase:
         relatedness_weight: of the relation proposals' loss.
         image_loss_weight: of all image losses; 0 is the graph-only baseline.
         pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
-        true_graph_weight: of the pixel loss on pictures of the true graphs beside those of the
-            predicted ones, which keeps the generator's grip on hard graphs (ours); 0: not computed.
+        true_graph_weight: of the pixel loss on images generated from the true graphs, beside those
+            from the predicted ones, so that the generator stays able to draw hard graphs (not in
+            the paper); 0: not computed.
         layout_box_weight: of the box head's squared error on the true graphs, times
-            `true_graph_weight`: without, the head stays behind while the vectors it reads move on.
+            `true_graph_weight`; without it the head does not follow the changing object vectors.
         detection_weight: of the detector's own losses on the same batch; 0: not computed.
         freeze_backbone: backbone and RPN stay as they are.
         true_regions: true boxes join the detections in training.

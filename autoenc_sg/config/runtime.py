@@ -22,8 +22,8 @@ class RuntimeConfig:
         log_every: steps between TensorBoard's scalars.
         checkpoint_every: steps between checkpoints; a phase's end is one, too.
         keep_last: newest checkpoints that are kept; an older one serves if the newest is damaged.
-        sample_every: steps between TensorBoard's sample pictures.
-        compile: `torch.compile` of the refinement network in training; wants a C++ compiler.
+        sample_every: steps between TensorBoard's sample images.
+        compile: `torch.compile` of the refinement network in training; needs a C++ compiler.
     """
 
     accelerator: str = "auto"

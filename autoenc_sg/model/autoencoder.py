@@ -98,10 +98,11 @@ class AutoEncoder(nn.Module):
         Raises:
             InputError: it is missing, damaged, not a checkpoint or does not fit its own config.
         """
-        checkpoint = read_checkpoint(Path(path))
-        model = cls(checkpoint.config, checkpoint.vocabulary, download=False)
-        model.load(checkpoint.model, str(path))
-        return model.to(device).eval()
+        with torch.inference_mode(False):  # its weights can be trained wherever it was loaded
+            checkpoint = read_checkpoint(Path(path))
+            model = cls(checkpoint.config, checkpoint.vocabulary, download=False)
+            model.load(checkpoint.model, str(path))
+            return model.to(device).eval()
 
     @classmethod
     def from_pretrained(

@@ -37,7 +37,7 @@ from autoenc_sg.weights.checkpoint import CHECKPOINT, Checkpoint, save_checkpoin
 
 @dataclass(frozen=True)
 class StepReport:
-    """What `on_step` is told after a training step.
+    """The argument of `on_step` after a training step.
 
     Attributes:
         phase: `detector`, `reconstruction` or `joint`.
@@ -180,7 +180,7 @@ def _after_step(
     run.log.losses(name, done, losses, phase, runtime.log_every)
     run.reporter.advance(note=run.log.note)
     if done % runtime.sample_every == 0 and run.fabric.is_global_zero:
-        run.log.pictures(name, done, run.model, run.splits.train)
+        run.log.samples(name, done, run.model, run.splits.train)
     if validation_images is not None and is_due(phase, done, len(run.splits.train)):
         out = Path(run.config.out)
         scores = validate_phase(phase, run.model, validation_images, out, done)

@@ -1,4 +1,4 @@
-"""What a run writes of its progress: losses, validation scores and sample images."""
+"""The log of a run: losses, validation scores and sample images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,20 @@ from autoenc_sg.training.start import Start
 
 HISTORY = "history.jsonl"
 VALIDATION = "validation.jsonl"
-SAMPLE_PICTURES = 4
+SAMPLE_IMAGES = 4
 
 
 class RunLog:
-    """TensorBoard, the loss history beside it (JSON Lines), and the note of the progress bar."""
+    """TensorBoard, the history beside it (JSON Lines), and the note of the progress bar.
+
+    Args:
+        out: folder of the run.
+        active: whether this process writes; the others only keep `note`.
+        start: of the run; a resumed one continues its history, any other begins a new one.
+
+    Attributes:
+        note: the last mean loss, for the progress bar.
+    """
 
     def __init__(self, out: Path, active: bool, start: Start) -> None:
         self.out = out
@@ -41,11 +50,11 @@ class RunLog:
         if active:
             make_folder(out)
             for name in (HISTORY, VALIDATION):
-                _keep_history(out, name, start)
+                _begin_history(out, name, start)
             self._writer = SummaryWriter(str(out / "logs"))
 
     def write_config(self, config: RunConfig) -> None:
-        """The run's whole configuration beside its checkpoint."""
+        """Write the whole configuration to `config.yaml`."""
         if self.active:
             with replacing(self.out / "config.yaml") as temporary:
                 temporary.write_text(dump_config(config), encoding="utf-8")
@@ -53,7 +62,10 @@ class RunLog:
     def losses(
         self, phase: str, step: int, losses: Mapping[str, Tensor], state: Phase, every: int
     ) -> None:
-        """Add a step's losses; every so often write their means, the rates and images/second."""
+        """Add a step's losses; every `every` steps and at the end write their means.
+
+        With the means go the learning rates and the images per second.
+        """
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value
         self._count += 1
@@ -87,7 +99,7 @@ class RunLog:
         self._append(HISTORY, line)
 
     def validation(self, phase: str, step: int, scores: Mapping[str, float]) -> None:
-        """Losses, or the detector's AP, on the validation split."""
+        """Write the scores on the validation split."""
         if self._writer is not None:
             for name, value in scores.items():
                 self._writer.add_scalar(f"{phase}_validation/{name}", value, step)
@@ -97,23 +109,23 @@ class RunLog:
         with (self.out / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def pictures(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
-        """The first images above what the model makes of them."""
+    def samples(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
+        """Write a grid of the first images above their reconstructions (not of the detector)."""
         if self._writer is None or phase == "detector":
             return
-        batch = collate_samples([dataset[i] for i in range(min(SAMPLE_PICTURES, len(dataset)))])
+        batch = collate_samples([dataset[i] for i in range(min(SAMPLE_IMAGES, len(dataset)))])
         self._writer.add_images(f"{phase}/reconstructions", sample_grid(phase, model, batch), step)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close TensorBoard's file."""
         if self._writer is not None:
             self._writer.close()
 
 
 def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
-    """True pictures above reconstructions: `[B, 3, 2 S, S]` in [0, 1].
+    """True images above reconstructions: `[B, 3, 2 S, S]` in [0, 1].
 
-    Drawn from true graphs in the reconstruction phase, from predicted ones in the joint phase.
+    Generated from true graphs in the reconstruction phase, from predicted ones in the joint phase.
     """
     size = model.config.generator.image_size
     images = [as_float(image) for image in batch.images]
@@ -121,9 +133,9 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
         graphs = model.with_appearance(images, batch.graphs).split()
     else:
         graphs = model.parse(images)
-    drawn = model.render_batch(graphs, list(range(len(graphs)))).cpu()
+    generated = model.render_batch(graphs, list(range(len(graphs)))).cpu()
     true = torch.stack([resize_square(image, size).cpu() for image in images])
-    return torch.cat([true, drawn], 2)
+    return torch.cat([true, generated], 2)
 
 
 def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
@@ -135,8 +147,8 @@ def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def _keep_history(out: Path, name: str, start: Start) -> None:
-    """Drop what a resumed run will write again; a fresh run begins an empty history."""
+def _begin_history(out: Path, name: str, start: Start) -> None:
+    """Empty the history of a fresh run; drop the rows that a resumed run will write again."""
     path = out / name
     if start.checkpoint is None:
         path.write_text("", encoding="utf-8")
@@ -144,6 +156,6 @@ def _keep_history(out: Path, name: str, start: Start) -> None:
     if not start.resume or not path.is_file():
         return
     done = (PHASES.index(start.checkpoint.phase), start.checkpoint.step)  # type: ignore[arg-type]
-    kept = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= done]
+    rows = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= done]
     with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

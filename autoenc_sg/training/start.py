@@ -1,4 +1,4 @@
-"""Where a run begins: with fresh weights, with those of a checkpoint, or resumed."""
+"""How a run starts: with fresh weights, with those of a checkpoint, or resumed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ from autoenc_sg.weights.detector import load_detector_weights
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: a checkpoint to continue or to take weights from, or nothing."""
+    """How a run starts.
+
+    Attributes:
+        checkpoint: weights to start from, None: fresh ones.
+        resume: continue the checkpoint's run: its phase, step, optimizers and random states.
+    """
 
     checkpoint: Checkpoint | None = None
     resume: bool = False
 
     def skips(self, phase: PhaseName) -> bool:
-        """Whether a resumed run has left this phase behind."""
+        """Whether a resumed run has finished this phase."""
         if not self.resume or self.checkpoint is None or not self.checkpoint.phase:
             return False
         return PHASES.index(phase) < PHASES.index(self.checkpoint.phase)  # type: ignore[arg-type]
@@ -49,7 +54,7 @@ class Start:
 def find_start(
     config: RunConfig, phase: PhaseName | None, resume: bool, weights: Path | None = None
 ) -> Start:
-    """Decide from the output folder and the options how to begin; nothing is lost unasked.
+    """How to start, from the output folder and the options; no run is overwritten unasked.
 
     Raises:
         InputError: the folder holds a run and neither `resume` nor a single phase was asked for, or
@@ -74,27 +79,33 @@ def find_start(
 
 
 def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:
-    """The model with fresh, given or resumed weights."""
+    """The model with fresh weights or those of the checkpoint and of `config.detector.weights`.
+
+    Raises:
+        InputError: the checkpoint or the detector's weights do not fit.
+    """
     checkpoint, weights = start.checkpoint, config.detector.weights
-    begun = checkpoint is not None and not is_decoder(checkpoint.model)  # the encoder
-    model = AutoEncoder(config, dataset.vocabulary, download=not begun and weights is None)
+    has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
+    model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
         model.load(with_new_appearance(model, checkpoint.model), "checkpoint")
-        model.has_encoder = True  # or will have: training from a decoder's weights begins it anew
-    if weights is not None and not begun:
+        model.has_encoder = True  # after a decoder's checkpoint a fresh one, to be trained
+    if weights is not None and not has_encoder:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
 
 
 def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights of a model without appearance codes, with this one's own for theirs.
+    """Weights of a model without appearance codes, completed by `model`'s fresh appearance modules.
 
-    New ones change no picture of a graph without codes; other weights are returned as they are.
+    Images of graphs without codes do not change. Weights that have such modules, and those for a
+    model without codes, are returned as they are.
     """
-    begin = ("appearance.", f"{DECODER}appearance_net.")
-    own = {name: value for name, value in model.state_dict().items() if name.startswith(begin)}
-    if any(name in weights for name in own):
+    prefixes = ("appearance.", f"{DECODER}appearance_net.")
+    fresh = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
+    if any(name in weights for name in fresh):
         return weights
-    decoder = is_decoder(weights)
-    return {**weights, **{n: v for n, v in own.items() if n.startswith(DECODER) or not decoder}}
+    if is_decoder(weights):
+        fresh = {name: value for name, value in fresh.items() if name.startswith(DECODER)}
+    return {**weights, **fresh}

@@ -35,12 +35,12 @@ def page() -> str:
 
 def _sections(kind: type, prefix: str) -> Iterator[str]:
     hints = get_type_hints(kind)
-    own = [f for f in fields(kind) if not is_dataclass(hints[f.name])]
+    options = [f for f in fields(kind) if not is_dataclass(hints[f.name])]
     yield f"## {prefix[:-1] or 'The run'}\n"
     yield _summary(kind) + "\n"
     meanings = _resolved(kind)
     yield "| option | default | |\n|---|---|---|"
-    for field in own:
+    for field in options:
         name, default = f"{prefix}{field.name}", _default(field)
         meaning = _meaning(meanings, field.name, hints[field.name])
         yield f"| `{name}` | `{default}` | {meaning} |"
@@ -62,8 +62,8 @@ def _resolved(kind: type) -> Mapping[str, str]:
     }
     texts = {}
     for name, text in attribute_texts(kind).items():
-        said = re.match(r"as in `(\w+)`", text)
-        texts[name] = others[said[1]][name] if said else text
+        reference = re.match(r"as in `(\w+)`", text)
+        texts[name] = others[reference[1]][name] if reference else text
     return texts
 
 

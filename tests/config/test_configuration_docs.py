@@ -29,8 +29,8 @@ def test_every_option_has_a_meaning() -> None:
 
 def _flat(values: dict, prefix: str = "") -> list[tuple[str, list[str]]]:  # type: ignore[type-arg]
     inner = [(k, v) for k, v in values.items() if isinstance(v, dict)]
-    own = [(prefix, [k for k, v in values.items() if not isinstance(v, dict)])]
-    return own + [row for k, v in inner for row in _flat(v, f"{prefix}{k}.")]
+    rows = [(prefix, [k for k, v in values.items() if not isinstance(v, dict)])]
+    return rows + [row for k, v in inner for row in _flat(v, f"{prefix}{k}.")]
 
 
 def test_names_that_share_a_text_by_hand() -> None:

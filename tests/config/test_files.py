@@ -78,14 +78,14 @@ def test_overrides_win_and_come_in_all_kinds(tmp_path: Path) -> None:
 
 
 def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
-    found = {}
+    values = {}
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):
-            found |= leaves(value, f"{prefix}{field.name}.")
+            values |= leaves(value, f"{prefix}{field.name}.")
         else:
-            found[f"{prefix}{field.name}"] = value
-    return found
+            values[f"{prefix}{field.name}"] = value
+    return values
 
 
 def test_every_packaged_configuration_loads_by_name_and_comes_back(tmp_path: Path) -> None:
@@ -193,11 +193,11 @@ def test_bad_overrides_are_one_line(tmp_path: Path, overrides: list[str], said: 
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    known = ", ".join(packaged_configs())
+    names = ", ".join(packaged_configs())
     for path, got in ((tmp_path / "none.yaml", "no such file"), (tmp_path, "a folder")):
         with pytest.raises(InputError) as error:
             load_config(path)
-        expected = f"expected a YAML file or one of: {known}, got {got}"
+        expected = f"expected a YAML file or one of: {names}, got {got}"
         assert message(error) == f"config {path}: {expected}"
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x81")

@@ -43,8 +43,8 @@ def changed(before: dict[str, Tensor], module: torch.nn.Module) -> set[str]:
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 
-def names(found: Sequence[str] | set[str], prefix: str) -> set[str]:
-    return {name for name in found if name.startswith(prefix)}
+def names(all_names: Sequence[str] | set[str], prefix: str) -> set[str]:
+    return {name for name in all_names if name.startswith(prefix)}
 
 
 def test_reconstruction_trains_bottleneck_and_w_but_no_detector(coded_run: Path) -> None:

@@ -21,8 +21,8 @@ def test_the_option_compiles_the_refinement_network_once(
 ) -> None:
     compiled: list[RefinementNetwork] = []
     monkeypatch.setattr(RefinementNetwork, "compile", lambda self: compiled.append(self))
-    own = ["--data.root", str(tiny_run / "scenes"), "--reconstruction.steps", "1"]
-    train(tiny_config(tmp_path, *own, "--runtime.compile", value), ("reconstruction",))
+    options = ["--data.root", str(tiny_run / "scenes"), "--reconstruction.steps", "1"]
+    train(tiny_config(tmp_path, *options, "--runtime.compile", value), ("reconstruction",))
     assert len(compiled) == times
 
 

@@ -48,8 +48,8 @@ def fresh(folder: Path, *overrides: str) -> AutoEncoder:
 
 def path_parameters(model: AutoEncoder) -> dict[str, Tensor]:
     """Everything between the frozen maps and the graph."""
-    own = [*model.detector.trainable_head_modules(), model.relpn, model.predictor]
-    on_path = {id(p) for part in own for p in part.parameters()}
+    modules = [*model.detector.trainable_head_modules(), model.relpn, model.predictor]
+    on_path = {id(p) for part in modules for p in part.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) in on_path}
 
 
@@ -129,8 +129,8 @@ def test_gradient_reaches_the_backbone_where_it_is_not_frozen(folder: Path, batc
 def test_a_training_step_on_pixels_alone_moves_the_encoder(
     folder: Path, batch: Batch, mode: RelaxMode
 ) -> None:
-    own = ["--joint.weight_decay=0", "--joint.warmup=0", f"--joint.mode={mode}"]
-    model = fresh(folder, *ONLY_PIXELS, *own)
+    options = ["--joint.weight_decay=0", "--joint.warmup=0", f"--joint.mode={mode}"]
+    model = fresh(folder, *ONLY_PIXELS, *options)
     phase = Phase("joint", make_fabric(model.config), model, model.config)
     before = {name: p.clone() for name, p in path_parameters(model).items()}
     losses = phase.step(batch, 0)

@@ -81,3 +81,11 @@ def test_every_objective_trains_after_it(tiny_run: Path, batch: Batch, name: str
     trained = [p for p in objective.parameters() if p.grad is not None]
     assert trained
     assert all(p.grad.isfinite().all() for p in trained if p.grad is not None)
+
+
+def test_a_model_loaded_in_inference_mode_trains(tiny_run: Path, batch: Batch) -> None:
+    with torch.inference_mode():
+        model = AutoEncoder.from_checkpoint(tiny_run / "run")
+        model.parse(batch.images[0])
+    JointObjective(model, model.config.joint).train()(batch).total.backward()
+    assert model.generator.obj_embeddings.weight.grad is not None

@@ -222,13 +222,13 @@ def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
     from autoenc_sg.training.start import build_model
     from autoenc_sg.weights.checkpoint import write_checkpoint
 
-    asked, build = [], model_module.build_detector
+    downloads, build = [], model_module.build_detector
 
-    def watched(config, num_classes, download=True):  # type: ignore[no-untyped-def]
-        asked.append(download)
+    def recording(config, num_classes, download=True):  # type: ignore[no-untyped-def]
+        downloads.append(download)
         return build(config, num_classes, download)
 
-    monkeypatch.setattr(model_module, "build_detector", watched)
+    monkeypatch.setattr(model_module, "build_detector", recording)
     path = finished / "run" / "checkpoint.safetensors"
     whole = read_checkpoint(path)
     decoder = replace(
@@ -240,9 +240,9 @@ def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
     build_model(config, dataset, Start())
     build_model(config, dataset, Start(whole))
     build_model(config, dataset, Start(decoder))
-    assert asked == [True, False, True]
+    assert downloads == [True, False, True]
     model = build_model(weighted, dataset, Start(decoder))  # the encoder begins from these weights
-    assert asked[3:] == [False]
+    assert downloads[3:] == [False]
     assert model.has_encoder
     same(
         dict(model.detector.state_dict()),
@@ -251,4 +251,4 @@ def test_pretrained_weights_are_not_fetched_where_others_are_loaded_next(
     AutoEncoder.from_checkpoint(path)
     write_checkpoint(tmp_path / "decoder.pt", decoder)
     assert not AutoEncoder.from_checkpoint(tmp_path / "decoder.pt").has_encoder
-    assert asked[4:] == [False, False]
+    assert downloads[4:] == [False, False]

@@ -68,15 +68,15 @@ def passed_by_hand() -> tuple[GraphPass, Tensor, SceneGraphBatch]:
 def test_graph_losses_by_hand() -> None:
     passed, matched, truth = passed_by_hand()
     losses = graph_losses(passed, matched, truth, WEIGHTS, AS_CONFIGURED)
-    wanted = {
+    expected = {
         "predicate": -2 * (log(0.7) + log(0.5)) / 2,  # related 0-1, unrelated 1-0
         "object": -3 * (log(0.5) + log(0.8) + log(0.6)) / 3,
         # object 1 is a tenth of its side off in x and y: twice 0.5 (0.1 * 10)^2, over 8 numbers
         "box": 4 * 2 * 0.5 / 8,
         "relatedness": 5 * (-log(0.5) - log(0.25)) / 2,
     }
-    assert set(losses) == set(wanted)
-    for name, value in wanted.items():
+    assert set(losses) == set(expected)
+    for name, value in expected.items():
         assert_close(losses[name], torch.tensor(value), msg=name)
     sum(losses.values()).backward()
     for leaf in (passed.graph.object_logits, passed.graph.boxes, passed.graph.predicate_logits):
@@ -134,17 +134,19 @@ def test_regions_that_match_nothing_with_backward() -> None:
 
 
 @pytest.mark.parametrize(
-    ("positive", "negative", "ratio", "kept"),
+    ("positive", "negative", "ratio", "num_sampled"),
     [(3, 20, 2.0, 8), (5, 20, 2.0, 10), (5, 6, 2.0, 6), (0, 20, 3.0, 8), (4, 0, 3.0, 0)],
 )
 def test_related_pairs_beside_a_share_of_the_others(
-    positive: int, negative: int, ratio: float, kept: int
+    positive: int, negative: int, ratio: float, num_sampled: int
 ) -> None:
     logits = torch.tensor([[0.5, 0.25, 0.25]]).log().repeat(positive + negative, 1)
     predicates = torch.tensor([1, 2] * 20)[: positive + negative].clone()
     predicates[torch.randperm(positive + negative, generator=seeded(0))[:negative]] = 0
     loss = predicate_loss(logits, predicates, ratio)
-    assert_close(loss, torch.tensor((positive * log(4) + kept * log(2)) / (positive + kept)))
+    assert_close(
+        loss, torch.tensor((positive * log(4) + num_sampled * log(2)) / (positive + num_sampled))
+    )
 
 
 def test_no_pair_costs_nothing_with_backward() -> None:
@@ -194,8 +196,8 @@ def regions_of(model: AutoEncoder, *counts: int) -> Regions:
 
 def by_pair(graph: GraphLogits, names: Tensor) -> dict[tuple[int, int], Tensor]:
     """Predicate logits and relatedness of each pair of named objects."""
-    known = torch.cat([graph.predicate_logits, graph.relatedness[:, None]], 1)
-    return {tuple(names[p].tolist()): row for p, row in zip(graph.pairs, known)}
+    logits = torch.cat([graph.predicate_logits, graph.relatedness[:, None]], 1)
+    return {tuple(names[p].tolist()): row for p, row in zip(graph.pairs, logits)}
 
 
 def test_renumbering_the_objects_permutes_the_whole_pass(folder: Path) -> None:
@@ -302,8 +304,8 @@ def test_weights_scale_the_losses(folder: Path) -> None:
 
 def test_true_boxes_join_what_is_found_or_do_not(folder: Path) -> None:
     batch = some_batch((3, 2), (2, 1))
-    for own, joined in (("true", True), ("false", False)):
-        options = ("--joint.regions_per_image", "2", "--joint.true_regions", own)
+    for true_regions, joined in (("true", True), ("false", False)):
+        options = ("--joint.regions_per_image", "2", "--joint.true_regions", true_regions)
         model = fresh(folder, *options)
         passed, matched = JointObjective(model, model.config.joint).eval()._graph(batch)
         regions = passed.regions
@@ -338,8 +340,8 @@ def test_the_detectors_phase_is_its_own_losses(folder: Path) -> None:
     torch.manual_seed(2)
     outcome = DetectorObjective(model.detector).train()(batch)
     torch.manual_seed(2)
-    wanted = model.detector.losses(batch.images, batch.graphs)
-    assert set(outcome.losses) == set(wanted)
+    expected = model.detector.losses(batch.images, batch.graphs)
+    assert set(outcome.losses) == set(expected)
     assert outcome.image is None
-    for name, value in wanted.items():
+    for name, value in expected.items():
         assert_close(outcome.losses[name], value)

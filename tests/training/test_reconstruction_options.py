@@ -46,9 +46,9 @@ LATE = [
 @pytest.fixture(scope="module")
 def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of its own with the tiny scenes."""
-    own = tmp_path_factory.mktemp("options")
-    shutil.copytree(tiny_run / "scenes", own / "scenes")
-    return own
+    options_folder = tmp_path_factory.mktemp("options")
+    shutil.copytree(tiny_run / "scenes", options_folder / "scenes")
+    return options_folder
 
 
 def phase_of(folder: Path, *overrides: str) -> tuple[Phase, AutoEncoder]:
@@ -256,11 +256,16 @@ def test_validation_is_a_mean_over_images(folder: Path) -> None:
 
 def test_sg2im_configuration_has_its_weights() -> None:
     config = load_config("sg2im")
-    own, generator = config.reconstruction, config.generator
-    assert (own.pixel_weight, own.box_weight, own.adversarial_weight) == (1, 10, 0.01)
-    assert (own.object_adversarial_weight, own.auxiliary_weight) == (0.01, 0.1)
-    assert (own.eval_mode_after, own.steps, own.lr, own.batch_size) == (100_000, 10**6, 1e-4, 32)
-    assert (own.pixel_space, own.gan, own.box_kind) == ("normalized", "gan", "squared")
+    phase, generator = config.reconstruction, config.generator
+    assert (phase.pixel_weight, phase.box_weight, phase.adversarial_weight) == (1, 10, 0.01)
+    assert (phase.object_adversarial_weight, phase.auxiliary_weight) == (0.01, 0.1)
+    assert (phase.eval_mode_after, phase.steps, phase.lr, phase.batch_size) == (
+        100_000,
+        10**6,
+        1e-4,
+        32,
+    )
+    assert (phase.pixel_space, phase.gan, phase.box_kind) == ("normalized", "gan", "squared")
     assert (generator.layout_noise_dim, generator.input_noise) == (32, False)
     assert generator.discriminator_condition == "none"
     assert not generator.discriminator_classifier

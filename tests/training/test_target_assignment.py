@@ -30,10 +30,10 @@ def found_near(truth: SceneGraphBatch, counts: list[int], seed: int) -> tuple[Te
     g = seeded(seed)
     boxes, index = [], []
     for b, count in enumerate(counts):
-        own = truth.boxes[truth.image_index == b]
+        true_boxes = truth.boxes[truth.image_index == b]
         for k in range(count):
-            if len(own) and torch.rand((), generator=g) < 0.5:
-                boxes.append(own[k % len(own)] + torch.rand(4, generator=g) * 2)
+            if len(true_boxes) and torch.rand((), generator=g) < 0.5:
+                boxes.append(true_boxes[k % len(true_boxes)] + torch.rand(4, generator=g) * 2)
             else:
                 boxes.append(random_boxes(1, 40, 60, seed + 31 * k + b)[0])
             index.append(b)
@@ -106,10 +106,10 @@ def test_everything_against_loops(sizes: list[tuple[int, int, int]], seed: int) 
     assert region_labels(matched, truth).tolist() == labels
 
     pairs = all_pairs(index, len(sizes))
-    known = {(s, o): p for s, p, o in truth.triples.tolist()}  # the last one stays
+    predicates = {(s, o): p for s, p, o in truth.triples.tolist()}  # the last one stays
     rows = matched.tolist()
-    wanted = [known.get((rows[i], rows[j]), 0) for i, j in pairs.tolist()]
-    assert pair_predicates(pairs, matched, truth).tolist() == wanted
+    expected = [predicates.get((rows[i], rows[j]), 0) for i, j in pairs.tolist()]
+    assert pair_predicates(pairs, matched, truth).tolist() == expected
 
     all_boxes, all_index, all_rows = add_missed(boxes, index, truth)
     assert all_index.tolist() == sorted(all_index.tolist())
@@ -118,10 +118,13 @@ def test_everything_against_loops(sizes: list[tuple[int, int, int]], seed: int) 
     assert len(all_boxes) == len(boxes) + len(missed)
     start = 0
     for b in range(len(sizes)):
-        own, new = (index == b).nonzero()[:, 0], [t for t in missed if truth.image_index[t] == b]
-        end = start + len(own) + len(new)
-        assert_close(all_boxes[start:end], torch.cat([boxes[own], truth.boxes[new]]))
-        assert all_rows[start:end].tolist() == [rows[i] for i in own.tolist()] + new
+        regions, new = (
+            (index == b).nonzero()[:, 0],
+            [t for t in missed if truth.image_index[t] == b],
+        )
+        end = start + len(regions) + len(new)
+        assert_close(all_boxes[start:end], torch.cat([boxes[regions], truth.boxes[new]]))
+        assert all_rows[start:end].tolist() == [rows[i] for i in regions.tolist()] + new
         start = end
 
 
@@ -132,6 +135,6 @@ def test_batched_equals_one_by_one() -> None:
     alone = []
     for b, graph in enumerate(truth.split()):
         one = SceneGraphBatch.collate([graph])
-        own = index == b
-        alone.append(region_labels(match_regions(boxes[own], index[own] * 0, one), one))
+        in_image = index == b
+        alone.append(region_labels(match_regions(boxes[in_image], index[in_image] * 0, one), one))
     assert_close(together, torch.cat(alone))
