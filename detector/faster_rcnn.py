@@ -149,7 +149,7 @@ class FasterRCNN(Detector):
     ) -> Tensor:
         """RoIAlign of boxes in pixels of the images passed in: `[N, 4] -> [N, D_map, S, S]`.
 
-        The images of the boxes ascend: torchvision wants them in a list, one entry an image.
+        `image_index` is ascending, as torchvision expects a list of boxes, one entry an image.
         """
         scaled = rescale_boxes(boxes, image_sizes, network_sizes, image_index).to(boxes)
         counts = torch.bincount(image_index, minlength=len(image_sizes)).tolist()

@@ -194,15 +194,18 @@ def _plain_scores(values: Tensor) -> list[float | None]:
 
 
 def _check_words(data: Mapping[str, Any], vocabulary: Vocabulary, where: str) -> None:
-    """Refuse a graph with several unknown words, naming all; what is no word is judged later."""
+    """Refuse a graph with several unknown words, naming all; other entries are checked later."""
     objects = [name for name in _required(data, "objects", where) if isinstance(name, str)]
     rows = _relationships(data, where)
     predicates = [row[1] for row in rows if _is_list(row) and len(row) == 3]
     unknown: list[str] = []
-    for words, known in ((objects, vocabulary.objects), (predicates, vocabulary.predicates)):
-        names = set(known[1:])
+    for words, vocabulary_names in (
+        (objects, vocabulary.objects),
+        (predicates, vocabulary.predicates),
+    ):
+        names = set(vocabulary_names[1:])
         for word in dict.fromkeys(w for w in words if isinstance(w, str) and w not in names):
-            near = nearest(word, known) if len(unknown) < NAMED_WORDS else []
+            near = nearest(word, vocabulary_names) if len(unknown) < NAMED_WORDS else []
             unknown.append(f"{_short(word)} (nearest: {', '.join(near) or 'none'})")
     if len(unknown) > 1:
         more = len(unknown) - NAMED_WORDS

@@ -2,8 +2,8 @@
 
 Legend, here and in every docstring: `B` images, `N` objects of all images, `M` pairs or triples of
 all images, `C` object classes and `P` predicates (both with the reserved 0), `D` features, `H W`
-pixels. Boxes are `xyxy`; `SceneGraph` holds them in pixels of its image, the generator wants them
-in [0, 1]. A batch of graphs is one disconnected graph with an image index: no padding.
+pixels. Boxes are `xyxy`; `SceneGraph` holds them in pixels of its image, the generator reads
+them in [0, 1]. A batch of graphs is one disconnected graph with an image index: no padding.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What people look at: pictures of graphs, boxes and curves, tables, progress, the HTML report."""
+"""Output for people: images of graphs, boxes and curves, tables, progress, the HTML report."""
