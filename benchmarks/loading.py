@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 from autoenc_sg.data.images.cache import open_cache
 from autoenc_sg.data.images.decode import decode_pixels, shrunk_size
 from autoenc_sg.data.images.store import ImageStore, find_images
+from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
-from autoenc_sg.data.scenes.sample import sample_scene
 from autoenc_sg.visualization.tables import Cell, Table
 
 WORKERS = (0, 1, 2, 4)
@@ -102,7 +102,7 @@ def pictures(photos: Path | None) -> Iterable[Image.Image]:
         if paths:
             yield Image.open(paths[number % len(paths)]).convert("RGB")
         else:
-            yield draw_scene(sample_scene(0, "benchmark", number), 256)[0]
+            yield draw_scene(random_scene(0, "benchmark", number), 256)[0]
         number += 1
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files that may be damaged, or others than they should be."""
+"""Reading HDF5 files that may be damaged or of another layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import bad_input
 
-# What h5py raises where a file's bytes make no sense: it names no exceptions of its own.
+# What h5py raises on damaged files: it has no exceptions of its own.
 H5_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError)
 
 
@@ -32,15 +32,15 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
     try:
         with h5py.File(path, "r") as file:
             missing = missing_names(file, names)
-            there = sorted(map(str, file))
+            present = sorted(map(str, file))
             arrays = {} if missing else {name: np.asarray(file[name][()]) for name in names}
     except H5_ERRORS as error:
         raise bad_input(path, "a complete HDF5 file", error) from None
     if missing:
-        raise bad_input(path, f"a data set {missing[0]!r}", f"only {there}")
+        raise bad_input(path, f"a data set {missing[0]!r}", f"only {present}")
     return arrays
 
 
 def missing_names(file: h5py.File, names: Sequence[str]) -> list[str]:
-    """Those that are no data sets of an open file."""
+    """The names that are not data sets of an open file."""
     return [name for name in names if not isinstance(file.get(name), h5py.Dataset)]

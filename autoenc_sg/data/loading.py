@@ -14,7 +14,7 @@ SampleKey = tuple[int, int]  # epoch, index
 
 
 class BatchPlan(Sampler[list[SampleKey]]):
-    """The batches of steps `start`..`steps - 1`, cut from an endless row of shuffled epochs.
+    """The batches of steps `start`..`steps - 1`, cut from an endless sequence of shuffled epochs.
 
     Args:
         size: samples in the data set.

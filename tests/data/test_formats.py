@@ -89,10 +89,12 @@ def test_vrd(tmp_path: Path, source: tuple[Splits, Vocabulary]) -> None:
     for index, image_id in enumerate(sorted(wanted)):  # by name, numbered from 1
         got, true = data.annotated(index), wanted[image_id]
         rounded = replace(true, boxes=true.boxes.round())
-        assert said(got) == {row for row in said(rounded) if row[:5] != row[6:]}
+        assert relations_with_boxes(got) == {
+            row for row in relations_with_boxes(rounded) if row[:5] != row[6:]
+        }
 
 
-def said(graph: SceneGraph) -> set[tuple[float, ...]]:
+def relations_with_boxes(graph: SceneGraph) -> set[tuple[float, ...]]:
     """Each relation with the classes and boxes of its ends."""
     things = torch.cat([graph.labels[:, None].float(), graph.boxes], 1)
     subject, predicate, obj = graph.triples.unbind(1)
@@ -118,7 +120,7 @@ def test_own_lines(tmp_path: Path, source: tuple[Splits, Vocabulary]) -> None:
 
 
 def test_built_from_raw_files(tmp_path: Path, source: tuple[Splits, Vocabulary]) -> None:
-    """Whatever is merged, what is left are boxes of the names that were there, rightly related."""
+    """After merging, the boxes have their names and relations still."""
     splits, names = source
     foreign_files.write_raw(tmp_path / "raw", splits, names)
     count = sum(map(len, splits.values()))
@@ -132,11 +134,11 @@ def test_built_from_raw_files(tmp_path: Path, source: tuple[Splits, Vocabulary])
     for data in (train, test):
         for index, image_id in enumerate(data.image_ids):
             got, true = data.annotated(index), graphs[image_id]
-            said, wanted = words(got, data.vocabulary), words(true, names)
-            assert {p for _, p, _ in said} <= {p for _, p, _ in wanted}
+            got_words, true_words = words(got, data.vocabulary), words(true, names)
+            assert {p for _, p, _ in got_words} <= {p for _, p, _ in true_words}
             if len(got) == len(true):  # else merged, and then of another name, maybe
                 exact += 1
-                assert said == wanted
+                assert got_words == true_words
                 overlap = box_iou(got.boxes, true.boxes).diagonal()
                 large = (true.boxes[:, 2:] - true.boxes[:, :2]).amin(1) > 20
                 assert (overlap[large] > 0.8).all()

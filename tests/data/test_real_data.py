@@ -30,7 +30,7 @@ COCO = DataConfig("coco", str(PHOTOS), images="images", num_val=12)
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 of the photographs through JSON Lines, as VG150 files; every fourth of another kind."""
     folder = tmp_path_factory.mktemp("own ü")
     data = open_coco(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
@@ -64,9 +64,9 @@ def _save_as(source: Path, target: Path, number: int) -> None:
 
 
 @needs_photos
-def test_own_photos_keep_their_boxes_and_pixels(own: Path) -> None:
+def test_own_photos_keep_their_boxes_and_pixels(converted: Path) -> None:
     coco = open_coco(PHOTOS / "instances.json", PHOTOS / "images", "train", CocoRules(0))
-    parts = [open_vg150(own, split, 0, False) for split in ("train", "test")]  # type: ignore[arg-type]
+    parts = [open_vg150(converted, split, 0, False) for split in ("train", "test")]  # type: ignore[arg-type]
     samples = {s.image_id: s for part in parts for s in (part[i] for i in range(len(part)))}
     assert sorted(samples) == list(range(1, 25))
     for number in range(24):
@@ -81,8 +81,8 @@ def test_own_photos_keep_their_boxes_and_pixels(own: Path) -> None:
 
 
 @needs_photos
-def test_verify_and_stats_of_own_photos(own: Path, tmp_path: Path) -> None:
-    config = DataConfig("vg150", str(own), num_val=0)
+def test_verify_and_stats_of_own_photos(converted: Path, tmp_path: Path) -> None:
+    config = DataConfig("vg150", str(converted), num_val=0)
     outcome = verify(config)
     assert outcome.ready
     assert {f.kind for f in outcome.findings} <= {
@@ -91,13 +91,14 @@ def test_verify_and_stats_of_own_photos(own: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     report = write_data_report(config, tmp_path, samples=2)
     assert len(report.figures) == 4
-    with zipfile.ZipFile(own.parent / "zipped.zip", "w") as archive:
-        for path in (own / "VG_100K").iterdir():
+    with zipfile.ZipFile(converted.parent / "zipped.zip", "w") as archive:
+        for path in (converted / "VG_100K").iterdir():
             archive.write(path, f"VG_100K/{path.name}")
-    zipped = open_vg150(own, "test", 0)
-    assert len(find_images(own, own.parent / "zipped.zip")) == 24
+    zipped = open_vg150(converted, "test", 0)
+    assert len(find_images(converted, converted.parent / "zipped.zip")) == 24
     from_zip = open_dataset(
-        DataConfig("vg150", str(own), images=str(own.parent / "zipped.zip"), num_val=0), "test"
+        DataConfig("vg150", str(converted), images=str(converted.parent / "zipped.zip"), num_val=0),
+        "test",
     )
     for index in range(len(zipped)):
         assert torch.equal(from_zip[index].image, zipped[index].image)

@@ -19,7 +19,7 @@ def left_right_swap(vocabulary: Vocabulary) -> Tensor:
     """The predicate that each becomes in a mirror: `[P]` int64.
 
     `left` and `right` trade places wherever they are a word of a name. A name whose mirrored name
-    is not in the vocabulary becomes 0: in the mirror such a relation cannot be said.
+    is not in the vocabulary becomes 0: such relations are left out of mirrored graphs.
     """
     names = vocabulary.predicates
     ids = {name: i for i, name in enumerate(names)}
@@ -42,13 +42,13 @@ def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
     """
     subject, predicate, obj = graph.triples.unbind(1)
     predicate = left_right.to(predicate.device)[predicate]
-    kept = predicate > 0
+    has_mirror = predicate > 0
     scores = graph.triple_scores
     return replace(
         graph,
         boxes=flip_boxes(graph.boxes, graph.image_size[1]),
-        triples=torch.stack([subject, predicate, obj], 1)[kept],
-        triple_scores=None if scores is None else scores[kept],
+        triples=torch.stack([subject, predicate, obj], 1)[has_mirror],
+        triple_scores=None if scores is None else scores[has_mirror],
         masks=None if graph.masks is None else graph.masks.flip(-1),
     )
 

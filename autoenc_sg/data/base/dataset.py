@@ -1,4 +1,4 @@
-"""The data set of every format: a source of graphs, a store of images, and what training adds."""
+"""The data set of every format: a source of graphs and a store of images, with flips."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class PairsDataset:
 
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph, not mirrored; the image is not decoded."""
-        return self._thinned(self.annotated(index), index, epoch)
+        return self._one_per_pair(self.annotated(index), index, epoch)
 
     def annotated(self, index: int) -> SceneGraph:
         """The graph with every relation."""
@@ -87,7 +87,7 @@ class PairsDataset:
             raise InputError(f"pair {index}: {error}") from None
         image = (image * 255).round().to(torch.uint8).cpu()
         graph = self._checked(graph, (image.shape[1], image.shape[2]), index)
-        sample = Sample(image, self._thinned(graph, index, epoch), self.image_ids[index])
+        sample = Sample(image, self._one_per_pair(graph, index, epoch), self.image_ids[index])
         if not self.augment:
             return sample
         return flip_half(sample, self._left_right, self.seed, epoch, index)
@@ -98,10 +98,10 @@ class PairsDataset:
     def _pair(self, index: int) -> Pair:
         pair = self._pairs[index]
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise bad_input(f"pair {index}", "(image, SceneGraph)", _kind(pair))
+            raise bad_input(f"pair {index}", "(image, SceneGraph)", _describe(pair))
         if not isinstance(pair[1], SceneGraph):
             expected = "(image, SceneGraph)"
-            raise bad_input(f"pair {index}", expected, f"(image, {_kind(pair[1])})")
+            raise bad_input(f"pair {index}", expected, f"(image, {_describe(pair[1])})")
         return pair[0], pair[1]
 
     def _checked(self, graph: SceneGraph, size: ImageSize, index: int) -> SceneGraph:
@@ -123,17 +123,17 @@ class PairsDataset:
             raise bad_input(f"pair {index} box {row}", expected, boxes[row].tolist())
         return replace(graph, boxes=clipped)
 
-    def _thinned(self, graph: SceneGraph, index: int, epoch: int) -> SceneGraph:
+    def _one_per_pair(self, graph: SceneGraph, index: int, epoch: int) -> SceneGraph:
         """With `augment` one relation of each pair of objects."""
         if not self.augment:
             return graph
         stream = random_stream("predicates", self.seed, epoch, index)
         generator = torch.Generator().manual_seed(stream.getrandbits(62))
-        kept = one_per_pair(graph.triples, generator)
-        return replace(graph, triples=kept, triple_scores=None)
+        triples = one_per_pair(graph.triples, generator)
+        return replace(graph, triples=triples, triple_scores=None)
 
 
-def _kind(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor {list(value.shape)}"
     if isinstance(value, (tuple, list)):

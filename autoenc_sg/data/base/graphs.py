@@ -1,4 +1,4 @@
-"""Graphs of annotations: made from lists, thinned out, and scaled with their images."""
+"""Graphs of annotations: built from lists, reduced to one predicate a pair, scaled."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_graph(
         boxes: `[N]` xyxy in pixels.
         triples: (subject, predicate, object) rows.
         size: height and width in pixels.
-        where: what errors call the image.
+        where: the image's name in messages.
         strict: a box without area in the image is an error; else it is left out with its relations
             (published data sets have such boxes).
 
@@ -91,12 +91,12 @@ def resize_graph(graph: SceneGraph, size: ImageSize) -> SceneGraph:
 
 
 def same_aspect(a: ImageSize, b: ImageSize) -> bool:
-    """Whether one is the other scaled, to a pixel of rounding in either."""
+    """Whether two sizes have one aspect ratio, up to rounding by a pixel."""
     return abs(a[0] * b[1] - a[1] * b[0]) <= 2 * max(*a, *b)
 
 
 def check_aspect(name: str, size: ImageSize, stated: ImageSize) -> None:
-    """Scaled copies are fine; a turned or other image would put every box in a wrong place.
+    """Check that an image has the annotated aspect ratio; a turned one would misplace all boxes.
 
     Raises:
         InputError: `size` is not `stated`, scaled.

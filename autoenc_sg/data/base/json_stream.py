@@ -100,7 +100,7 @@ class _Reader:
 
 
 def _first_line(error: BaseException) -> str:
-    """Of the parser's message, which goes on with a drawing of the place."""
+    """The first line of the parser's message; the others show the place."""
     text = str(error).removeprefix("b'").replace("\\n", "\n")
     return text.splitlines()[0].strip() if text.strip() else type(error).__name__
 

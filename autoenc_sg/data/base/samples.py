@@ -1,4 +1,4 @@
-"""What a data set gives: an image with its scene graph, and batches of them."""
+"""Samples (an image with its graph), batches of them, and the interface of every data set."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def collate_samples(samples: Sequence[Sample]) -> Batch:
 
 
 def random_stream(*key: int | str) -> random.Random:
-    """Random numbers that follow from the key alone, the same on every machine and version."""
+    """Random numbers as a function of the key, the same on every machine and version."""
     return random.Random("/".join(map(str, key)))
 
 

@@ -40,7 +40,7 @@ class CocoRules:
         min_area: least area of a box as a fraction of the image.
         max_objects: objects of an image at most, the largest boxes first.
         stuff: a second COCO file with more boxes of the same images (stuff), or None.
-        mask_size: side of the objects' masks (`object_masks`), ones where there is no segmentation;
+        mask_size: side of the objects' masks (`masks`), ones where there is no segmentation;
             0: graphs have none.
     """
 
@@ -228,7 +228,7 @@ def _largest(objects: Sequence[_Object], count: int) -> _Objects:
 def _split_ids(
     path: Path, all_ids: Iterable[int], objects: dict[int, _Objects], split: Split, rules: CocoRules
 ) -> tuple[int, ...]:
-    """Test: the last ids; validation: the first others; then images without objects go."""
+    """Test: the last ids; validation: the first of the others; images without objects left out."""
     ids = sorted(all_ids)
     if rules.num_test >= len(ids):
         raise bad_input(f"num_test for {path}", f"fewer than its {len(ids)} images", rules.num_test)

@@ -43,8 +43,8 @@ def read_coco(path: Path) -> COCO:
     """A COCO instances file, checked.
 
     Raises:
-        InputError: the file is missing, an entry has not the fields of COCO's format, or an image
-            or category comes twice.
+        InputError: the file is missing, an entry lacks a field of COCO's format, or an image
+            or category id is repeated.
     """
     data = read_json(path)
     if not isinstance(data, dict):
@@ -63,7 +63,7 @@ def read_coco(path: Path) -> COCO:
             raise bad_input(f"{path} {key!r}", "each id once", _first_repeated(ids))
     coco = COCO()
     coco.dataset = data
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco.createIndex()
     return coco
 

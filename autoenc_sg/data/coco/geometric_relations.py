@@ -1,4 +1,4 @@
-"""The relations that sg2im reads off two boxes and their centres."""
+"""sg2im's geometric relations of two boxes and their centres."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surr
 
 
 def geometric_predicates(boxes: Tensor, centres: Tensor, pairs: Tensor) -> Tensor:
-    """What the subject is to the object, as sg2im's data/coco.py decides it.
+    """The predicate of each pair, as sg2im's data/coco.py decides it.
 
     `surrounding` or `inside` where one box strictly contains the other; else the quarter in which
     the angle `atan2(y_s - y_o, x_s - x_o)` of the centres lies, y downwards:
@@ -33,10 +33,10 @@ def geometric_predicates(boxes: Tensor, centres: Tensor, pairs: Tensor) -> Tenso
         "inside": _contains(objects, subjects),
         "surrounding": _contains(subjects, objects),
     }
-    found = torch.full_like(dx, 1 + GEOMETRIC_PREDICATES.index("right of"), dtype=torch.int64)
+    predicates = torch.full_like(dx, 1 + GEOMETRIC_PREDICATES.index("right of"), dtype=torch.int64)
     for name, holds in quarters.items():
-        found = found.masked_fill(holds, 1 + GEOMETRIC_PREDICATES.index(name))
-    return found
+        predicates = predicates.masked_fill(holds, 1 + GEOMETRIC_PREDICATES.index(name))
+    return predicates
 
 
 def _contains(outer: Tensor, inner: Tensor) -> Tensor:
@@ -46,8 +46,10 @@ def _contains(outer: Tensor, inner: Tensor) -> Tensor:
 
 def random_partners(count: int, generator: torch.Generator) -> Tensor:
     """For each of N >= 2 objects a random other one, the direction by a coin: `[N, 2]` rows."""
-    own = torch.arange(count)
-    other = torch.randint(count - 1, (count,), generator=generator)
-    other = other + (other >= own)
+    objects = torch.arange(count)
+    partners = torch.randint(count - 1, (count,), generator=generator)
+    partners = partners + (partners >= objects)
     swapped = torch.rand(count, generator=generator) < 0.5
-    return torch.stack([torch.where(swapped, other, own), torch.where(swapped, own, other)], 1)
+    return torch.stack(
+        [torch.where(swapped, partners, objects), torch.where(swapped, objects, partners)], 1
+    )

@@ -1,4 +1,4 @@
-"""COCO's segmentations to the small masks over boxes that sg2im trains on."""
+"""COCO's segmentations as small masks over boxes, as sg2im trains on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Segmentation(NamedTuple):
         polygons: corners x1, y1, x2, y2, ... in pixels, of each part; empty if there are runs.
         runs: run lengths column by column, compressed or not, or None.
         size: (height, width) of the image that the runs are of, as stated.
-        where: what messages call it.
+        where: its name in messages.
     """
 
     polygons: tuple[NDArray[np.float64], ...]
@@ -45,8 +45,8 @@ def read_segmentation(value: Any, where: str) -> Segmentation | None:
     try:
         if isinstance(value, dict):
             runs = value["counts"]
-            kept = runs if isinstance(runs, (str, bytes)) else tuple(int(run) for run in runs)
-            return Segmentation((), kept, tuple(value["size"]), where)
+            counts = runs if isinstance(runs, (str, bytes)) else tuple(int(run) for run in runs)
+            return Segmentation((), counts, tuple(value["size"]), where)
         polygons = tuple(np.array(part, dtype=np.float64) for part in value)
     except MALFORMED_ERRORS as error:
         raise malformed(where, "polygons or RLE", error) from None
@@ -56,14 +56,14 @@ def read_segmentation(value: Any, where: str) -> Segmentation | None:
 
 
 def masks_over(
-    boxes: Tensor, found: Sequence[Segmentation | None], size: ImageSize, side: int
+    boxes: Tensor, segmentations: Sequence[Segmentation | None], size: ImageSize, side: int
 ) -> Tensor:
     """The masks of N objects of an image over their boxes, ones where there is no segmentation.
 
     Args:
         boxes: `[N, 4]` x, y, width, height in pixels.
-        found: N.
-        size: of the image.
+        segmentations: N, None for an object without one.
+        size: (height, width) of the image.
         side: S.
 
     Returns:
@@ -72,21 +72,23 @@ def masks_over(
     Raises:
         InputError: see `decode_segmentations`.
     """
-    masks = torch.ones(len(found), side, side)
-    rows = [row for row, shape in enumerate(found) if shape is not None]
-    whole = decode_segmentations([shape for shape in found if shape is not None], size)
-    masks[rows] = crop_masks(whole, boxes[rows], side)
+    masks = torch.ones(len(segmentations), side, side)
+    rows = [row for row, segmentation in enumerate(segmentations) if segmentation is not None]
+    image_masks = decode_segmentations(
+        [segmentation for segmentation in segmentations if segmentation is not None], size
+    )
+    masks[rows] = crop_masks(image_masks, boxes[rows], side)
     return masks
 
 
-def decode_segmentations(found: Sequence[Segmentation], size: ImageSize) -> Tensor:
+def decode_segmentations(segmentations: Sequence[Segmentation], size: ImageSize) -> Tensor:
     """The masks of N objects over their whole image: `[N, H, W]` uint8, 0 or 1.
 
     Raises:
         InputError: a segmentation cannot be read, or its run lengths are of another image's size.
     """
-    masks = np.empty((len(found), *size), dtype=np.uint8)
-    for row, segmentation in enumerate(found):
+    masks = np.empty((len(segmentations), *size), dtype=np.uint8)
+    for row, segmentation in enumerate(segmentations):
         masks[row] = _decoded(segmentation, size)
     return torch.from_numpy(masks)
 
@@ -109,14 +111,14 @@ def crop_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
     end = torch.maximum((boxes[:, :2] + boxes[:, 2:]).round().long(), start + 1)
     limit = torch.tensor([width, height])
     start, end = start.clamp(min=0).minimum(limit - 1), end.minimum(limit)
-    columns, rows = (_taps(start[:, i], end[:, i], side) for i in (0, 1))
+    columns, rows = (_interpolation(start[:, i], end[:, i], side) for i in (0, 1))
     objects = torch.arange(len(masks))[:, None, None]
     total = torch.zeros(len(masks), side, side)
     for row, row_weight in rows:
         for column, column_weight in columns:
             value = masks[objects, row[:, :, None], column[:, None, :]]
             total += value * row_weight[:, :, None] * column_weight[:, None, :]
-    full = _counted(masks, start, end) == (end - start).prod(1)
+    full = _pixels_within(masks, start, end) == (end - start).prod(1)
     return ((total > _HALF) | full[:, None, None]).float()
 
 
@@ -139,31 +141,35 @@ def mask_centres(masks: Tensor, boxes: Tensor) -> Tensor:
     return boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * place
 
 
-def _decoded(found: Segmentation, size: ImageSize) -> NDArray[np.uint8]:
+def _decoded(segmentation: Segmentation, size: ImageSize) -> NDArray[np.uint8]:
     height, width = size
     expected = f"polygons or RLE of {width} x {height} pixels"
     try:
-        if found.polygons:
-            parts = [part.tolist() for part in found.polygons]
+        if segmentation.polygons:
+            parts = [part.tolist() for part in segmentation.polygons]
             code = mask_codec.merge(mask_codec.frPyObjects(parts, height, width))
-        elif found.size != size:
-            raise bad_input(found.where, expected, f"RLE of (height, width) {found.size}")
-        elif isinstance(found.runs, tuple):
-            if sum(found.runs) != height * width or min(found.runs) < 0:
-                raise bad_input(found.where, expected, f"runs of {sum(found.runs)} pixels")
-            runs = {"counts": list(found.runs), "size": [height, width]}
+        elif segmentation.size != size:
+            raise bad_input(
+                segmentation.where, expected, f"RLE of (height, width) {segmentation.size}"
+            )
+        elif isinstance(segmentation.runs, tuple):
+            if sum(segmentation.runs) != height * width or min(segmentation.runs) < 0:
+                raise bad_input(
+                    segmentation.where, expected, f"runs of {sum(segmentation.runs)} pixels"
+                )
+            runs = {"counts": list(segmentation.runs), "size": [height, width]}
             code = mask_codec.frPyObjects(runs, height, width)
         else:
-            code = {"counts": found.runs, "size": [height, width]}
+            code = {"counts": segmentation.runs, "size": [height, width]}
         mask: NDArray[np.uint8] = mask_codec.decode([code])[:, :, 0]
     except InputError:
         raise
     except Exception as error:  # the codec raises plain Exception
-        raise bad_input(found.where, expected, error) from None
+        raise bad_input(segmentation.where, expected, error) from None
     return mask
 
 
-def _counted(masks: Tensor, start: Tensor, end: Tensor) -> Tensor:
+def _pixels_within(masks: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mask pixels from `start` to `end`, both `[N, 2]` as x, y: `[N]`."""
     inside = []
     for axis, length in enumerate((masks.shape[2], masks.shape[1])):
@@ -174,7 +180,7 @@ def _counted(masks: Tensor, start: Tensor, end: Tensor) -> Tensor:
     return (by_row * rows).sum(1)
 
 
-def _taps(start: Tensor, end: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:
+def _interpolation(start: Tensor, end: Tensor, side: int) -> list[tuple[Tensor, Tensor]]:
     """Along one axis, the two pixels that each of S cells lies between and their weights `[N, S]`.
 
     Pixels outside of `start` to `end` weigh nothing.

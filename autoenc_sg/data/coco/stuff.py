@@ -4,7 +4,7 @@
    cover more than 2 % of their image and are not `other`.
 2. Images with 3 to 8 objects are kept, of those that have any stuff annotation.
 3. Class ids are COCO's category ids; ids without a name are called `__unused_<id>__`.
-4. Masks are cropped to the box and resized to 16 x 16 (`object_masks`).
+4. Masks are cropped to the box and resized to 16 x 16 (`masks`).
 5. Each object gets one relation to a random other one, in a random direction: `inside` or
    `surrounding`, else by the angle between the masks' centres (`geometric_relations`).
 
@@ -163,17 +163,17 @@ def open_coco_stuff(
         InputError: a file is missing or has another form, or no image is left.
     """
     part = "train2017" if split == "train" else "val2017"
-    found, vocabulary, names = read_part(root / "annotations", part, rules)
-    if not found:
+    objects, vocabulary, names = read_part(root / "annotations", part, rules)
+    if not objects:
         few = f"{rules.min_objects} to {rules.max_objects} objects"
         raise bad_input(f"{root} {part}", f"images with {few} and stuff", "none")
-    ids = list(found)
+    ids = list(objects)
     if split != "train":
         cut = rules.num_val if rules.num_val < len(ids) else len(ids) // 3
         ids = ids[:cut] if split == "val" else ids[cut:]
     folder = _image_folder(root, images, part)
     places = {i: Place(str(folder / names[i])) for i in ids if (folder / names[i]).is_file()}
-    source = CocoStuffSource({i: found[i] for i in ids}, vocabulary, rules.mask_size)
+    source = CocoStuffSource({i: objects[i] for i in ids}, vocabulary, rules.mask_size)
     return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, root)
 
 
@@ -197,7 +197,7 @@ def read_part(
     names = _names(stuff, coco, names)
     _add_objects(objects, stuff, coco, images, rules)
     with_stuff = {annotation["image_id"] for annotation in coco.dataset["annotations"]}
-    kept = {
+    kept_objects = {
         image_id: _joined(objects[image_id], entry)
         for image_id, entry in images.items()
         if rules.min_objects <= len(objects[image_id]) <= rules.max_objects
@@ -205,7 +205,7 @@ def read_part(
     }
     filled = [names.get(i, f"__unused_{i}__") for i in range(1, 1 + max(names, default=0))]
     vocabulary = Vocabulary.from_names(filled, GEOMETRIC_PREDICATES)
-    return kept, vocabulary, {i: str(images[i]["file_name"]) for i in kept}
+    return kept_objects, vocabulary, {i: str(images[i]["file_name"]) for i in kept_objects}
 
 
 class _Object(NamedTuple):
@@ -248,9 +248,9 @@ def _joined(objects: Sequence[_Object], image: Mapping[str, Any]) -> StuffObject
     )
 
 
-def _names(path: Path, coco: COCO, known: Mapping[int, str]) -> dict[int, str]:
+def _names(path: Path, coco: COCO, names_so_far: Mapping[int, str]) -> dict[int, str]:
     """The names so far by category id, and those of this file."""
-    names = dict(known)
+    names = dict(names_so_far)
     for category_id, category in coco.cats.items():
         if names.setdefault(category_id, category["name"]) != category["name"] or category_id < 1:
             expected = "categories with ids from 1 that no other category has"

@@ -3,8 +3,8 @@
 `annotations_train.json` and `annotations_test.json` are `{"<file name>": [{"predicate": p,
 "subject": {"category": c, "bbox": b}, "object": ...}, ...]}` with
 `b = [ymin, ymax, xmin, xmax]` in whole pixels; categories and predicates count from 0 through the
-names of `objects.json` and `predicates.json`. Objects are told of by the relations alone: equal
-boxes of one category are one object.
+names of `objects.json` and `predicates.json`. Objects appear in relations only: equal boxes of
+one category are one object.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _annotated_images(
             raise malformed(where, expected, error) from None
         if rows:
             labels, boxes = [key[0] + 1 for key in rows], [key[1:] for key in rows]
-            size = _size(store, image_id) or _around(where, boxes)
+            size = _size(store, image_id) or _enclosing_size(where, boxes)
             yield make_annotated_image(image_id, labels, boxes, triples, size, where)
 
 
@@ -114,15 +114,15 @@ def _row(rows: dict[tuple[Any, ...], int], end: dict[str, Any], categories: int)
 
 
 def _size(store: ImageStore, image_id: int) -> ImageSize | None:
-    """None where there is no such image, or none that can be read: that is told of when it is."""
+    """The image's size; None if the image is missing or unreadable (reported on read)."""
     try:
         return store.size(image_id)
     except InputError:
         return None
 
 
-def _around(where: str, boxes: list[tuple[float, ...]]) -> ImageSize:
-    """The least size that holds the boxes: the files do not tell the images' sizes."""
+def _enclosing_size(where: str, boxes: list[tuple[float, ...]]) -> ImageSize:
+    """The smallest image size that holds the boxes, where the image's own is unknown."""
     width, height = max(box[2] for box in boxes), max(box[3] for box in boxes)
     if not 1 <= min(width, height) <= max(width, height) < LONGEST_SIDE:
         raise bad_input(where, "boxes in pixels of an image", f"one up to {width}, {height}")

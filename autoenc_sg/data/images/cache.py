@@ -4,11 +4,11 @@
     bytes 8..16     where the index starts, little-endian
     then            images, uint8 [3, H, W], one after the other
     index           int64 [N, 7]: image id, start, H, W, height and width of the source, CRC-32
-    end             SHA-256 (hex) of what it was made of; of the index
+    end             SHA-256 (hex) of the images' names, sizes and times; of the index
 
-Every file is made under another name and renamed, so a reader sees all of it or none; a process
-that wants the same file waits for the one that makes it. Where the images (their names, sizes or
-times of change) or the short side are others than the file tells of, it is made again.
+Files are written atomically; a process that needs a file waits for the process that writes it. The
+file is written again if the images (their names, sizes or times of change) or the short side differ
+from those it was made of.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ImageCache:
         return len(self._index)
 
     def read(self, image_id: int) -> Pixels | None:
-        """The image, or None where it could not be read when the cache was made.
+        """The image, or None if it could not be read when the cache was made.
 
         Raises:
             InputError: its bytes are not those that were written.
@@ -81,33 +81,33 @@ class ImageCache:
 
 
 def open_cache(path: Path, store: ImageStore, reporter: Reporter | None = None) -> ImageCache:
-    """The cache of all images of the store, made where it is missing or of something else.
+    """The cache of all images of the store; written if it is missing or outdated.
 
     Args:
-        path: the file; beside it a `.lock` comes to lie.
+        path: the file; a `.lock` file is made beside it.
         store: where the images are, and how small they are to be.
-        reporter: told of images done, as the stage "cache images".
+        reporter: gets the images done, as the stage "cache images".
 
     Raises:
         InputError: the file cannot be written.
     """
-    source = _source(store)
-    if _is_of(path, source):
+    source = _digest_of_images(store)
+    if _is_current(path, source):
         return ImageCache(path)
     with _locked(path):
-        if not _is_of(path, source):  # else another process made it
-            _make(path, store, source, reporter or Reporter([("cache images", 1.0)]))
+        if not _is_current(path, source):  # else another process wrote it
+            _write(path, store, source, reporter or Reporter([("cache images", 1.0)]))
     return ImageCache(path)
 
 
-def _source(store: ImageStore) -> str:
+def _digest_of_images(store: ImageStore) -> str:
     digest = hashlib.sha256(repr(("1", store.short_side)).encode())
     for image_id in sorted(store.places):
         digest.update(repr(store.stamp(image_id)).encode())
     return digest.hexdigest()
 
 
-def _is_of(path: Path, source: str) -> bool:
+def _is_current(path: Path, source: str) -> bool:
     try:
         return _read_index(path)[0] == source
     except InputError:
@@ -132,7 +132,7 @@ def _read_index(path: Path) -> tuple[str, NDArray[np.int64]]:
     return source.decode("ascii", "replace"), np.frombuffer(index, "<i8").reshape(-1, _COLUMNS)
 
 
-def _make(path: Path, store: ImageStore, source: str, reporter: Reporter) -> None:
+def _write(path: Path, store: ImageStore, source: str, reporter: Reporter) -> None:
     rows = []
     with (
         replacing(path) as temporary,
@@ -142,7 +142,7 @@ def _make(path: Path, store: ImageStore, source: str, reporter: Reporter) -> Non
         file.write(_MAGIC + bytes(8))
         for image_id, pixels in _decoded(store):
             reporter.advance()
-            if pixels is None:  # left to be read, and complained of, when it is wanted
+            if pixels is None:  # the error is raised when the image is read
                 continue
             data = pixels.image.contiguous().numpy().tobytes()
             size = (*pixels.image.shape[1:], *pixels.full_size)
@@ -166,15 +166,15 @@ def _decoded(store: ImageStore) -> Iterator[tuple[int, Pixels | None]]:
 
     ids = iter(sorted(store.places))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while some := list(islice(ids, 64)):
-            yield from zip(some, pool.map(decode, some))
+        while chunk := list(islice(ids, 64)):
+            yield from zip(chunk, pool.map(decode, chunk))
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time; the system frees the lock of one that dies.
 
-    Where there is no such lock (Windows) two may make the file: the renaming keeps it whole.
+    Without such locks (Windows) two processes may write the file; renaming keeps it whole.
     """
     try:
         import fcntl

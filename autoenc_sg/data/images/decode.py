@@ -1,4 +1,4 @@
-"""A data set's image files to pixels, as fast as the decoder goes."""
+"""Decoding a data set's image files, by torchvision where it can, else by Pillow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pixels(NamedTuple):
 
 
 def read_pixels(path: Path, short_side: int | None = None) -> Pixels:
-    """An image as stored: annotations know no EXIF turns.
+    """An image as stored: its EXIF orientation is ignored, as annotations do.
 
     Args:
         path: any file that Pillow reads; of an animation the first frame.
@@ -50,19 +50,19 @@ def read_pixels(path: Path, short_side: int | None = None) -> Pixels:
 
 
 def decode_pixels(data: bytes, name: object, short_side: int | None = None) -> Pixels:
-    """`read_pixels` of a file's content; `name` is what errors call it."""
+    """`read_pixels` of a file's content; `name` stands in error messages."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             full = (image.height, image.width)
             if full[0] * full[1] > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # Pillow's own comes at twice as many
             size = shrunk_size(full, short_side)
-            plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-            if plain and min(full) >= _DRAFT * min(size):
+            is_plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+            if is_plain and min(full) >= _DRAFT * min(size):
                 image.draft(image.mode, (size[1], size[0]))
-                plain = False
-            fast = _decode_jpeg(data) if plain else None
-            found = from_pil(image) if fast is None else fast
+                is_plain = False
+            decoded = _decode_jpeg(data) if is_plain else None
+            pixels = from_pil(image) if decoded is None else decoded
     except Image.DecompressionBombError:
         most = f"an image of at most {Image.MAX_IMAGE_PIXELS} pixels"
         raise bad_input(name, most, "a larger one") from None
@@ -70,9 +70,9 @@ def decode_pixels(data: bytes, name: object, short_side: int | None = None) -> P
         raise InputError(f"{name}: {error}") from None
     except UnidentifiedImageError:
         raise bad_input(name, "a readable image file", "a file of another kind") from None
-    except Exception as error:  # Pillow's decoders raise what they like on broken files
+    except Exception as error:  # Pillow's decoders raise any exception on damaged files
         raise bad_input(name, "a readable image file", error or type(error).__name__) from error
-    return Pixels(shrunk(found, size), full)
+    return Pixels(shrunk(pixels, size), full)
 
 
 def image_file_size(data: Path | io.BytesIO) -> ImageSize:
@@ -98,7 +98,7 @@ def shrunk(image: Tensor, size: ImageSize) -> Tensor:
 
 
 def _decode_jpeg(data: bytes) -> Tensor | None:
-    """By torchvision, whose planes need no transposing; None where it cannot (Pillow says why)."""
+    """By torchvision, which needs no transposing; None if it fails (Pillow has better errors)."""
     decoder = _jpeg_decoder()
     if decoder is None:
         return None
@@ -112,6 +112,6 @@ def _decode_jpeg(data: bytes) -> Tensor | None:
 def _jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
     try:
         from torchvision.io import ImageReadMode, decode_jpeg
-    except ImportError:  # it is to go from torchvision
+    except ImportError:  # deprecated in torchvision
         return None
     return lambda data: decode_jpeg(data, mode=ImageReadMode.RGB)

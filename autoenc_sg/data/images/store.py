@@ -1,4 +1,4 @@
-"""Where a data set's images lie: folders, zip files that stay packed, or `imdb_1024.h5`."""
+"""A data set's images by id: in folders, in zip files (read in place) or in `imdb_1024.h5`."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Place(NamedTuple):
 
 
 class PixelCache(Protocol):
-    """Shrunk images that were decoded before; see `image_cache`."""
+    """Shrunk images that were decoded before; see `cache`."""
 
     def read(self, image_id: int) -> Pixels | None:
-        """The image, or None where the cache has it not."""
+        """The image, or None if it is not in the cache."""
 
 
 class ImageStore:
@@ -74,10 +74,10 @@ class ImageStore:
     Args:
         places: where each image is.
         short_side: larger images are shrunk to it, None: none are.
-        cache: looked into first, or None.
+        cache: read first, or None.
 
     Attributes:
-        absent: ids that `available` was asked for in vain.
+        missing_ids: annotated images without a file, as far as `available` has checked.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ImageStore:
         self.places = places
         self.short_side = short_side
         self.cache = cache
-        self.absent: set[int] = set()
+        self.missing_ids: set[int] = set()
         self._open: dict[tuple[int, str], Any] = {}  # by process: forks must not share handles
 
     def __contains__(self, image_id: object) -> bool:
@@ -112,8 +112,8 @@ class ImageStore:
         Raises:
             InputError: the image is missing or unreadable.
         """
-        found = None if self.cache is None else self.cache.read(image_id)
-        return self.decode(image_id) if found is None else found
+        cached = None if self.cache is None else self.cache.read(image_id)
+        return self.decode(image_id) if cached is None else cached
 
     def decode(self, image_id: int) -> Pixels:
         """`read` past the cache."""
@@ -122,7 +122,7 @@ class ImageStore:
             return read_pixels(Path(place.member), self.short_side)
         if place.container.endswith(".h5"):
             return self._from_h5(place)
-        return decode_pixels(self._unzipped(place), place, self.short_side)
+        return decode_pixels(self._zip_bytes(place), place, self.short_side)
 
     def size(self, image_id: int) -> ImageSize:
         """Height and width of the stored image; no pixels are decoded.
@@ -136,7 +136,7 @@ class ImageStore:
         try:
             path = Path(place.member)
             return image_file_size(
-                path if place.container is None else io.BytesIO(self._unzipped(place))
+                path if place.container is None else io.BytesIO(self._zip_bytes(place))
             )
         except FileNotFoundError:
             raise bad_input(place, "a readable image file", "no such file") from None
@@ -144,7 +144,7 @@ class ImageStore:
             raise bad_input(place, "a readable image file", error or type(error)) from None
 
     def stamp(self, image_id: int) -> tuple[int, str, int, int]:
-        """What changes when the image does: id, place, bytes, time of change in ns."""
+        """Id, place, size in bytes and time of change in ns; they change with the image."""
         place = self.places[image_id]
         try:
             state = os.stat(place.container or place.member)  # noqa: PTH116 (100,000 times)
@@ -162,10 +162,10 @@ class ImageStore:
     def _container(self, path: str) -> Any:
         key = (os.getpid(), path)
         if key not in self._open:
-            self._open[key] = _opened(Path(path))
+            self._open[key] = _open_container(Path(path))
         return self._open[key]
 
-    def _unzipped(self, place: Place) -> bytes:
+    def _zip_bytes(self, place: Place) -> bytes:
         container = self._container(str(place.container))
         try:
             data: bytes = container.read(place.member)
@@ -175,13 +175,15 @@ class ImageStore:
 
     def _h5_size(self, place: Place) -> ImageSize:
         file, row = self._container(str(place.container)), int(place.member)
-        room = file["images"].shape[2:]
+        largest = file["images"].shape[2:]
         try:
             size = int(file["image_heights"][row]), int(file["image_widths"][row])
         except H5_ERRORS as error:
             raise bad_input(place, "a readable image", error) from None
-        if not all(1 <= side <= most for side, most in zip(size, room)):
-            raise bad_input(place, f"an image within {room[1]} x {room[0]} pixels", size[::-1])
+        if not all(1 <= side <= limit for side, limit in zip(size, largest)):
+            raise bad_input(
+                place, f"an image within {largest[1]} x {largest[0]} pixels", size[::-1]
+            )
         return size
 
     def _from_h5(self, place: Place) -> Pixels:
@@ -212,31 +214,31 @@ def find_images(root: Path, images: Path | None = None) -> dict[int, Place]:
     """
     if images is not None and not images.exists():
         raise bad_input(images, "a folder, zip or h5 of images", "nothing there")
-    found: dict[int, Place] = {}
+    places: dict[int, Place] = {}
     for part in _parts(root) if images is None else [images]:
-        for image_id, place in _listed(part):
-            found.setdefault(image_id, place)
-    return found
+        for image_id, place in _list_images(part):
+            places.setdefault(image_id, place)
+    return places
 
 
 def available(ids: Iterable[int], store: ImageStore, what: object) -> list[bool]:
-    """Which images the store has; all of them where it has none (then only graphs are wanted).
+    """Which images the store has; all are taken if it is empty (a data set of graphs alone).
 
-    What is missing is logged and noted in the store, not fatal.
+    Missing ones are logged and added to `store.missing_ids`.
     """
-    wanted = list(ids)
+    image_ids = list(ids)
     if not len(store):
-        return [True] * len(wanted)
-    flags = [image_id in store for image_id in wanted]
-    missing = [image_id for image_id, there in zip(wanted, flags) if not there]
-    store.absent.update(missing)
+        return [True] * len(image_ids)
+    present = [image_id in store for image_id in image_ids]
+    missing = [image_id for image_id, is_present in zip(image_ids, present) if not is_present]
+    store.missing_ids.update(missing)
     if missing:
-        some = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        examples = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         logger.warning(
             "%s: %d of %d images are missing and left out (%s)",
-            what, len(missing), len(wanted), some,
+            what, len(missing), len(image_ids), examples,
         )  # fmt: skip
-    return flags
+    return present
 
 
 def _parts(root: Path) -> list[Path]:
@@ -244,53 +246,56 @@ def _parts(root: Path) -> list[Path]:
     return [*folders, *sorted(root.glob("*.zip")), *sorted(root.glob("imdb_*.h5"))]
 
 
-def _listed(part: Path) -> Iterator[tuple[int, Place]]:
+def _list_images(part: Path) -> Iterator[tuple[int, Place]]:
     if part.is_dir():
         with os.scandir(part) as entries:
             members = [(entry.name, entry.path) for entry in entries]
-        yield from _numbered((name, Place(path)) for name, path in sorted(members))
+        yield from _with_ids((name, Place(path)) for name, path in sorted(members))
     elif part.suffix == ".h5":
-        _opened(part).close()  # its form is checked
+        _open_container(part).close()  # its form is checked
         ids = read_arrays(part, ["image_ids"], "an h5 of images")["image_ids"]
         yield from ((i, Place(str(row), str(part))) for row, i in enumerate(ids.tolist()))
     else:
-        with _opened(part) as archive:
+        with _open_container(part) as archive:
             names = archive.namelist()
-        yield from _numbered((name, Place(name, str(part))) for name in names)
+        yield from _with_ids((name, Place(name, str(part))) for name in names)
 
 
-def _numbered(members: Iterable[tuple[str, Place]]) -> Iterator[tuple[int, Place]]:
+def _with_ids(members: Iterable[tuple[str, Place]]) -> Iterator[tuple[int, Place]]:
     for name, place in members:
         match = _IMAGE_NAME.search(name)
         if match:
             yield int(match[1]), place
 
 
-def _opened(path: Path) -> Any:
+def _open_container(path: Path) -> Any:
     """A zip, or an h5 whose tables have the right form."""
     try:
         if path.suffix != ".h5":
             return zipfile.ZipFile(path)
         file = h5py.File(path, "r")
         missing = missing_names(file, list(_TABLES))
-        there = sorted(map(str, file))
+        names = sorted(map(str, file))
     except (zipfile.BadZipFile, *H5_ERRORS) as error:
         raise bad_input(path, "a whole h5 or zip of images", error) from None
     if missing:
-        raise bad_input(path, f"a data set {missing[0]!r}", f"only {there}")
+        raise bad_input(path, f"a data set {missing[0]!r}", f"only {names}")
     _check_tables(path, file)
     return file
 
 
 def _check_tables(path: Path, file: h5py.File) -> None:
-    """See that an h5 of images has `images [N, 3, H, W]`, and a number of each in the others."""
+    """Check that an h5 of images has `images [N, 3, H, W]`, and `[N]` numbers in the others."""
     shape = file["images"].shape
     for name, kind in _TABLES.items():
-        own = file[name]
+        table = file[name]
         if name == "images":
-            good, wanted = len(shape) == 4 and shape[1] == 3, "[images, 3, height, width]"
+            good, expected_shape = len(shape) == 4 and shape[1] == 3, "[images, 3, height, width]"
         else:
-            good, wanted = own.shape == shape[:1], str(list(shape[:1]))
-        if not good or not np.issubdtype(own.dtype, kind):
-            expected, got = f"{kind.__name__} of shape {wanted}", f"{own.dtype} {list(own.shape)}"
+            good, expected_shape = table.shape == shape[:1], str(list(shape[:1]))
+        if not good or not np.issubdtype(table.dtype, kind):
+            expected, got = (
+                f"{kind.__name__} of shape {expected_shape}",
+                f"{table.dtype} {list(table.shape)}",
+            )
             raise bad_input(f"{path} {name!r}", expected, got)

@@ -1,1 +1,1 @@
-"""What is in a data set, and what is wrong with it."""
+"""Statistics and checks of a data set."""

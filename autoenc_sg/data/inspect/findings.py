@@ -1,4 +1,4 @@
-"""What is wrong with a data set, how badly, and what to do about it."""
+"""Findings of `data verify`: kind, severity, places and remedy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of damage.
+    """One kind of problem, with all its occurrences.
 
     Attributes:
-        severity: `error`: training would stop or learn what is false; `warning`: it works, but
-            something is lost or strange; `note`: good to know.
-        kind: its name.
-        count: how often.
-        examples: where, the first of them.
+        severity: `error`: training would fail or learn wrong annotations; `warning`: training
+            works, but data are lost or look wrong; `note`: information.
+        kind: its name, such as `absent images`.
+        count: number of occurrences.
+        examples: places of the first occurrences.
         remedy: what to do.
     """
 
@@ -36,17 +36,17 @@ class Finding:
     remedy: str
 
 
-def found(
+def findings_of(
     severity: Severity, kind: str, places: Iterable[object], remedy: str, count: int | None = None
 ) -> Iterator[Finding]:
-    """A finding of these places, or none where there are none.
+    """One finding with these places; nothing if there are no places.
 
     Args:
         severity: see `Finding`.
         kind: see `Finding`.
         remedy: see `Finding`.
-        places: all of them, or the first ones of `count`.
-        count: how many there are; None: as many as `places`.
+        places: of all occurrences, or of the first of `count`.
+        count: number of occurrences; None: as many as `places`.
     """
     every = iter(places)
     examples = tuple(str(place) for place in islice(every, _EXAMPLES))
@@ -61,8 +61,8 @@ class Verification:
 
     Attributes:
         root: the folder that was checked.
-        counts: how much there is.
-        findings: the worst first.
+        counts: images, objects and relations.
+        findings: errors first.
     """
 
     root: str
@@ -102,7 +102,7 @@ class Verification:
         return Table("Findings", ["", "what", "count", "where"], rows)
 
     def write_json(self, path: Path) -> None:
-        """Everything, for programs; whole or not at all.
+        """All findings as JSON; written atomically.
 
         Raises:
             InputError: the path cannot be written.
@@ -116,7 +116,7 @@ class Verification:
         write_json(path, content, indent=1)
 
 
-def joined(findings: Iterable[Finding]) -> list[Finding]:
+def merged(findings: Iterable[Finding]) -> list[Finding]:
     """One finding of each kind, in order of first appearance."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:

@@ -60,7 +60,7 @@ def _tail(axes: Axes, names: Sequence[str], counts: Tensor, what: str) -> None:
         [names[int(order[i])] for i in places], rotation=90, fontproperties=sans(6.5)
     )
     every = "" if step == 1 else f" (one of {step} is named)"
-    _dress(axes, f"{what} of each of {len(values)} names{every}", "")
+    _style_axes(axes, f"{what} of each of {len(values)} names{every}", "")
 
 
 def _histogram(axes: Axes, counts: Tensor, what: str) -> None:
@@ -70,10 +70,10 @@ def _histogram(axes: Axes, counts: Tensor, what: str) -> None:
     axes.hist(counts.numpy(), bins=edges.tolist(), color=_BLUE, rwidth=0.9)
     median = float(counts.double().median()) if len(counts) else 0.0
     axes.axvline(median, color=_INK, linewidth=1, linestyle="--")
-    _dress(axes, f"{what} (median {median:g})", "images")
+    _style_axes(axes, f"{what} (median {median:g})", "images")
 
 
-def _dress(axes: Axes, title: str, vertical: str) -> None:
+def _style_axes(axes: Axes, title: str, vertical: str) -> None:
     axes.set_title(title, fontproperties=sans(9), color=_INK, loc="left")
     axes.set_ylabel(vertical, fontproperties=sans(7.5), color=_INK)
     axes.spines[["top", "right"]].set_visible(False)

@@ -53,7 +53,7 @@ def write_data_report(
         out: the folder to write to.
         samples: graphs to draw, of images with relations.
         seed: of which ones.
-        reporter: told of the stages `STAGES`.
+        reporter: gets the progress of the stages `STAGES`.
 
     Returns:
         What the page shows.

@@ -1,4 +1,4 @@
-"""How often each class, predicate and triple comes in a data set, and how large its graphs are."""
+"""Counts of classes, predicates and triples of a data set, and sizes of its graphs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SplitStatistics:
         objects_per_image: `[n]`.
         relations_per_image: `[n]`.
         triples: relations of each (subject class, predicate, object class).
-        repeated: relations whose pair of objects has another relation before them.
+        repeated: relations whose (subject, object) has an earlier relation.
     """
 
     split: str
@@ -118,7 +118,7 @@ def triple_table(splits: Sequence[SplitStatistics], vocabulary: Vocabulary) -> T
 
 
 def as_json(splits: Sequence[SplitStatistics], vocabulary: Vocabulary) -> dict[str, Any]:
-    """Every count, for programs; classes and predicates by name."""
+    """All counts as JSON values; classes and predicates by name."""
     return {
         s.split: {
             "images": s.images,

@@ -1,4 +1,4 @@
-"""`autoenc-sg data verify`: what is wrong with a data set, of any format."""
+"""`autoenc-sg data verify`: checks of a data set of any format."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.h5_files import H5_ERRORS
 from autoenc_sg.data.images.store import ImageStore, find_images
-from autoenc_sg.data.inspect.findings import Finding, Verification, found, worst_first
-from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
+from autoenc_sg.data.inspect.findings import Finding, Verification, findings_of, worst_first
+from autoenc_sg.data.inspect.verify_images import ExpectedImage, image_findings
 from autoenc_sg.data.inspect.verify_splits import verify_splits
 from autoenc_sg.data.inspect.verify_vg150 import vg150_findings
 from autoenc_sg.data.vg150.counts import count_images
@@ -29,7 +29,7 @@ def verify(
     Args:
         config: which data set; filters, flips, shrinking and caches do not matter.
         decode: see `verify_images.image_findings`.
-        reporter: told of images done, as the stage `verify_images.STAGE`.
+        reporter: gets the images done, as the stage `verify_images.STAGE`.
 
     Raises:
         InputError: the folder, or that of its images, does not exist.
@@ -53,7 +53,7 @@ def _verify_vg150(
         places = find_images(root, root / config.images if config.images else None)
     except InputError as error:
         remedy = "get the file again, or remove it"
-        findings += found("error", "damaged container of images", [error], remedy)
+        findings += findings_of("error", "damaged container of images", [error], remedy)
         places = {}
     if data is not None:
         counts = count_images(data, places)
@@ -63,16 +63,16 @@ def _verify_vg150(
     return counts, findings
 
 
-def _wanted(data: VG150Annotations) -> list[Wanted]:
+def _wanted(data: VG150Annotations) -> list[ExpectedImage]:
     rows = zip(data.image_ids.tolist(), data.split.tolist(), data.sizes.tolist())
     return [
-        Wanted(image_id, "train" if split == TRAIN else "test", (height, width))
+        ExpectedImage(image_id, "train" if split == TRAIN else "test", (height, width))
         for image_id, split, (height, width) in rows
     ]
 
 
 def _rows_of(path: Path) -> Table:
-    """What can be said of an h5 that has mistakes, or is none."""
+    """The rows of each data set of an h5 that may be damaged; none if it cannot be read."""
     rows: list[list[Cell]] = []
     try:
         with h5py.File(path, "r") as file:

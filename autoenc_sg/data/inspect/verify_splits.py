@@ -1,6 +1,6 @@
-"""Checking data sets by what their readers give, split by split.
+"""Checks of a data set through its reader, split by split.
 
-Readers stop at damage that they cannot read past, so of that one instance is found at a time.
+A reader stops at the first malformed annotation, so only one of those is found at a time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from autoenc_sg.data.base.in_memory import InMemorySource
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.coco.files import read_coco
 from autoenc_sg.data.images.store import ImageStore, Place
-from autoenc_sg.data.inspect.findings import Finding, found, joined
-from autoenc_sg.data.inspect.verify_images import Wanted, image_findings
+from autoenc_sg.data.inspect.findings import Finding, findings_of, merged
+from autoenc_sg.data.inspect.verify_images import ExpectedImage, image_findings
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Cell, Table
@@ -33,15 +33,15 @@ _LEAVE_OUT = "nothing: training and evaluation leave them out; or get the rest o
 
 
 class _Photo(NamedTuple):
-    """An annotated image of a split; ids may be those of another one in another split."""
+    """An annotated image of a split; other splits may use the same ids for other images."""
 
     split: Split
     place: Place
     size: ImageSize
 
     @property
-    def there(self) -> bool:
-        """Whether there is a file."""
+    def exists(self) -> bool:
+        """Whether the file exists."""
         return self.place.container is not None or Path(self.place.member).is_file()
 
 
@@ -57,7 +57,7 @@ def verify_splits(
             dataset = open_dataset(config, split)
         except InputError as error:
             remedy = "correct that entry, or get the file again"
-            findings += found("error", "damaged annotations", [error], remedy)
+            findings += findings_of("error", "damaged annotations", [error], remedy)
             continue
         graphs = [dataset.annotated(index) for index in range(len(dataset))]
         findings += _graph_findings(dataset, graphs, split)
@@ -70,8 +70,8 @@ def verify_splits(
         findings += _photo_findings(photos, decode, reporter)
     elif rows:
         remedy = "put them where docs/data.md says, or name their folder: --images"
-        findings += found("warning", "no images at all", [config.root], remedy)
-    return Table("Annotated", _COLUMNS, rows), joined(findings)
+        findings += findings_of("warning", "no images at all", [config.root], remedy)
+    return Table("Annotated", _COLUMNS, rows), merged(findings)
 
 
 def _published(config: DataConfig, split: Split) -> int | None:
@@ -95,14 +95,14 @@ def _photo_findings(
     for photo in photos:
         splits[photo.place].add(photo.split)
     shared = (place for place, names in splits.items() if len(names) > 1)
-    yield from found("error", "images in several splits", shared, "leave each in one split")
-    unlike = {photo.place: photo for photo in photos}.values()
-    absent = (photo.place for photo in unlike if not photo.there)
-    yield from found("warning", "absent images", absent, _LEAVE_OUT)
-    there = [photo for photo in unlike if photo.there]
-    wanted = [Wanted(i, photo.split, photo.size) for i, photo in enumerate(there)]
-    store = ImageStore({i: photo.place for i, photo in enumerate(there)})
-    yield from image_findings(wanted, store, decode, reporter)
+    yield from findings_of("error", "images in several splits", shared, "leave each in one split")
+    distinct = {photo.place: photo for photo in photos}.values()
+    absent = (photo.place for photo in distinct if not photo.exists)
+    yield from findings_of("warning", "absent images", absent, _LEAVE_OUT)
+    present = [photo for photo in distinct if photo.exists]
+    annotated = [ExpectedImage(i, photo.split, photo.size) for i, photo in enumerate(present)]
+    store = ImageStore({i: photo.place for i, photo in enumerate(present)})
+    yield from image_findings(annotated, store, decode, reporter)
 
 
 def _graph_findings(
@@ -113,28 +113,30 @@ def _graph_findings(
         name = dataset.store.name(image_id)
         if _repeats(zip(graph.labels.tolist(), map(tuple, graph.boxes.tolist()))):
             boxes.append(name)
-        if not isinstance(dataset.source, InMemorySource):  # others make their relations
+        if not isinstance(dataset.source, InMemorySource):  # other sources make their relations
             continue
         if _repeats(map(tuple, graph.triples.tolist())):
             relations.append(name)
         if dataset.source.images[dataset.rows[index]].boxes_beyond:
             beyond.append(name)
-    yield from found("warning", "boxes twice", boxes, "leave one: an object is told of twice")
+    yield from findings_of(
+        "warning", "boxes twice", boxes, "leave one: the object is annotated twice"
+    )
     remedy = "nothing, if few: recall counts each of them"
-    yield from found("note", "relations twice", relations, remedy)
+    yield from findings_of("note", "relations twice", relations, remedy)
     yield from _out_of_bounds(beyond)
     store = dataset.store
-    ids = store.absent if store.places else set(dataset.image_ids)  # all are kept if there is none
+    ids = store.missing_ids if store.places else set(dataset.image_ids)
     absent = (f"{split} image {i}" for i in sorted(ids))
-    yield from found("warning", "absent images", absent, _LEAVE_OUT)
+    yield from findings_of("warning", "absent images", absent, _LEAVE_OUT)
     empty = [] if len(dataset) else [split]
     remedy = "there has to be an image with objects in it"
-    yield from found("warning" if split == "val" else "error", "empty split", empty, remedy)
+    yield from findings_of("warning" if split == "val" else "error", "empty split", empty, remedy)
 
 
 def _out_of_bounds(places: Iterable[str]) -> Iterator[Finding]:
     remedy = "they are cut at the border, or left out; are the stated sizes of the images right?"
-    yield from found("warning", "boxes out of bounds", places, remedy)
+    yield from findings_of("warning", "boxes out of bounds", places, remedy)
 
 
 def _repeats(rows: Iterable[object]) -> bool:
@@ -150,7 +152,7 @@ def _coco_bounds(path: Path) -> Iterator[Finding]:
             for a in coco.dataset["annotations"]
             if _beyond(a["bbox"], coco.imgs[a["image_id"]])
         )
-    except (InputError, KeyError, TypeError, ValueError):  # told of by the reader
+    except (InputError, KeyError, TypeError, ValueError):  # the reader reports these
         return
 
 

@@ -1,6 +1,6 @@
-"""Everything that can be wrong with the three annotation files of VG150.
+"""Checks of the three annotation files of VG150.
 
-`vg150_files.read_annotations` stops at the first mistake; here all of them are found and named.
+`vg150.files.read_annotations` stops at the first mistake; here all of them are reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.json_files import read_json
-from autoenc_sg.data.inspect.findings import Finding, Severity, found
+from autoenc_sg.data.inspect.findings import Finding, Severity, findings_of
 from autoenc_sg.data.vg150.files import (
     BOX_SCALE,
     TEST,
@@ -72,22 +72,22 @@ def vg150_findings(root: Path) -> list[Finding]:
 
 
 def _read(path: Path, read: Any, findings: list[Finding]) -> Any:
-    """What `read` gives; None with a finding where it cannot."""
+    """The result of `read`; None, with a finding, if it raises."""
     if not path.is_file():
-        findings += found("error", "absent file", [path], _AGAIN)
+        findings += findings_of("error", "absent file", [path], _AGAIN)
         return None
     try:
         return read(path)
     except InputError as error:
-        findings += found("error", "damaged file", [error], _AGAIN)
+        findings += findings_of("error", "damaged file", [error], _AGAIN)
         return None
 
 
 def _images(sizes: torch.Tensor, tables: Tables | None, findings: list[Finding]) -> Array | None:
-    """Id, height and width of the h5's images `[N, 3]`, or None where they are of another one."""
+    """Id, height and width of the h5's images `[N, 3]`, or None if their number differs."""
     ids, counts = sizes[:, 0].unique(return_counts=True)
     remedy = "keep one entry of each image in image_data.json"
-    findings += found("error", "image ids twice", ids[counts > 1].tolist(), remedy)
+    findings += findings_of("error", "image ids twice", ids[counts > 1].tolist(), remedy)
     if tables is None:
         return None
     count = len(tables["split"])
@@ -95,8 +95,8 @@ def _images(sizes: torch.Tensor, tables: Tables | None, findings: list[Finding])
     if len(table) == count:
         return table
     place = f"{len(sizes)} in image_data.json, {count} in the h5"
-    remedy = "take both files from one source: images are told apart by their place in them"
-    findings += found("error", "numbers of images that differ", [place], remedy)
+    remedy = "take both files from one source: images correspond by their order"
+    findings += findings_of("error", "numbers of images that differ", [place], remedy)
     return None
 
 
@@ -107,7 +107,7 @@ def _vocabulary_findings(path: Path, vocabulary: Vocabulary) -> Iterator[Finding
         if isinstance(back, dict):
             wrong = [i for i, name in enumerate(names) if i and back.get(str(i)) != name]
             remedy = f"idx_to_{kind} has to be the inverse of {kind}_to_idx; {_AGAIN}"
-            yield from found("error", f"idx_to_{kind} that contradicts", wrong, remedy)
+            yield from findings_of("error", f"idx_to_{kind} that contradicts", wrong, remedy)
     if (vocabulary.num_objects, vocabulary.num_predicates) != VG150_SIZES:
         return
     text = "\n".join([*vocabulary.objects, *vocabulary.predicates])
@@ -120,9 +120,11 @@ def _vocabulary_findings(path: Path, vocabulary: Vocabulary) -> Iterator[Finding
         if names[i] < names[i - 1]
     ]
     remedy = "VG150's ids are in alphabetical order; others' weights will name things wrongly"
-    yield from found("warning", "vocabulary out of order", falls, remedy)
+    yield from findings_of("warning", "vocabulary out of order", falls, remedy)
     remedy = "published weights and figures are of other classes"
-    yield from found("note", "another vocabulary than VG150's", [] if falls else [path], remedy)
+    yield from findings_of(
+        "note", "another vocabulary than VG150's", [] if falls else [path], remedy
+    )
 
 
 def _table_findings(
@@ -136,22 +138,26 @@ def _table_findings(
             values = tables[name][:, 0]
             rows = np.flatnonzero((values < 1) | (values > most))
             remedy = f"ids are 1..{most}; take the h5 and the dicts from one source"
-            yield from found("error", f"{kind} outside of the dicts", _rows(name, rows), remedy)
+            yield from findings_of(
+                "error", f"{kind} outside of the dicts", _rows(name, rows), remedy
+            )
     split = tables["split"]
     rows = np.flatnonzero((split != TRAIN) & (split != TEST))
-    yield from found("error", "split that is neither 0 nor 2", _rows("split", rows), _AGAIN)
+    yield from findings_of("error", "split that is neither 0 nor 2", _rows("split", rows), _AGAIN)
     empty = [name for name, s in _SPLITS if not (split == s).any()]
-    yield from found("error", "empty split", empty, "write 0 (train) and 2 (test) into 'split'")
+    yield from findings_of(
+        "error", "empty split", empty, "write 0 (train) and 2 (test) into 'split'"
+    )
     for kind in ("box", "rel"):
-        some = tables[f"img_to_first_{kind}"] >= 0
-        none = [n for n, s in _SPLITS if n not in empty and not some[split == s].any()]
+        has_rows = tables[f"img_to_first_{kind}"] >= 0
+        without_rows = [n for n, s in _SPLITS if n not in empty and not has_rows[split == s].any()]
         what = "boxes" if kind == "box" else "relations"
-        yield from found(
-            "error", f"split without {what}", none, f"its images need {what}; {_AGAIN}"
+        yield from findings_of(
+            "error", f"split without {what}", without_rows, f"its images need {what}; {_AGAIN}"
         )
     rows = np.flatnonzero((tables["boxes_1024"][:, 2:] < 1).any(1))
     remedy = "w and h are at least 1; " + _AGAIN
-    yield from found("error", "boxes without area", _rows("boxes_1024", rows), remedy)
+    yield from findings_of("error", "boxes without area", _rows("boxes_1024", rows), remedy)
     parts = [_ranges(tables, kind) for kind in ("box", "rel")]
     yield from chain.from_iterable(findings for findings, _ in parts)
     box_owner, relation_owner = (owner for _, owner in parts)
@@ -168,13 +174,15 @@ def _rows(name: str, rows: Array) -> Iterator[str]:
 
 
 def _ranges(tables: Tables, kind: str) -> tuple[list[Finding], Array | None]:
-    """What is wrong with the images' ranges, and the image of each row unless they are nonsense."""
+    """Findings about the images' ranges, and the image of each row, None if a range is invalid."""
     first, last = tables[f"img_to_first_{kind}"], tables[f"img_to_last_{kind}"]
     count = len(tables["labels" if kind == "box" else "predicates"])
     none = (first == -1) & (last == -1)
     wrong = ~none & ((first < 0) | (last < first) | (last >= count))
     name = f"img_to_first_{kind}"
-    findings = [*found("error", "impossible ranges", _rows(name, np.flatnonzero(wrong)), _AGAIN)]
+    findings = [
+        *findings_of("error", "impossible ranges", _rows(name, np.flatnonzero(wrong)), _AGAIN)
+    ]
     if findings:
         return findings, None
     images = np.flatnonzero(~none)
@@ -183,9 +191,9 @@ def _ranges(tables: Tables, kind: str) -> tuple[list[Finding], Array | None]:
     np.add.at(edges, last[images] + 1, -1)
     times = edges.cumsum()[:-1]
     rows = _rows("labels" if kind == "box" else "predicates", np.flatnonzero(times > 1))
-    findings += found("error", "rows of two images", rows, _AGAIN)
+    findings += findings_of("error", "rows of two images", rows, _AGAIN)
     rows = _rows("labels" if kind == "box" else "predicates", np.flatnonzero(times == 0))
-    findings += found("note", "rows of no image", rows, "nothing: they are not used")
+    findings += findings_of("note", "rows of no image", rows, "nothing: they are not used")
     owner = np.full(count, -1)
     for image in images:  # a slice each: 100,000 of them take a tenth of a second
         owner[first[image] : last[image] + 1] = image
@@ -199,17 +207,17 @@ def _relation_findings(tables: Tables, owned: _Owned) -> Iterator[Finding]:
     rows = np.flatnonzero((owner >= 0) & ~same.all(1))
     places = (f"{owned.image(owner[r])}, row {r}: {ends[r].tolist()}" for r in rows)
     remedy = "relationships hold rows of 'labels', of the same image; " + _AGAIN
-    yield from found("error", "relations to boxes of another image", places, remedy)
+    yield from findings_of("error", "relations to boxes of another image", places, remedy)
     rows = np.flatnonzero((owner >= 0) & (ends[:, 0] == ends[:, 1]))
     places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
     remedy = "the published rules drop them; " + _AGAIN
-    yield from found("error", "relations of a thing to itself", places, remedy)
+    yield from findings_of("error", "relations of a thing to itself", places, remedy)
     key = np.concatenate([owner[:, None], ends, tables["predicates"]], 1)
     rows = _repeated(key)
     rows = rows[owner[rows] >= 0]
     places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
     remedy = "nothing, if few: the published test split has such; recall counts each of them"
-    yield from found("note", "relations twice", places, remedy)
+    yield from findings_of("note", "relations twice", places, remedy)
 
 
 def _box_findings(tables: Tables, owned: _Owned, images: Array | None) -> Iterator[Finding]:
@@ -219,7 +227,7 @@ def _box_findings(tables: Tables, owned: _Owned, images: Array | None) -> Iterat
     places = (f"{owned.image(owner[r])}, row {r}" for r in rows)
     severity: Severity = "warning" if len(rows) > _FEW * len(owner) else "note"
     remedy = "nothing, if few: the published rules, too, leave some; each counts as an object"
-    yield from found(severity, "boxes twice", places, remedy)
+    yield from findings_of(severity, "boxes twice", places, remedy)
     if images is None:
         return
     sizes = images[:, 1:]
@@ -230,7 +238,7 @@ def _box_findings(tables: Tables, owned: _Owned, images: Array | None) -> Iterat
     rows = np.flatnonzero((owner >= 0) & beyond)
     places = (f"{owned.image(owner[r])}, row {r}: {boxes[r].astype(int).tolist()}" for r in rows)
     remedy = "they are cut at the border, or left out; if many: image_data.json has wrong sizes"
-    yield from found("warning", "boxes out of bounds", places, remedy)
+    yield from findings_of("warning", "boxes out of bounds", places, remedy)
 
 
 def _repeated(key: Array) -> Array:
@@ -241,7 +249,7 @@ def _repeated(key: Array) -> Array:
 
 
 def _unused(tables: Tables, owned: _Owned, vocabulary: Vocabulary | None) -> Iterator[Finding]:
-    """Names without a single example to learn from."""
+    """Classes and predicates without an example in the train split."""
     if vocabulary is None or not len(owned.boxes):
         return
     for name, kind, names, owner in (
@@ -249,7 +257,7 @@ def _unused(tables: Tables, owned: _Owned, vocabulary: Vocabulary | None) -> Ite
         ("predicates", "predicates", vocabulary.predicates, owned.relations),
     ):
         train = (owner >= 0) & (tables["split"][owner] == TRAIN)
-        seen = set(np.unique(tables[name][train, 0]).tolist())
-        absent = [text for i, text in enumerate(names) if i and i not in seen]
+        used_ids = set(np.unique(tables[name][train, 0]).tolist())
+        unused_names = [text for i, text in enumerate(names) if i and i not in used_ids]
         remedy = "they cannot be learned; recall by predicate shows them as 0"
-        yield from found("note", f"{kind} without a train example", absent, remedy)
+        yield from findings_of("note", f"{kind} without a train example", unused_names, remedy)

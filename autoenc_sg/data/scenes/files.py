@@ -1,4 +1,4 @@
-"""Writing the drawn worlds as a VG150 data set, all or nothing."""
+"""The drawn scenes as a VG150 data set, written atomically."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.json_files import read_json, write_json
 from autoenc_sg.data.base.samples import random_stream
-from autoenc_sg.data.scenes.plan import TINT, VOCABULARY
+from autoenc_sg.data.scenes.builder import TINT, VOCABULARY
+from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
-from autoenc_sg.data.scenes.sample import sample_scene
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
 from autoenc_sg.data.vg150.writing import write_annotations
 
@@ -30,8 +30,8 @@ def write_scenes(
 ) -> None:
     """Draw all images; `root` is made whole or not at all (`atomic_files.new_folder`).
 
-    Image ids are 1, 2, ... with the train split first. A picture follows from the seed, its split
-    and its place in the split alone; annotation noise has random numbers of its own.
+    Image ids are 1, 2, ... with the train split first. A picture is a function of the seed, its
+    split and its index in the split; annotation noise has its own random numbers.
 
     Args:
         root: the folder to make; it may exist if it is empty.
@@ -59,14 +59,15 @@ def ensure_scenes(
         except InputError:
             if not (root / SETTINGS).exists():  # else another process was first
                 raise
-    found, wanted = read_json(root / SETTINGS), _settings(config)
-    if not isinstance(found, dict):
-        raise bad_input(root / SETTINGS, "an object of settings", type(found).__name__)
-    found = {"tint": TINT, **found}  # scenes drawn before there was a choice do not say
-    other = [key for key in wanted if found.get(key) != wanted[key]]
-    if other:
-        got = f"scenes drawn with {found.get(other[0])}; choose another root or remove the folder"
-        raise bad_input(f"scenes in {root}", f"{other[0]} {wanted[other[0]]}", got)
+    stored, settings = read_json(root / SETTINGS), _settings(config)
+    if not isinstance(stored, dict):
+        raise bad_input(root / SETTINGS, "an object of settings", type(stored).__name__)
+    stored = {"tint": TINT, **stored}  # older scenes have no such setting
+    differing = [key for key in settings if stored.get(key) != settings[key]]
+    if differing:
+        key = differing[0]
+        got = f"scenes drawn with {stored.get(key)}; choose another root or remove the folder"
+        raise bad_input(f"scenes in {root}", f"{key} {settings[key]}", got)
 
 
 def _settings(config: ScenesConfig) -> dict[str, object]:
@@ -81,7 +82,7 @@ def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], No
     for position in range(total):
         train = position < config.num_train
         index = position if train else position - config.num_train
-        scene = sample_scene(config.seed, "train" if train else "test", index, config.tint)
+        scene = random_scene(config.seed, "train" if train else "test", index, config.tint)
         image, graph = draw_scene(scene, config.image_size)
         image.save(images / f"{position + 1}.jpg", quality=92, subsampling=0)
         graphs.append(add_noise(graph, config, index) if train else graph)
@@ -93,9 +94,9 @@ def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], No
 
 
 def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph:
-    """Annotate as a careless person would: leave out relations, confuse predicates and classes.
+    """Annotation noise: relations left out, predicates and classes replaced at random.
 
-    What is wrong at a low rate is wrong at every higher one.
+    What is changed at a low rate is changed at every higher one.
     """
     rng = random_stream("noise", config.seed, index)
     wrong_labels, wrong_predicates = config.wrong_labels, config.wrong_predicates
@@ -107,11 +108,11 @@ def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph
         p = _confuse(rng, wrong_predicates, p, predicates)
         if not dropped:
             triples.append((s, p, o))
-    kept = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)
-    return replace(graph, labels=torch.tensor(labels, dtype=torch.int64), triples=kept)
+    kept_triples = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)
+    return replace(graph, labels=torch.tensor(labels, dtype=torch.int64), triples=kept_triples)
 
 
 def _confuse(rng: random.Random, rate: float, true: int, count: int) -> int:
-    """At this rate another id of 1..count - 1; two numbers are drawn in either case."""
-    wrong, other = rng.random() < rate, 1 + int(rng.random() * (count - 2))
-    return other + (other >= true) if wrong else true
+    """With probability `rate` another id of 1..count - 1; always draws two random numbers."""
+    is_wrong, wrong_id = rng.random() < rate, 1 + int(rng.random() * (count - 2))
+    return wrong_id + (wrong_id >= true) if is_wrong else true

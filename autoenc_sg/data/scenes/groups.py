@@ -1,4 +1,4 @@
-"""What stands on the ground of a small world: single things and pairs with or without a cue.
+"""Things on the ground of a scene: single ones, and pairs with or without a visible cue.
 
 Positions are drawn before the cue and independently of it, and what the cue would add to a box
 (a reaching arm) the other case adds too (a waving one).
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoenc_sg.data.scenes.plan import MAX_OBJECTS, SIDE, Plan, Point, Thing
+from autoenc_sg.data.scenes.builder import MAX_OBJECTS, SIDE, Point, SceneBuilder, Thing
 
 
-def place_ground_things(plan: Plan, ground: int) -> None:
+def place_ground_things(builder: SceneBuilder, ground: int) -> None:
     """Groups of one or two things from left to right, as many as there is room for."""
-    rng = plan.rng
+    rng = builder.rng
     chosen: list[str] = []
     room = SIDE - 4
     while len(chosen) < 5:
@@ -21,17 +21,17 @@ def place_ground_things(plan: Plan, ground: int) -> None:
         _, width, size = _GROUPS[name]
         if (
             width > room
-            or len(plan.things) + sum(_GROUPS[c][2] for c in chosen) + size > MAX_OBJECTS
+            or len(builder.things) + sum(_GROUPS[c][2] for c in chosen) + size > MAX_OBJECTS
         ):
             break
         chosen.append(name)
         room -= width
-    top = plan.things[ground].frame[1]
+    top = builder.things[ground].frame[1]
     gaps = sorted(rng.uniform(0, room) for _ in chosen)
     left = 2.0
     for i, name in enumerate(chosen):
         base = rng.uniform(max(92.0, top + 14), 125)
-        _place(plan, name, left + gaps[i], base)
+        _place(builder, name, left + gaps[i], base)
         left += _GROUPS[name][1]
 
 
@@ -56,19 +56,19 @@ _GROUPS: dict[str, tuple[float, float, int]] = {
 }
 
 
-def _place(plan: Plan, group: str, left: float, base: float) -> None:
+def _place(builder: SceneBuilder, group: str, left: float, base: float) -> None:
     name, _, other = group.partition(" ")
     if not other:
         middle = left + _GROUPS[group][1] / 2
-        plan.add(_single(plan, name, middle, base), base, standing=True)
+        builder.add(_single(builder, name, middle, base), base, standing=True)
     elif name == "person":
-        _PERSON_GROUPS[other](plan, left, base)
+        _PERSON_GROUPS[other](builder, left, base)
     elif other == "tree":
-        _house_and_tree(plan, left, base)
+        _house_and_tree(builder, left, base)
     elif other == "balloon":
-        _house_and_balloon(plan, left, base)
+        _house_and_balloon(builder, left, base)
     else:
-        _tree_and_animal(plan, other, left, base)
+        _tree_and_animal(builder, other, left, base)
 
 
 _SIZES: dict[str, tuple[Point, Point]] = {  # least and greatest (width, height)
@@ -83,14 +83,14 @@ _SIZES: dict[str, tuple[Point, Point]] = {  # least and greatest (width, height)
 }
 
 
-def _single(plan: Plan, name: str, middle: float, base: float) -> Thing:
+def _single(builder: SceneBuilder, name: str, middle: float, base: float) -> Thing:
     """A thing of the class's usual size, standing at (middle, base)."""
     least, most = _SIZES[name]
-    grown = plan.rng.random()
+    grown = builder.rng.random()
     width, height = (low + grown * (high - low) for low, high in zip(least, most))
     if name == "ball":
         height = width
-    facing = plan.rng.choice((-1, 1) if name in ("dog", "horse", "bicycle") else (-1, 0, 0, 1))
+    facing = builder.rng.choice((-1, 1) if name in ("dog", "horse", "bicycle") else (-1, 0, 0, 1))
     return Thing(name, (middle - width / 2, base - height, middle + width / 2, base), facing=facing)
 
 
@@ -102,83 +102,85 @@ def _hand(person: Thing, side: int, height: float, reach: float = 0.0) -> Thing:
     return replace(person, hands=(left, point) if side > 0 else (point, right))
 
 
-def _person_and_ball(plan: Plan, left: float, base: float) -> None:
-    side, reach = plan.side(), 4.0
-    person = _single(plan, "person", left + (13 if side > 0 else 31), base)
-    ball = _single(plan, "ball", 0, 0)
+def _person_and_ball(builder: SceneBuilder, left: float, base: float) -> None:
+    side, reach = builder.side(), 4.0
+    person = _single(builder, "person", left + (13 if side > 0 else 31), base)
+    ball = _single(builder, "ball", 0, 0)
     radius = (ball.frame[2] - ball.frame[0]) / 2
     x0, y0, x1, y1 = person.frame
-    height = plan.rng.uniform(0.42, 0.6)
+    height = builder.rng.uniform(0.42, 0.6)
     x = x1 + reach + radius - 2 if side > 0 else x0 - reach - radius + 2
     y = y0 + height * (y1 - y0)
-    holding = plan.chance(0.5)
+    holding = builder.chance(0.5)
     person = _hand(person, side, height if holding else 0.12, reach)
     ball_frame = (x - radius, y - radius, x + radius, y + radius)
-    ball_row = plan.add(replace(ball, frame=ball_frame), base + 0.2)
-    row = plan.add(person, base + 0.1, standing=True)
-    plan.relate(row, "holding" if holding else "near", ball_row)
+    ball_row = builder.add(replace(ball, frame=ball_frame), base + 0.2)
+    row = builder.add(person, base + 0.1, standing=True)
+    builder.relate(row, "holding" if holding else "near", ball_row)
 
 
-def _person_and_balloon(plan: Plan, left: float, base: float) -> None:
-    side, reach = plan.side(), 3.0
-    person = _single(plan, "person", left + (13 if side > 0 else 31), base)
-    height = plan.rng.uniform(0.3, 0.5)
+def _person_and_balloon(builder: SceneBuilder, left: float, base: float) -> None:
+    side, reach = builder.side(), 3.0
+    person = _single(builder, "person", left + (13 if side > 0 else 31), base)
+    height = builder.rng.uniform(0.3, 0.5)
     person = _hand(person, side, height, reach)
     hand = person.hands[side > 0]
     assert hand is not None
-    bottom = person.frame[1] + plan.rng.uniform(-4, 4)
-    x = hand[0] + side * plan.rng.uniform(5, 8)
-    balloon = plan.add(_single(plan, "balloon", x, bottom), base)
-    row = plan.add(person, base + 0.1, standing=True)
-    holding = plan.chance(0.55)
+    bottom = person.frame[1] + builder.rng.uniform(-4, 4)
+    x = hand[0] + side * builder.rng.uniform(5, 8)
+    balloon = builder.add(_single(builder, "balloon", x, bottom), base)
+    row = builder.add(person, base + 0.1, standing=True)
+    holding = builder.chance(0.55)
     if holding:
-        plan.ropes.append(((x, bottom - 1), hand))
-    plan.relate(row, "holding" if holding else "near", balloon)
+        builder.ropes.append(((x, bottom - 1), hand))
+    builder.relate(row, "holding" if holding else "near", balloon)
 
 
-def _person_and_dog(plan: Plan, left: float, base: float) -> None:
-    side = plan.side()
-    person = _single(plan, "person", left + (13 if side > 0 else 45), base)
-    dog = _single(plan, "dog", left + (42 if side > 0 else 16), base + plan.rng.uniform(-3, 2))
-    row = plan.add(person, base, standing=True)
-    dog_row = plan.add(dog, base + 0.1, standing=True)
-    plan.suggest(0.6, dog_row, "near", row)
+def _person_and_dog(builder: SceneBuilder, left: float, base: float) -> None:
+    side = builder.side()
+    person = _single(builder, "person", left + (13 if side > 0 else 45), base)
+    dog = _single(
+        builder, "dog", left + (42 if side > 0 else 16), base + builder.rng.uniform(-3, 2)
+    )
+    row = builder.add(person, base, standing=True)
+    dog_row = builder.add(dog, base + 0.1, standing=True)
+    builder.suggest(0.6, dog_row, "near", row)
 
 
-def _person_and_horse(plan: Plan, left: float, base: float) -> None:
-    horse = _single(plan, "horse", left + 25, base)
+def _person_and_horse(builder: SceneBuilder, left: float, base: float) -> None:
+    horse = _single(builder, "horse", left + 25, base)
     back = horse.frame[1] + 0.38 * (horse.frame[3] - horse.frame[1])
-    person = _on_seat(plan, left + 25 - 3 * horse.facing, back + 1)
-    riding = plan.chance(0.5)
-    horse_row = plan.add(horse, base, standing=True)
+    person = _on_seat(builder, left + 25 - 3 * horse.facing, back + 1)
+    riding = builder.chance(0.5)
+    horse_row = builder.add(horse, base, standing=True)
     if riding:
         person = replace(person, legs="astride", facing=horse.facing)
-        plan.relate(plan.add(person, base + 0.1), "riding", horse_row)
+        builder.relate(builder.add(person, base + 0.1), "riding", horse_row)
     else:
-        _relate_depth(plan, plan.add(person, base - 0.1), horse_row)
+        _relate_depth(builder, builder.add(person, base - 0.1), horse_row)
 
 
-def _on_seat(plan: Plan, x: float, seat: float) -> Thing:
+def _on_seat(builder: SceneBuilder, x: float, seat: float) -> Thing:
     """A person whose hips, at 0.64 of the height, are near `seat`."""
-    person = _single(plan, "person", x + plan.rng.uniform(-2.5, 2.5), 0)
-    seat += plan.rng.uniform(-1.5, 1.5)
+    person = _single(builder, "person", x + builder.rng.uniform(-2.5, 2.5), 0)
+    seat += builder.rng.uniform(-1.5, 1.5)
     height = 46.0
     x0, _, x1, _ = person.frame
     return replace(person, frame=(x0, seat - 0.64 * height, x1, seat + 0.36 * height))
 
 
-def _person_and_bicycle(plan: Plan, left: float, base: float) -> None:
-    bicycle = _single(plan, "bicycle", left + 23, base)
+def _person_and_bicycle(builder: SceneBuilder, left: float, base: float) -> None:
+    bicycle = _single(builder, "bicycle", left + 23, base)
     height = bicycle.frame[3] - bicycle.frame[1]
-    person = _on_seat(plan, left + 23 - 5 * bicycle.facing, bicycle.frame[1] + 0.2 * height)
-    riding = plan.chance(0.5)
+    person = _on_seat(builder, left + 23 - 5 * bicycle.facing, bicycle.frame[1] + 0.2 * height)
+    riding = builder.chance(0.5)
     person = _hand(person, bicycle.facing, 0.58 if riding else 0.12, 4.0)
-    row = plan.add(bicycle, base, standing=True)
+    row = builder.add(bicycle, base, standing=True)
     if riding:
         person = replace(person, legs="pedalling", facing=bicycle.facing)
-        plan.relate(plan.add(person, base + 0.1), "riding", row)
+        builder.relate(builder.add(person, base + 0.1), "riding", row)
     else:
-        _relate_depth(plan, plan.add(person, base - 0.1), row)
+        _relate_depth(builder, builder.add(person, base - 0.1), row)
 
 
 _PERSON_GROUPS = {
@@ -190,50 +192,52 @@ _PERSON_GROUPS = {
 }
 
 
-def _relate_depth(plan: Plan, far: int, near: int) -> None:
+def _relate_depth(builder: SceneBuilder, far: int, near: int) -> None:
     """One of the two ways to say which of two overlapping things is in front."""
-    if plan.chance(0.6):
-        plan.relate(far, "behind", near)
+    if builder.chance(0.6):
+        builder.relate(far, "behind", near)
     else:
-        plan.relate(near, "in front of", far)
+        builder.relate(near, "in front of", far)
 
 
-def _house_and_tree(plan: Plan, left: float, base: float) -> None:
-    side = plan.side()
-    house = _single(plan, "house", left + (21 if side > 0 else 39), base)
-    tree = _single(plan, "tree", left + (44 if side > 0 else 16), base + plan.rng.uniform(-2, 2))
-    hidden = plan.chance(0.5)
-    row = plan.add(house, base, standing=True)
-    tree_row = plan.add(tree, base + (-0.1 if hidden else 0.1), standing=True)
-    _relate_depth(plan, *((tree_row, row) if hidden else (row, tree_row)))
+def _house_and_tree(builder: SceneBuilder, left: float, base: float) -> None:
+    side = builder.side()
+    house = _single(builder, "house", left + (21 if side > 0 else 39), base)
+    tree = _single(
+        builder, "tree", left + (44 if side > 0 else 16), base + builder.rng.uniform(-2, 2)
+    )
+    hidden = builder.chance(0.5)
+    row = builder.add(house, base, standing=True)
+    tree_row = builder.add(tree, base + (-0.1 if hidden else 0.1), standing=True)
+    _relate_depth(builder, *((tree_row, row) if hidden else (row, tree_row)))
 
 
-def _house_and_balloon(plan: Plan, left: float, base: float) -> None:
-    house = _single(plan, "house", left + 22, base)
-    x = left + 22 + plan.rng.uniform(-9, 9)
-    bottom = house.frame[1] - plan.rng.uniform(7, 13)
-    row = plan.add(house, base, standing=True)
-    balloon = plan.add(_single(plan, "balloon", x, bottom), base + 0.1)
-    tied = plan.chance(0.5)
+def _house_and_balloon(builder: SceneBuilder, left: float, base: float) -> None:
+    house = _single(builder, "house", left + 22, base)
+    x = left + 22 + builder.rng.uniform(-9, 9)
+    bottom = house.frame[1] - builder.rng.uniform(7, 13)
+    row = builder.add(house, base, standing=True)
+    balloon = builder.add(_single(builder, "balloon", x, bottom), base + 0.1)
+    tied = builder.chance(0.5)
     if tied:
-        plan.ropes.append(((x, bottom - 1), (left + 22, house.frame[1] + 2)))
-    plan.relate(balloon, "tied to" if tied else "above", row)
+        builder.ropes.append(((x, bottom - 1), (left + 22, house.frame[1] + 2)))
+    builder.relate(balloon, "tied to" if tied else "above", row)
 
 
-def _tree_and_animal(plan: Plan, name: str, left: float, base: float) -> None:
-    side, width = plan.side(), _GROUPS[f"tree {name}"][1]
-    tree = _single(plan, "tree", left + (16 if side > 0 else width - 16), base)
+def _tree_and_animal(builder: SceneBuilder, name: str, left: float, base: float) -> None:
+    side, width = builder.side(), _GROUPS[f"tree {name}"][1]
+    tree = _single(builder, "tree", left + (16 if side > 0 else width - 16), base)
     at = width - 16 if name == "dog" else width - 24
     animal = _single(
-        plan, name, left + (at if side > 0 else width - at), base + plan.rng.uniform(-1, 3)
+        builder, name, left + (at if side > 0 else width - at), base + builder.rng.uniform(-1, 3)
     )
-    row = plan.add(tree, base, standing=True)
-    animal_row = plan.add(animal, base + 0.1, standing=True)
-    tied = plan.chance(0.5)
+    row = builder.add(tree, base, standing=True)
+    animal_row = builder.add(animal, base + 0.1, standing=True)
+    tied = builder.chance(0.5)
     if tied:
         x0, y0, x1, y1 = animal.frame
         neck = 0.72 if animal.facing > 0 else 0.28
         end = (x0 + neck * (x1 - x0), y0 + 0.42 * (y1 - y0))
         trunk = (tree.centre[0], base - 0.2 * (tree.frame[3] - tree.frame[1]))
-        plan.ropes.append((trunk, end))
-    plan.relate(animal_row, "tied to" if tied else "near", row)
+        builder.ropes.append((trunk, end))
+    builder.relate(animal_row, "tied to" if tied else "near", row)

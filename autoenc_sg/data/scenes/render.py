@@ -1,4 +1,4 @@
-"""Drawing a planned world with Pillow, at twice the size and then halved for smooth edges."""
+"""Drawing a scene with Pillow, at twice the size and then halved for smooth edges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.scenes.plan import SIDE, VOCABULARY, Point, Scene
+from autoenc_sg.data.scenes.builder import SIDE, VOCABULARY, Point, Scene
 from autoenc_sg.data.scenes.shapes import SHAPES, Pen
 
 _OVERSAMPLING = 2

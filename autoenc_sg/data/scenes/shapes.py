@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from PIL import ImageDraw
 
-from autoenc_sg.data.scenes.plan import HAND, Box, Point, Thing
+from autoenc_sg.data.scenes.builder import HAND, Box, Point, Thing
 
 Colour = tuple[int, int, int]
 SKIN, HAIR, SHIRT, TROUSERS = (244, 203, 165), (70, 40, 25), (200, 40, 110), (45, 45, 105)

@@ -1,8 +1,8 @@
 """Visual Genome's raw JSON to sg2im's files, by the rules of its scripts/preprocess_vg.py.
 
 1. Images whose shorter side has fewer than 200 pixels are left out.
-2. Object names and predicates take the name that stands for them in the alias files; predicates are
-   stripped and in lower case first, names are as typed.
+2. Object names and predicates are replaced by the canonical names of the alias files; predicates
+   are stripped and in lower case first, names are as typed.
 3. The vocabulary is counted over the train split: object names and attributes with 2,000 objects,
    commonest first, and predicates with 500 relationships between kept objects, in order of
    appearance. In front of them are `__image__` and `__in_image__`.
@@ -13,7 +13,7 @@
 Like the script, only relationships of the train split are counted and rewritten by rule 2: in the
 others a predicate must be typed as the vocabulary has it (`normalize_held_out` mends that).
 Where the script leaves the order to chance (names of equal counts) appearance decides: the same
-input gives the same bytes. The files' layout is told in `sg2im_vg`.
+input gives the same bytes. `dataset` describes the files' layout.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from autoenc_sg.data.sg2im_vg.padded_tables import (
     Members,
     Relations,
     attribute_tables,
+    by_appearance,
     commonest,
     first_known,
-    first_seen,
     known_ids,
     object_tables,
     relation_tables,
@@ -75,8 +75,8 @@ def build_sg2im_vg(
     Args:
         files: see `RawFiles`.
         out: the folder to write to; it may be that of the raw files.
-        rules: None: sg2im's.
-        reporter: told of megabytes read, as the stage `STAGE`.
+        rules: thresholds; None: sg2im's.
+        reporter: gets the megabytes read, as the stage `raw_json.STAGE`.
 
     Raises:
         InputError: a file is missing or has another form, or no train image is left.
@@ -91,9 +91,9 @@ def build_sg2im_vg(
     train = np.arange(len(places)) < bounds[1]
     vocab, tables = _encoded(raw, names, train, bounds, rules)
     image_ids = np.array(list(places), dtype=np.int32)
-    for split, own in zip(splits, tables):
-        own["image_ids"] = image_ids[own["image_ids"]]
-        counts.add(split, own)
+    for split, split_tables in zip(splits, tables):
+        split_tables["image_ids"] = image_ids[split_tables["image_ids"]]
+        counts.add(split, split_tables)
     counts.name(vocab)
     if not counts.kept["train"]:
         raise bad_input(files.raw, "train images with objects and relationships", "none left")
@@ -105,7 +105,7 @@ def build_sg2im_vg(
 
 @dataclass(frozen=True, eq=False)
 class _Names:
-    """The names met so far, as typed or as what stands for them."""
+    """The names read so far, as typed or as their aliases."""
 
     objects: NameIds
     attributes: NameIds
@@ -115,8 +115,8 @@ class _Names:
     @classmethod
     def of(cls, files: RawFiles) -> _Names:
         objects, predicates = (
-            read_sg2im_aliases(given or files.raw / name)
-            for given, name in (
+            read_sg2im_aliases(path or files.raw / name)
+            for path, name in (
                 (files.object_aliases, "object_alias.txt"),
                 (files.relationship_aliases, "relationship_alias.txt"),
             )
@@ -126,8 +126,8 @@ class _Names:
     def rewritten(self) -> tuple[Ints, list[str]]:
         """Rule 2: for each predicate as typed the id of what it becomes, and the names of those."""
         ids = NameIds(self.predicate_aliases)
-        found = [ids.id(name.lower().strip()) for name in self.predicates.names]
-        return np.array(found, dtype=np.int64), ids.names
+        rewritten_ids = [ids.id(name.lower().strip()) for name in self.predicates.names]
+        return np.array(rewritten_ids, dtype=np.int64), ids.names
 
 
 class _Raw(NamedTuple):
@@ -149,7 +149,7 @@ def _read(raw: Path, places: Mapping[int, int], names: _Names, reporter: Reporte
 def _encoded(
     raw: _Raw, names: _Names, train: Flags, bounds: Ints, rules: Sg2imRules
 ) -> tuple[dict[str, Any], list[dict[str, NDArray[Any]]]]:
-    """The vocabulary, and each split's tables; `image_ids` are places yet."""
+    """The vocabulary, and each split's tables; `image_ids` are still row numbers."""
     num_objects, num_attributes = len(names.objects.names), len(names.attributes.names)
     objects = commonest(raw.objects, train, num_objects, rules.min_object_instances)
     objects = objects[[names.objects.names[i] != IMAGE for i in objects.tolist()]]
@@ -158,17 +158,17 @@ def _encoded(
     members = Members.of(raw.objects, labels, rules.min_object_size, len(train))
     predicates, relations = _relations(raw.relations, names, members, train, rules)
     images = np.flatnonzero(rules.enough(members.counts, relations.counts))
-    known = known_ids(attributes, num_attributes, 0)
+    attribute_id_of_name = known_ids(attributes, num_attributes, 0)
     widths = (rules.max_objects_per_image, rules.max_attributes_per_image)
     tables: list[dict[str, NDArray[Any]]] = []
     for start, end in pairwise(bounds):
-        own = images[(images >= start) & (images < end)]
+        in_split = images[(images >= start) & (images < end)]
         tables.append(
             {
-                "image_ids": own,
-                **object_tables(members, own, rules.max_objects_per_image),
-                **relation_tables(relations, own, rules.max_relationships_per_image),
-                **attribute_tables(members, raw.attributes, known, own, widths),
+                "image_ids": in_split,
+                **object_tables(members, in_split, rules.max_objects_per_image),
+                **relation_tables(relations, in_split, rules.max_relationships_per_image),
+                **attribute_tables(members, raw.attributes, attribute_id_of_name, in_split, widths),
             }
         )
     vocab = {
@@ -186,15 +186,17 @@ def _relations(
     ends = members.index_of(raw.ends)
     rewritten, texts = names.rewritten()
     counted = train[raw.image] & (ends >= 0).all(1)
-    found = rewritten[raw.predicates]
+    rewritten_predicates = rewritten[raw.predicates]
     least = rules.min_relationship_instances
-    chosen = first_seen(found[counted], len(texts), least)
+    chosen = by_appearance(rewritten_predicates[counted], len(texts), least)
     chosen = chosen[[texts[i] != IN_IMAGE for i in chosen.tolist()]]
-    known = known_ids(chosen, len(texts), 1)
-    id_of = {texts[i]: int(known[i]) for i in chosen.tolist()}
+    predicate_id_of_name = known_ids(chosen, len(texts), 1)
+    id_of = {texts[i]: int(predicate_id_of_name[i]) for i in chosen.tolist()}
     as_typed = np.array([id_of.get(name, -1) for name in names.predicates.names], dtype=np.int64)
-    normal = counted | rules.normalize_held_out
-    predicates = np.where(normal, known[found], as_typed[raw.predicates])
+    is_rewritten = counted | rules.normalize_held_out
+    predicates = np.where(
+        is_rewritten, predicate_id_of_name[rewritten_predicates], as_typed[raw.predicates]
+    )
     ranks = [members.rank_of(raw.image, ends[:, side]) for side in (0, 1)]
     values = np.stack([raw.ids, ranks[0], predicates, ranks[1]], 1)
     return [texts[i] for i in chosen.tolist()], Relations.of(raw.image, values, len(train))
@@ -247,11 +249,11 @@ def _usable(
     """The images that are known and large enough."""
     counts, usable = Sg2imCounts(), {}
     for split, ids in splits.items():
-        known = [i for i in ids if i in sizes]
-        usable[split] = [i for i in known if min(sizes[i]) >= least]
+        listed = [i for i in ids if i in sizes]
+        usable[split] = [i for i in listed if min(sizes[i]) >= least]
         counts.images[split] = len(ids)
-        counts.unknown[split] = len(ids) - len(known)
-        counts.small[split] = len(known) - len(usable[split])
+        counts.unknown[split] = len(ids) - len(listed)
+        counts.small[split] = len(listed) - len(usable[split])
     return usable, counts
 
 
@@ -261,14 +263,14 @@ def _write(
     vocab: Mapping[str, Any],
     paths: Mapping[int, str],
 ) -> None:
-    for split, own in tables.items():
+    for split, split_tables in tables.items():
         with (
             replacing(out / f"{split}.h5") as temporary,
             h5py.File(temporary, "w") as file,
         ):
-            for name in sorted(own):
-                file.create_dataset(name, data=own[name], track_times=False)
-            texts = [paths[i] for i in own["image_ids"].tolist()]
+            for name in sorted(split_tables):
+                file.create_dataset(name, data=split_tables[name], track_times=False)
+            texts = [paths[i] for i in split_tables["image_ids"].tolist()]
             data = np.array(texts, dtype=object)
             file.create_dataset(
                 "image_paths", data=data, dtype=h5py.string_dtype(), track_times=False

@@ -11,7 +11,7 @@ N images, at most O objects and R relationships each (30 of both), int32, padded
     object_attributes                                       (objects of all images, A)
     image_paths                                             (N,)       such as VG_100K/1.jpg
 
-The images' sizes are not in the files: `image_data.json`, or else the images, tell of them.
+The files do not hold the images' sizes: they are read from `image_data.json`, else from the images.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Sg2imVGSource:
     Args:
         data: from `read_sg2im_h5`.
         vocabulary: from `vocab.json`.
-        sizes: height and width of the images as annotated, as far as they are known.
-        store: asked for the other images' sizes.
+        sizes: height and width of the images as annotated, by id; may be incomplete.
+        store: for the sizes of the other images.
         max_objects: of a drawn graph, one less than this; 0: all. Objects with relations come
             first, chosen at random if they are too many; others, chosen at random, fill up.
             (sg2im, by an oversight, keeps one more where there are too many with relations.)
@@ -124,8 +124,8 @@ class Sg2imVGSource:
         related = graph.triples[:, [0, 2]].unique()
         others = torch.ones(len(graph), dtype=torch.bool)
         others[related] = False
-        rows = _some(related, self._room, generator)
-        rest = _some(others.nonzero()[:, 0], self._room - len(rows), generator)
+        rows = _random_subset(related, self._room, generator)
+        rest = _random_subset(others.nonzero()[:, 0], self._room - len(rows), generator)
         return graph.select(torch.cat([rows, rest]))
 
     def graph_on(
@@ -180,19 +180,21 @@ def open_sg2im_vg(
     if (root / SIZES_NAME).is_file():
         table = read_image_data(root / SIZES_NAME).tolist()
         sizes = {image_id: (height, width) for image_id, height, width in table}
-    _tell(path, data, sizes, sum(i not in sizes and i not in store for i in ids))
+    _log_warnings(path, data, sizes, sum(i not in sizes and i not in store for i in ids))
     source = Sg2imVGSource(data, vocabulary, sizes, store, max_objects)
     return AnnotatedDataset(source, store, split, seed, flip, root)
 
 
-def _tell(path: Path, data: Sg2imAnnotations, sizes: Mapping[int, ImageSize], unknown: int) -> None:
-    """Log what readers will leave out or guess."""
+def _log_warnings(
+    path: Path, data: Sg2imAnnotations, sizes: Mapping[int, ImageSize], unknown: int
+) -> None:
+    """Log what is left out when graphs are read, and how many image sizes are unknown."""
     count = len(data.image_ids)
     if unknown:
         logger.warning("%s: the sizes of %d of %d images are unknown", path, unknown, count)
     used = torch.arange(data.object_names.shape[1]) < data.objects_per_image[:, None]
-    known = [sizes.get(i, (1 << 30, 1 << 30)) for i in data.image_ids.tolist()]
-    limits = torch.tensor(known).reshape(-1, 2).flip(1)[:, None]  # width, height
+    image_sizes = [sizes.get(i, (1 << 30, 1 << 30)) for i in data.image_ids.tolist()]
+    limits = torch.tensor(image_sizes).reshape(-1, 2).flip(1)[:, None]  # width, height
     low, extent = data.object_boxes[..., :2], data.object_boxes[..., 2:]
     outside = ((low >= limits) | (low + extent <= 0)).any(2) & used
     if outside.any():
@@ -237,8 +239,8 @@ def read_sg2im_h5(path: Path, vocabulary: Vocabulary) -> Sg2imAnnotations:
 
 
 def _read_tables(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    wanted = (*_PER_IMAGE, *_OBJECTS, "object_boxes", *_RELATIONS)
-    arrays = read_arrays(path, (*wanted, "image_paths"), "annotations as sg2im preprocesses them")
+    names = (*_PER_IMAGE, *_OBJECTS, "object_boxes", *_RELATIONS)
+    arrays = read_arrays(path, (*names, "image_paths"), "annotations as sg2im preprocesses them")
     stored = arrays.pop("image_paths")
     try:
         paths = tuple(_text(item) for item in stored.reshape(-1).tolist())
@@ -259,7 +261,7 @@ def _read_tables(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def _text(item: bytes | str) -> str:
-    """h5py gives bytes since its version 3, and gave strings before."""
+    """h5py 3 returns bytes, older versions strings."""
     return item.decode() if isinstance(item, bytes) else str(item)
 
 
@@ -278,17 +280,17 @@ def _check(
     wrong = values < low
     if high is not None:
         wrong |= values > high
-    found = (wrong & used).nonzero()
-    if len(found):
-        row, column = found[0].tolist()
+    wrong_cells = (wrong & used).nonzero()
+    if len(wrong_cells):
+        row, column = wrong_cells[0].tolist()
         limit = high if not isinstance(high, Tensor) else int(high[row])
         expected = f">= {low}" if limit is None else f"{low}..{limit}"
         got = int(values[row, column])
         raise bad_input(f"{path} {name!r} row {row}, column {column}", expected, got)
 
 
-def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """All rows if there are at most `count`, else so many at random, in their order."""
+def _random_subset(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """All rows if there are at most `count`, else `count` of them at random, in their order."""
     if len(rows) <= count:
         return rows
     return rows[torch.randperm(len(rows), generator=generator)[: max(count, 0)].sort().values]
@@ -297,13 +299,13 @@ def _some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def _places(
     root: Path, images: Path | None, ids: Sequence[int], paths: Sequence[str]
 ) -> dict[int, Place]:
-    """Where the images lie: at their paths, else called by their ids."""
+    """The images' files: at their `image_paths`, else named by their ids."""
     bases = [root / "images", root] if images is None else [images]
     places = {}
     for image_id, path in zip(ids, paths):
-        found = next((base / path for base in bases if (base / path).is_file()), None)
-        if found is not None:
-            places[image_id] = Place(str(found))
+        file = next((base / path for base in bases if (base / path).is_file()), None)
+        if file is not None:
+            places[image_id] = Place(str(file))
     if len(places) < len(ids):
         for base in bases:
             if images is not None or base.exists():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autoenc_sg.data.sg2im_vg.raw_json import Ints, NamedEntries
 
 Flags = NDArray[np.bool_]
-Table = NDArray[np.int32]
+PaddedTable = NDArray[np.int32]
 
 
 def commonest(entries: NamedEntries, counted: Flags, num_names: int, least: int) -> Ints:
@@ -33,30 +33,30 @@ def commonest(entries: NamedEntries, counted: Flags, num_names: int, least: int)
     names = entries.names[used]
     pairs = np.unique(owners[used] * max(num_names, 1) + names)
     counts = np.bincount(pairs % max(num_names, 1), minlength=num_names)
-    found, first = np.unique(names, return_index=True)
-    enough = counts[found] >= least
-    found, first = found[enough], first[enough]
-    return found[np.lexsort((first, -counts[found]))]
+    distinct, first = np.unique(names, return_index=True)
+    enough = counts[distinct] >= least
+    distinct, first = distinct[enough], first[enough]
+    return distinct[np.lexsort((first, -counts[distinct]))]
 
 
-def first_seen(names: Ints, num_names: int, least: int) -> Ints:
+def by_appearance(names: Ints, num_names: int, least: int) -> Ints:
     """Names that come at least `least` times, in order of appearance."""
     counts = np.bincount(names, minlength=num_names)
-    found, first = np.unique(names, return_index=True)
-    enough = counts[found] >= least
-    return found[enough][np.argsort(first[enough])]
+    distinct, first = np.unique(names, return_index=True)
+    enough = counts[distinct] >= least
+    return distinct[enough][np.argsort(first[enough])]
 
 
 def known_ids(chosen: Ints, num_names: int, first: int) -> Ints:
-    """For each name its place among the chosen ones, counted from `first`, or -1: `[num_names]`."""
-    known = np.full(num_names, -1, dtype=np.int64)
-    known[chosen] = np.arange(len(chosen)) + first
-    return known
+    """For each name its position among the chosen ones, from `first` on, or -1: `[num_names]`."""
+    id_of_name = np.full(num_names, -1, dtype=np.int64)
+    id_of_name[chosen] = np.arange(len(chosen)) + first
+    return id_of_name
 
 
-def first_known(entries: NamedEntries, known: Ints) -> Ints:
-    """What `known` has for the first name of each entry that it has anything for: `[K]`, or -1."""
-    values = known[entries.names]
+def first_known(entries: NamedEntries, id_of_name: Ints) -> Ints:
+    """The id of each entry's first name that has one: `[K]`, or -1."""
+    values = id_of_name[entries.names]
     places = np.flatnonzero(values >= 0)
     owners, first = np.unique(entries.owners[places], return_index=True)
     labels = np.full(len(entries.ids), -1, dtype=np.int64)
@@ -64,22 +64,22 @@ def first_known(entries: NamedEntries, known: Ints) -> Ints:
     return labels
 
 
-def last_places(keys: Ints, wanted: Ints) -> Ints:
-    """Where each wanted key last stands in `keys`, or -1."""
+def last_positions(keys: Ints, queries: Ints) -> Ints:
+    """The last position of each query in `keys`, or -1."""
     if not len(keys):
-        return np.full(wanted.shape, -1, dtype=np.int64)
+        return np.full(queries.shape, -1, dtype=np.int64)
     order = np.argsort(keys, kind="stable")
-    at = np.searchsorted(keys[order], wanted, side="right") - 1
-    found = (at >= 0) & (keys[order[at]] == wanted)
-    return np.where(found, order[at], -1)
+    at = np.searchsorted(keys[order], queries, side="right") - 1
+    is_present = (at >= 0) & (keys[order[at]] == queries)
+    return np.where(is_present, order[at], -1)
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
     """The kept objects of all images; an image's objects follow one another in the file's order.
 
-    sg2im holds kept objects by id over all images: of two entries of one id the last kept one tells
-    class and box of both. So it is here.
+    As in sg2im, kept objects are keyed by id over all images: of two entries with one id, class and
+    box of the last kept one are those of both.
 
     Attributes:
         ids, labels: `[U]`; boxes: `[U, 4]`.
@@ -100,10 +100,10 @@ class Members:
     @classmethod
     def of(cls, objects: NamedEntries, labels: Ints, least: int, num_images: int) -> Members:
         """Those with a label >= 0 and at least `least` pixels of width and height."""
-        kept = np.flatnonzero((labels >= 0) & (objects.boxes[:, 2:] >= least).all(1))
-        ids = np.unique(objects.ids[kept])
-        sources = kept[last_places(objects.ids[kept], ids)]
-        index = last_places(ids, objects.ids)
+        kept_entries = np.flatnonzero((labels >= 0) & (objects.boxes[:, 2:] >= least).all(1))
+        ids = np.unique(objects.ids[kept_entries])
+        sources = kept_entries[last_positions(objects.ids[kept_entries], ids)]
+        index = last_positions(ids, objects.ids)
         order = np.flatnonzero(index >= 0)
         order = order[np.argsort(objects.image[order], kind="stable")]
         image = objects.image[order]
@@ -114,11 +114,11 @@ class Members:
 
     def index_of(self, object_ids: Ints) -> Ints:
         """Rows of `ids`, or -1, of any shape."""
-        return last_places(self.ids, object_ids)
+        return last_positions(self.ids, object_ids)
 
     def rank_of(self, image: Ints, index: Ints) -> Ints:
         """The place in its image (the last, if there are two) of each object, or -1."""
-        row = last_places(self.image * len(self.ids) + self.index, image * len(self.ids) + index)
+        row = last_positions(self.image * len(self.ids) + self.index, image * len(self.ids) + index)
         return np.where((row >= 0) & (index >= 0), np.append(self.rank, -1)[row], -1)
 
 
@@ -138,16 +138,18 @@ class Relations:
 
     @classmethod
     def of(cls, image: Ints, values: Ints, num_images: int) -> Relations:
-        """Those whose ranks and predicate are all known (>= 0)."""
-        kept = np.flatnonzero((values[:, 1:] >= 0).all(1))
-        kept = kept[np.argsort(image[kept], kind="stable")]
-        return cls(image[kept], values[kept], np.bincount(image[kept], minlength=num_images))
+        """Those whose ranks and predicate are all >= 0."""
+        kept_rows = np.flatnonzero((values[:, 1:] >= 0).all(1))
+        kept_rows = kept_rows[np.argsort(image[kept_rows], kind="stable")]
+        return cls(
+            image[kept_rows], values[kept_rows], np.bincount(image[kept_rows], minlength=num_images)
+        )
 
 
-def object_tables(members: Members, images: Ints, width: int) -> dict[str, Table]:
-    """What the file says of the objects of some images (places, ascending)."""
-    rows, own = _rows(members.image, images, len(members.counts))
-    counts, index = members.counts[images], members.index[own]
+def object_tables(members: Members, images: Ints, width: int) -> dict[str, PaddedTable]:
+    """The object tables of some images (places, ascending)."""
+    rows, in_images = _rows(members.image, images, len(members.counts))
+    counts, index = members.counts[images], members.index[in_images]
     return {
         "objects_per_image": counts.astype(np.int32),
         "object_ids": _padded(members.ids[index], rows, counts, width),
@@ -156,45 +158,51 @@ def object_tables(members: Members, images: Ints, width: int) -> dict[str, Table
     }
 
 
-def relation_tables(relations: Relations, images: Ints, width: int) -> dict[str, Table]:
-    """What the file says of the relationships of some images (places, ascending)."""
-    rows, own = _rows(relations.image, images, len(relations.counts))
+def relation_tables(relations: Relations, images: Ints, width: int) -> dict[str, PaddedTable]:
+    """The relationship tables of some images (places, ascending)."""
+    rows, in_images = _rows(relations.image, images, len(relations.counts))
     counts = relations.counts[images]
     names = ("ids", "subjects", "predicates", "objects")
     return {
         "relationships_per_image": counts.astype(np.int32),
         **{
-            f"relationship_{name}": _padded(relations.values[own, column], rows, counts, width)
+            f"relationship_{name}": _padded(
+                relations.values[in_images, column], rows, counts, width
+            )
             for column, name in enumerate(names)
         },
     }
 
 
 def attribute_tables(
-    members: Members, attributes: NamedEntries, known: Ints, images: Ints, widths: tuple[int, int]
-) -> dict[str, Table]:
-    """What the file says of the attributes of the objects of some images (places, ascending).
+    members: Members,
+    attributes: NamedEntries,
+    id_of_name: Ints,
+    images: Ints,
+    widths: tuple[int, int],
+) -> dict[str, PaddedTable]:
+    """The attribute tables of the objects of some images (places, ascending).
 
     Args:
         members: the objects.
         attributes: of two entries for an object of an image the last counts.
-        known: ids of the attributes' names, or -1.
+        id_of_name: ids of the attributes' names, or -1.
         images: places.
         widths: columns for objects, and for the attributes of an object.
     """
-    rows, own = _rows(members.image, images, len(members.counts))
+    rows, in_images = _rows(members.image, images, len(members.counts))
     base = len(members.ids)
     keys = attributes.image * base + members.index_of(attributes.ids)
     keys[members.index_of(attributes.ids) < 0] = -1
-    entry = last_places(keys, members.image[own] * base + members.index[own])
-    values = known[attributes.names]
+    entry = last_positions(keys, members.image[in_images] * base + members.index[in_images])
+    values = id_of_name[attributes.names]
     owners, values = attributes.owners[values >= 0], values[values >= 0]
     per_entry = np.bincount(owners, minlength=len(attributes.ids) + 1)  # the last one is for -1
     starts = per_entry.cumsum() - per_entry
     counts = np.minimum(per_entry[entry], widths[1])
-    flat = np.repeat(np.arange(len(own)), counts)
+    flat = np.repeat(np.arange(len(in_images)), counts)
     columns = np.arange(len(flat)) - (counts.cumsum() - counts)[flat]
-    table = np.full((len(own), widths[1]), -1, dtype=np.int32)
+    table = np.full((len(in_images), widths[1]), -1, dtype=np.int32)
     table[flat, columns] = values[starts[entry][flat] + columns]
     per_object = _padded(counts, rows, members.counts[images], widths[0])
     return {"attributes_per_object": per_object, "object_attributes": table}
@@ -204,11 +212,11 @@ def _rows(image: Ints, images: Ints, num_images: int) -> tuple[Ints, Ints]:
     """Which values are of the chosen images: each one's row among the images, and its own place."""
     row_of = np.full(num_images, -1, dtype=np.int64)
     row_of[images] = np.arange(len(images))
-    own = np.flatnonzero(row_of[image] >= 0)
-    return row_of[image[own]], own
+    in_images = np.flatnonzero(row_of[image] >= 0)
+    return row_of[image[in_images]], in_images
 
 
-def _padded(values: Ints, rows: Ints, counts: Ints, width: int) -> Table:
+def _padded(values: Ints, rows: Ints, counts: Ints, width: int) -> PaddedTable:
     """Values `[K, ...]` in their rows `[K]`, which ascend, from the left; then -1.
 
     Args:

@@ -1,7 +1,7 @@
-"""Visual Genome's raw JSON as tables: what sg2im's preprocessing looks at, in little memory.
+"""Visual Genome's raw JSON as compact tables of the fields that sg2im's preprocessing uses.
 
-Each file is read once, as a stream. Names become ids in order of appearance. Images are called by
-their place in a list that the caller has; others are passed over.
+Each file is read once, as a stream. Names become ids in order of appearance. Images are
+referred to by their place in the caller's list; others are skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NameIds:
     """Names by id, in order of appearance.
 
     Args:
-        aliases: name to the name that stands for it.
+        aliases: alias to canonical name.
     """
 
     def __init__(self, aliases: Mapping[str, str]) -> None:
@@ -38,19 +38,19 @@ class NameIds:
         self._ids: dict[str, int] = {}
 
     def id(self, name: str) -> int:
-        """The id of a name, or of what stands for it."""
+        """The id of a name, or of its canonical name."""
         if not isinstance(name, str):
             raise TypeError(f"a name {name!r}")
         name = self._aliases.get(name, name)
-        found = self._ids.setdefault(name, len(self.names))
-        if found == len(self.names):
+        name_id = self._ids.setdefault(name, len(self.names))
+        if name_id == len(self.names):
             self.names.append(name)
-        return found
+        return name_id
 
 
 @dataclass(frozen=True, eq=False)
 class NamedEntries:
-    """K entries of a file, in its order, each with names (maybe none).
+    """K entries of a file, in its order, each with zero or more names.
 
     Attributes:
         image: `[K]` place of the image.
@@ -98,7 +98,7 @@ def read_objects(
         path: the file, or a zip of it.
         places: image id to place.
         names: new names are added.
-        progress: see `vg_raw.stream_images`.
+        progress: see `json_stream.stream_entries`.
 
     Raises:
         InputError: the file is missing or has another form.
@@ -106,12 +106,12 @@ def read_objects(
     rows, flat = array("q"), array("q")
 
     def add(place: int, entry: dict[str, Any]) -> None:
-        found = [names.id(name) for name in _names(entry)]
+        name_ids = [names.id(name) for name in _names(entry)]
         box = [_whole(entry[key], key) for key in "xywh"]
-        rows.extend((place, _id(entry, "object_id"), len(found), *box))
-        flat.extend(found)
+        rows.extend((place, _id(entry, "object_id"), len(name_ids), *box))
+        flat.extend(name_ids)
 
-    _each(path, "objects", places, add, progress)
+    _for_each_entry(path, "objects", places, add, progress)
     table = _table(rows, 7)
     return NamedEntries(table[:, 0], table[:, 1], _table(flat, 1)[:, 0], table[:, 2], table[:, 3:])
 
@@ -123,11 +123,11 @@ def read_attributes(
     rows, flat = array("q"), array("q")
 
     def add(place: int, entry: dict[str, Any]) -> None:
-        found = [names.id(name) for name in entry.get("attributes") or ()]
-        rows.extend((place, _id(entry, "object_id"), len(found)))
-        flat.extend(found)
+        name_ids = [names.id(name) for name in entry.get("attributes") or ()]
+        rows.extend((place, _id(entry, "object_id"), len(name_ids)))
+        flat.extend(name_ids)
 
-    _each(path, "attributes", places, add, progress)
+    _for_each_entry(path, "attributes", places, add, progress)
     table = _table(rows, 3)
     none = np.zeros((len(table), 0), np.int64)
     return NamedEntries(table[:, 0], table[:, 1], _table(flat, 1)[:, 0], table[:, 2], none)
@@ -144,13 +144,13 @@ def read_relations(
         predicate = names.id(entry["predicate"])
         rows.extend((place, _id(entry, "relationship_id"), *ends, predicate))
 
-    _each(path, "relationships", places, add, progress)
+    _for_each_entry(path, "relationships", places, add, progress)
     table = _table(rows, 5)
     return RawRelations(table[:, 0], table[:, 1], table[:, 2:4], table[:, 4])
 
 
 def read_sg2im_aliases(path: Path) -> dict[str, str]:
-    """An alias file as sg2im reads it: the first name of a line stands for all names of the line.
+    """An alias file as sg2im reads it: the first name of each line is the canonical one.
 
     A later line wins over an earlier one; the first name itself is not looked up again.
 
@@ -164,7 +164,7 @@ def read_sg2im_aliases(path: Path) -> dict[str, str]:
     return aliases
 
 
-def _each(
+def _for_each_entry(
     path: Path,
     key: str,
     places: Mapping[int, int],
@@ -195,11 +195,11 @@ def _id(entry: dict[str, Any], key: str) -> int:
 
 
 def _whole(value: Any, key: str) -> int:
-    """A number that fits the file's int32, cut to a whole one."""
-    found = int(value) if isinstance(value, (int, float)) else None
-    if found is None or not -_LIMIT <= found < _LIMIT:
+    """A number within int32, truncated to a whole one."""
+    number = int(value) if isinstance(value, (int, float)) else None
+    if number is None or not -_LIMIT <= number < _LIMIT:
         raise ValueError(f"{key} {value!r}")
-    return found
+    return number
 
 
 def _table(values: array[int], width: int) -> Ints:

@@ -1,4 +1,4 @@
-"""What sg2im's preprocessing of Visual Genome is told, and what it tells."""
+"""Options and statistics of sg2im's preprocessing of Visual Genome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Sg2imRules:
-    """The thresholds, called as in sg2im's script; the defaults are its.
+    """The thresholds, named as in sg2im's script and with its defaults.
 
     Attributes:
         min_image_size: least side of an image in pixels.
@@ -45,9 +45,9 @@ class Sg2imRules:
     normalize_held_out: bool = False
 
     def __post_init__(self) -> None:
-        for own in fields(self):
-            if getattr(self, own.name) < 0:
-                raise bad_input(own.name, ">= 0", getattr(self, own.name))
+        for threshold in fields(self):
+            if getattr(self, threshold.name) < 0:
+                raise bad_input(threshold.name, ">= 0", getattr(self, threshold.name))
 
     def enough(self, objects: Ints, relationships: Ints) -> Flags:
         """Rule 5, by the images' numbers of objects and relationships."""
@@ -61,7 +61,7 @@ class Sg2imRules:
 
 
 class RawFiles(NamedTuple):
-    """Where the raw material lies; `None` means its usual name in the folder `raw`.
+    """Paths of the raw files; `None` means the usual name in the folder `raw`.
 
     Attributes:
         raw: the folder of objects.json, relationships.json, attributes.json (or zips of them),
@@ -79,7 +79,7 @@ class RawFiles(NamedTuple):
 
 @dataclass
 class Sg2imCounts:
-    """What became of the images by split, and the vocabulary's size."""
+    """Images by split and reason of exclusion, and the vocabulary's size."""
 
     images: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)

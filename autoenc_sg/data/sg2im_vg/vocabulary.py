@@ -54,7 +54,7 @@ def to_sg2im_vocab(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The first of equal names keeps it, unless it says that there is no such class."""
+    """Unique names: repeated ones after the first, and `NONE`, become `__unused_<id>__`."""
     return [
         f"__unused_{i}__" if name == UNUSED or name in names[:i] else name
         for i, name in enumerate(names)

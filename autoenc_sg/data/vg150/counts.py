@@ -1,4 +1,4 @@
-"""How many images a folder of VG150 files has, beside what is published."""
+"""Image counts of a folder of VG150 files beside the published ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VG150 = (151, 51)
 
 
 def is_vg150(data: VG150Annotations) -> bool:
-    """Whether the vocabulary has VG150's size, so that its published counts mean anything."""
+    """Whether the vocabulary has VG150's size, so that published counts apply."""
     return (data.vocabulary.num_objects, data.vocabulary.num_predicates) == _VG150
 
 
@@ -29,22 +29,22 @@ def count_images(data: VG150Annotations, images: Container[int]) -> Table:
 
     Args:
         data: the annotations.
-        images: ids of the images that there are.
+        images: ids of the images with a file.
     """
-    there = torch.tensor([i in images for i in data.image_ids.tolist()], dtype=torch.bool)
+    has_file = torch.tensor([i in images for i in data.image_ids.tolist()], dtype=torch.bool)
     published = is_vg150(data)
     rows: list[list[str | int | None]] = []
-    for name, chosen, known in (
+    for name, in_part, published_count in (
         ("all", torch.ones_like(data.split, dtype=torch.bool), IMAGES),
         ("train split", data.split == TRAIN, TRAIN_IMAGES),
         ("test split", data.split == TEST, TEST_IMAGES),
     ):
-        counts = [int(chosen.sum()), int((chosen & there).sum())]
-        rows.append([name, *counts, known if published else None])
+        counts = [int(in_part.sum()), int((in_part & has_file).sum())]
+        rows.append([name, *counts, published_count if published else None])
     names: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
     for split, name in names.items():
-        kept, _ = split_rows(data, split, filter_overlap=True)
-        counts = [len(kept), int(there[kept].sum())]
+        in_split, _ = split_rows(data, split, filter_overlap=True)
+        counts = [len(in_split), int(has_file[in_split].sum())]
         rows.append([f"{name}, filtered", *counts, KEPT[split] if published else None])
     note = "filtered: with boxes and relations, in train between overlapping boxes; then cut in two"
     return Table("Images", ["split", "annotated", "with a file", "published"], rows, note)

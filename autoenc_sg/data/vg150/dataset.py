@@ -1,4 +1,4 @@
-"""Visual Genome as VG150, and whatever is written in its files (the drawn scenes too)."""
+"""Data in the VG150 files: Visual Genome, drawn scenes, users' own photos."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def open_vg150(
             the + 1 pixel convention), then images without relations.
         flip: train only: mirror half of the samples.
         seed: of the predicate choice and of flipping.
-        store: the images; None: as `find_images(root)` finds them. Images that it has not are
-            left out, after the splits are cut; if it has none, nothing is.
+        store: the images; None: as `find_images(root)` finds them. Images that are not in it
+            are left out after the splits are cut, unless it is empty.
 
     Raises:
         InputError: see `files.read_annotations`.
@@ -117,9 +117,9 @@ class VG150Source:
         data = self._data
         first, end = data.box_ranges[self._rows[row]].tolist()
         first_relation, end_relation = data.rel_ranges[self._rows[row]].tolist()
-        kept = self._kept_relations[first_relation:end_relation]
-        ends = data.relationships[first_relation:end_relation][kept] - first
-        predicates = data.predicates[first_relation:end_relation][kept]
+        is_kept = self._kept_relations[first_relation:end_relation]
+        ends = data.relationships[first_relation:end_relation][is_kept] - first
+        predicates = data.predicates[first_relation:end_relation][is_kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
         boxes = clip_to_image(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         inside = has_area(boxes)
@@ -155,8 +155,8 @@ def split_rows(
     rows = _unfiltered_rows(data, split, num_val, filter_empty)
     if not filter_overlap or split != "train":
         return rows, torch.ones(len(data.predicates), dtype=torch.bool)
-    kept = _overlapping(data.raw_boxes, data.relationships)
-    return rows[_any_in(kept, data.rel_ranges[rows])], kept
+    overlapping = _overlapping(data.raw_boxes, data.relationships)
+    return rows[_any_in(overlapping, data.rel_ranges[rows])], overlapping
 
 
 def _unfiltered_rows(

@@ -111,7 +111,7 @@ def read_annotations(root: Path) -> VG150Annotations:
         )
     box_ranges = _ranges(path, tables, "box", len(tables["labels"]))
     rel_ranges = _ranges(path, tables, "rel", len(tables["predicates"]))
-    _checkowners(path, tables["relationships"], box_ranges, rel_ranges)
+    _check_owners(path, tables["relationships"], box_ranges, rel_ranges)
     _check_extents(path, tables["boxes_1024"])
     data = VG150Annotations(
         tables["labels"][:, 0],
@@ -132,7 +132,7 @@ def read_annotations(root: Path) -> VG150Annotations:
 
 
 def file_paths(root: Path) -> tuple[Path, Path]:
-    """The h5 and the dicts in `root`: the plain ones, or those with attributes where there are."""
+    """The h5 and the dicts in `root`: the plain ones, or else those with attributes."""
     h5_name, dicts_name = next((n for n in _NAMES if (root / n[0]).exists()), _NAMES[0])
     return root / h5_name, root / dicts_name
 
@@ -143,18 +143,20 @@ def read_tables(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing or damaged, or a data set is missing or of another shape.
     """
-    wanted = (*_COLUMNS, "split", *_RANGES)
-    arrays = read_arrays(path, wanted, "the annotations of VG150")
+    names = (*_COLUMNS, "split", *_RANGES)
+    arrays = read_arrays(path, names, "the annotations of VG150")
     rows = {name: array.shape[0] if array.ndim else 1 for name, array in arrays.items()}
     for name, array in arrays.items():
         shape = (rows[name], _COLUMNS[name]) if name in _COLUMNS else (rows["split"],)
         if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
             got = f"{array.dtype} {list(array.shape)}"
             raise bad_input(f"{path} {name!r}", f"integers of shape {list(shape)}", got)
-    for name, other in (("boxes_1024", "labels"), ("relationships", "predicates")):
-        if len(arrays[name]) != len(arrays[other]):
+    for name, parallel_name in (("boxes_1024", "labels"), ("relationships", "predicates")):
+        if len(arrays[name]) != len(arrays[parallel_name]):
             raise bad_input(
-                f"{path} {name!r}", f"{len(arrays[other])} rows as {other!r}", len(arrays[name])
+                f"{path} {name!r}",
+                f"{len(arrays[parallel_name])} rows as {parallel_name!r}",
+                len(arrays[name]),
             )
     return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
 
@@ -201,7 +203,7 @@ def read_image_data(path: Path) -> Tensor:
 
 
 def without_broken(table: Tensor, count: int) -> Tensor:
-    """The images `[N, 3]` of the h5: all, or all but the broken ones if only that makes `count`."""
+    """The images `[N, 3]` of the h5: all if they are `count`, else all but the broken ones."""
     if len(table) == count:
         return table
     return table[~torch.isin(table[:, 0], torch.tensor(sorted(BROKEN_IMAGES)))]
@@ -244,7 +246,7 @@ def owners(ranges: Tensor, count: int) -> Tensor:
     return owners
 
 
-def _checkowners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> None:
+def _check_owners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> None:
     """Every relation of an image joins two boxes of that image."""
     owner = owners(rels, len(relations))
     low, high = boxes[owner, 0], boxes[owner, 1]
@@ -257,7 +259,7 @@ def _checkowners(path: Path, relations: Tensor, boxes: Tensor, rels: Tensor) -> 
 
 
 def boxes_outside(data: VG150Annotations) -> Tensor:
-    """Rows of the boxes that lie outside of their image, as image_data.json has its size."""
+    """Rows of the boxes outside of their image, by its size in image_data.json."""
     owner = owners(data.box_ranges, len(data.raw_boxes))
     limits = (data.sizes.flip(1) * BOX_SCALE / data.sizes.max(1, keepdim=True).values)[owner]
     low = data.raw_boxes[:, :2].clamp(min=0)

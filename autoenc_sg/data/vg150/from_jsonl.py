@@ -1,4 +1,4 @@
-"""Your own annotated photos: JSON Lines to VG150 files. The format is told in docs/own_data.md."""
+"""Your own annotated photos: JSON Lines to VG150 files. docs/own_data.md describes the format."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def convert_lines(
     link: bool = False,
     reporter: Reporter | None = None,
 ) -> int:
-    """Write the photos of a JSON Lines file and their graphs as VG150 files; all or nothing.
+    """Write the photos of a JSON Lines file and their graphs as VG150 files, atomically.
 
     Args:
         path: the file; image paths are relative to its folder.
@@ -65,10 +65,10 @@ def convert_lines(
         vocabulary: the only names to allow, in order; None: all names of the file, alphabetically.
         train_fraction: the first part of the lines is the train split, if no line states its split.
         link: link photos instead of copying them, where the file system can.
-        reporter: told of photos done, as the stage `STAGE`.
+        reporter: gets the photos done, as the stage `STAGE`.
 
     Returns:
-        How many photos.
+        Number of photos.
 
     Raises:
         InputError: one line with the file, the line number, what was expected and what was got.
@@ -219,7 +219,7 @@ def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:
         raise bad_input(f"{line.where} image_size", f"{list(size)} as {line.image} is seen", got)
     if plain:
         _copy(line.image, target.with_suffix(".jpg"), link)
-    else:  # readers of VG150 files know no EXIF turns, and other formats may have several frames
+    else:  # readers of VG150 files ignore EXIF orientation; other formats may be animated
         save_image(target.with_suffix(".png"), pixels)
     return size
 

@@ -1,4 +1,4 @@
-"""Writing the VG150 files; their layout is told in `vg150_files`."""
+"""Writing the VG150 files; `files` describes their layout."""
 
 from __future__ import annotations
 

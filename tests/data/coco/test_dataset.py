@@ -154,14 +154,14 @@ def test_flip_swaps_left_and_right(tmp_path: Path) -> None:
     train = open_coco(write(tmp_path, data), tmp_path, "train", RULES, flip=True)
     swap = {"left of": "right of", "right of": "left of"}
     names = train.vocabulary.predicates
-    seen = set()
+    flips = set()
     for epoch in range(20):
         plain, sample = train.graph(0, epoch), train.sample(0, epoch).graph
         flipped = not plain.boxes.equal(sample.boxes)
-        seen.add(flipped)
+        flips.add(flipped)
         wanted = [swap[names[p]] if flipped else names[p] for p in plain.triples[:, 1].tolist()]
         assert [names[p] for p in sample.triples[:, 1].tolist()] == wanted
-    assert seen == {False, True}
+    assert flips == {False, True}
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,9 @@ def test_no_pairs() -> None:
 def test_partners_are_others_in_either_direction(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = torch.stack([random_partners(count, generator) for _ in range(400)])
-    own = torch.arange(count).expand(400, -1)
-    swapped = drawn[..., 1] == own
-    assert ((drawn[..., 0] == own) ^ swapped).all()
+    objects = torch.arange(count).expand(400, -1)
+    swapped = drawn[..., 1] == objects
+    assert ((drawn[..., 0] == objects) ^ swapped).all()
     assert 0.4 < float(swapped.float().mean()) < 0.6
     partner = torch.where(swapped, drawn[..., 0], drawn[..., 1])[:, 0]
     counts = torch.bincount(partner, minlength=count)

@@ -109,8 +109,8 @@ def forms(mask: torch.Tensor) -> list[Any]:
 def test_polygons_and_every_form_of_runs() -> None:
     mask = torch.zeros(SIZE, dtype=torch.uint8)
     mask[1:5, 2:6] = 1
-    found = [read_segmentation(value, "here") for value in (LEFT, *forms(mask))]
-    decoded = decode_segmentations([f for f in found if f is not None], SIZE)
+    segmentations = [read_segmentation(value, "here") for value in (LEFT, *forms(mask))]
+    decoded = decode_segmentations([f for f in segmentations if f is not None], SIZE)
     assert_close(decoded, mask.expand(4, -1, -1))
 
 

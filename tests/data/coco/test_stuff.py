@@ -104,14 +104,14 @@ def test_masks_and_relations_by_hand(tmp_path: Path) -> None:
         (0, 2): "left of", (2, 0): "right of",  # dx 0.64, dy 0.375; the corner is shared
         (1, 2): "left of", (2, 1): "right of",  # on the diagonal
     }  # fmt: skip
-    seen = set()
+    pairs = set()
     for epoch in range(60):
         triples = train.graph(0, epoch).triples
         assert len(triples) == 3
         for subject, predicate, other in triples.tolist():
-            seen.add((subject, other))
+            pairs.add((subject, other))
             assert train.vocabulary.predicates[predicate] == wanted[subject, other]
-    assert seen == set(wanted)
+    assert pairs == set(wanted)
 
 
 def test_drawn_anew_in_train_epochs_only(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_samples_flip_and_shrink_masks_and_boxes_together(tmp_path: Path) -> Non
     assert plain[0].image.shape == (3, 24, 30)
     assert_close(plain[0].graph.boxes * 2, plain.graph(0).boxes)
     assert_close(plain[0].graph.masks, plain.graph(0).masks)
-    seen = set()
+    flips = set()
     for epoch in range(10):
         graph, sample = train.graph(0, epoch), train.sample(0, epoch)
         assert graph.masks is not None
         assert sample.graph.masks is not None
         flipped = not torch.equal(graph.boxes, sample.graph.boxes)
-        seen.add(flipped)
+        flips.add(flipped)
         assert_close(sample.graph.masks, graph.masks.flip(-1) if flipped else graph.masks)
         x1 = 60 - graph.boxes[:, 2] if flipped else graph.boxes[:, 0]
         assert_close(sample.graph.boxes[:, 0], x1)
-    assert seen == {False, True}
+    assert flips == {False, True}
     batch = collate_samples([train[0], train[1]])
     assert batch.graphs.masks is not None
     assert batch.graphs.masks.shape == (6, 16, 16)
@@ -178,12 +178,12 @@ def test_stuff_and_masks_of_plain_coco_by_configuration(tmp_path: Path) -> None:
     both = DataConfig(
         "coco", str(root), stuff="annotations/stuff_train2017.json", mask_size=8, **more
     )  # type: ignore[arg-type]
-    found = open_dataset(both, "train")[0].graph
-    assert len(found) == len(plain[0].graph) + 1
+    graph = open_dataset(both, "train")[0].graph
+    assert len(graph) == len(plain[0].graph) + 1
     assert plain[0].graph.masks is None
-    assert found.masks is not None
-    assert found.masks.shape == (3, 8, 8)
-    assert 0 < found.masks.mean() < 1
+    assert graph.masks is not None
+    assert graph.masks.shape == (3, 8, 8)
+    assert 0 < graph.masks.mean() < 1
 
 
 def test_missing_images_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -47,41 +47,41 @@ def test_the_cache_gives_what_decoding_gives(tmp_path: Path, store: ImageStore) 
 def test_it_is_made_once_and_again_when_the_source_changes(
     tmp_path: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, made = tmp_path / "cache.bin", []
-    make = image_cache._make
-    monkeypatch.setattr(image_cache, "_make", lambda *a: (made.append(1), make(*a)))
+    path, writes = tmp_path / "cache.bin", []
+    make = image_cache._write
+    monkeypatch.setattr(image_cache, "_write", lambda *a: (writes.append(1), make(*a)))
     open_cache(path, store)
     open_cache(path, store)
-    assert len(made) == 1
+    assert len(writes) == 1
     Image.new("RGB", (30, 30), "red").save(tmp_path / "photos" / "2.jpg")
     assert open_cache(path, store).read(2).image.shape == (3, 20, 20)  # type: ignore[union-attr]
     open_cache(path, ImageStore(store.places, 10))
     more = {**store.places, 9: store.places[1]}
     assert open_cache(path, ImageStore(more, 10)).read(9) is not None
-    assert len(made) == 4
+    assert len(writes) == 4
     path.write_bytes(path.read_bytes()[:-7])  # cut off
     open_cache(path, ImageStore(more, 10))
-    assert len(made) == 5
+    assert len(writes) == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache.bin", "cache.bin.lock", "photos"]
 
 
 def test_several_at_once_make_it_once(
     tmp_path: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    make = image_cache._make
-    monkeypatch.setattr(image_cache, "_make", lambda *a: (made.append(1), make(*a)))
-    found: list[ImageCache] = []
+    writes = []
+    make = image_cache._write
+    monkeypatch.setattr(image_cache, "_write", lambda *a: (writes.append(1), make(*a)))
+    caches: list[ImageCache] = []
     threads = [
-        threading.Thread(target=lambda: found.append(open_cache(tmp_path / "c", store)))
+        threading.Thread(target=lambda: caches.append(open_cache(tmp_path / "c", store)))
         for _ in range(5)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 5
-    assert len(made) == 1
+    assert len(caches) == 5
+    assert len(writes) == 1
 
 
 def _open_and_read(folder: str, path: str) -> tuple[int, float]:
@@ -97,8 +97,8 @@ def test_several_processes_share_one_file(tmp_path: Path, store: ImageStore, met
     path, wanted = tmp_path / "cache.bin", float(store.read(1).image.float().mean())
     arguments = [(str(tmp_path / "photos"), str(path))] * 3
     with multiprocessing.get_context(method).Pool(3) as pool:
-        found = pool.starmap(_open_and_read, arguments)
-    assert found == [(path.stat().st_ino, wanted)] * 3  # one file, made once
+        files_and_sums = pool.starmap(_open_and_read, arguments)
+    assert files_and_sums == [(path.stat().st_ino, wanted)] * 3  # one file, made once
     assert not list(tmp_path.glob(".*"))
 
 

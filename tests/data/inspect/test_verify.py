@@ -13,7 +13,7 @@ from PIL import Image
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.inspect.findings import Finding, found, joined, worst_first
+from autoenc_sg.data.inspect.findings import Finding, findings_of, merged, worst_first
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.vg150.writing import write_annotations
 from tests.data.test_open import KINDS, config
@@ -166,16 +166,16 @@ def test_files_of_no_image_are_not_ready(tmp_path: Path) -> None:
     root = write(tmp_path)
     for name in ("first_box", "last_box", "first_rel", "last_rel"):
         change(root, f"img_to_{name}", lambda data: data * 0 - 1)
-    found = kinds(root)
-    assert found["split without boxes"].examples == ("train", "test")
-    assert found["split without relations"].count == 2
+    by_kind = kinds(root)
+    assert by_kind["split without boxes"].examples == ("train", "test")
+    assert by_kind["split without relations"].count == 2
     for name in ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel"):
         change(root, name, lambda data: data[:0])
     change(root, "split", lambda data: data[:0])
     (root / "image_data.json").write_text("[]")
-    found = kinds(root)
-    assert found["empty split"].examples == ("train", "test")
-    assert "split without boxes" not in found
+    by_kind = kinds(root)
+    assert by_kind["empty split"].examples == ("train", "test")
+    assert "split without boxes" not in by_kind
 
 
 def test_without_decoding_headers_are_still_looked_at(tmp_path: Path) -> None:
@@ -183,18 +183,18 @@ def test_without_decoding_headers_are_still_looked_at(tmp_path: Path) -> None:
     cut(root / "VG_100K/11.jpg")  # cannot be seen in a header
     (root / "VG_100K/12.jpg").write_text("no")
     Image.new("RGB", (32, 64)).save(root / "VG_100K/13.jpg")
-    found = kinds(root, decode=False)
-    assert found["unreadable images"].count == 1
-    assert found["turned images"].count == 1
+    by_kind = kinds(root, decode=False)
+    assert by_kind["unreadable images"].count == 1
+    assert by_kind["turned images"].count == 1
 
 
 def test_order_of_a_vocabulary_of_vg150s_size(tmp_path: Path) -> None:
     names = [f"{i:03}" for i in range(150)], [f"{i:02}" for i in range(50)]
-    found = kinds(write(tmp_path / "a", Vocabulary.from_names(*names)))
-    assert found["another vocabulary than VG150's"].severity == "note"
+    by_kind = kinds(write(tmp_path / "a", Vocabulary.from_names(*names)))
+    assert by_kind["another vocabulary than VG150's"].severity == "note"
     names[0][3], names[0][4] = names[0][4], names[0][3]
-    found = kinds(write(tmp_path / "b", Vocabulary.from_names(*names)))
-    assert found["vocabulary out of order"].examples == ("'003' after '004'",)
+    by_kind = kinds(write(tmp_path / "b", Vocabulary.from_names(*names)))
+    assert by_kind["vocabulary out of order"].examples == ("'003' after '004'",)
     outcome = verify(DataConfig("vg150", str(tmp_path / "b")))
     assert [row[3] for row in outcome.counts.rows] == [
         108_073,
@@ -207,10 +207,10 @@ def test_order_of_a_vocabulary_of_vg150s_size(tmp_path: Path) -> None:
 
 
 def test_findings() -> None:
-    many = [*found("note", "a", range(9), "do"), *found("error", "b", "xy", "do")]
+    many = [*findings_of("note", "a", range(9), "do"), *findings_of("error", "b", "xy", "do")]
     assert many[0] == Finding("note", "a", 9, ("0", "1", "2", "3", "4"), "do")
-    assert not list(found("note", "a", [], "do"))
-    both = joined([*many, *found("note", "a", [7], "do")])
+    assert not list(findings_of("note", "a", [], "do"))
+    both = merged([*many, *findings_of("note", "a", [7], "do")])
     assert [f.count for f in both] == [10, 2]
     assert [f.kind for f in worst_first(both)] == ["b", "a"]
 

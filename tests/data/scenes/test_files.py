@@ -11,8 +11,8 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.scenes.files import add_noise, ensure_scenes, write_scenes
+from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
-from autoenc_sg.data.scenes.sample import sample_scene
 from autoenc_sg.data.vg150.dataset import open_vg150
 from autoenc_sg.data.vg150.files import read_annotations
 
@@ -39,7 +39,7 @@ def test_files_and_splits(root: Path) -> None:
 def test_reading_gives_the_worlds_that_were_drawn(root: Path) -> None:
     test = open_vg150(root, "test")
     for index in range(4):
-        image, graph = draw_scene(sample_scene(9, "test", index), 128)
+        image, graph = draw_scene(random_scene(9, "test", index), 128)
         sample = test[index]
         assert sample.image_id == 13 + index
         assert_close(sample.graph.labels, graph.labels)
@@ -51,12 +51,12 @@ def test_reading_gives_the_worlds_that_were_drawn(root: Path) -> None:
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     config = ScenesConfig(num_train=2, num_test=1, image_size=32)
     write_scenes(
-        tmp_path / "new" / "scenes", config, lambda done, total: told.append((done, total))
+        tmp_path / "new" / "scenes", config, lambda done, total: calls.append((done, total))
     )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_noise_changes_the_train_annotations_only(root: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_noise_changes_the_train_annotations_only(root: Path, tmp_path: Path) ->
 
 
 def test_noise_rates_and_nesting() -> None:
-    graphs = [draw_scene(sample_scene(0, "train", i), 32)[1] for i in range(300)]
+    graphs = [draw_scene(random_scene(0, "train", i), 32)[1] for i in range(300)]
     total = sum(len(g.triples) for g in graphs)
     for rate in (0.0, 0.2, 1.0):
         dropped = [add_noise(g, ScenesConfig(drop_relations=rate), i) for i, g in enumerate(graphs)]
@@ -95,7 +95,7 @@ def test_noise_rates_and_nesting() -> None:
 
 
 def test_confused_ids_are_uniform_over_the_others() -> None:
-    graph = draw_scene(sample_scene(0, "train", 0), 32)[1]
+    graph = draw_scene(random_scene(0, "train", 0), 32)[1]
     config = ScenesConfig(wrong_predicates=1.0)
     drawn = torch.stack([add_noise(graph, config, i).triples[0, 1] for i in range(2400)])
     counts = torch.bincount(drawn, minlength=14)

@@ -11,7 +11,12 @@ import pytest
 from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
-from autoenc_sg.data.sg2im_vg.padded_tables import commonest, first_known, first_seen, last_places
+from autoenc_sg.data.sg2im_vg.padded_tables import (
+    by_appearance,
+    commonest,
+    first_known,
+    last_positions,
+)
 from autoenc_sg.data.sg2im_vg.raw_json import NamedEntries, read_sg2im_aliases
 from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
 from tests.support.sg2im_data import SMALL, relation, save, thing, write_raw
@@ -51,8 +56,8 @@ def write(root: Path, **lists: Any) -> Path:
         2: [{"object_id": 20, "attributes": ["red", "old"]}],
     }  # fmt: skip
     parts = {"objects": objects, "relationships": relations, "attributes": attributes}
-    for name, own in parts.items():
-        value = [{"image_id": i, name: entries} for i, entries in own.items()]
+    for name, by_image in parts.items():
+        value = [{"image_id": i, name: entries} for i, entries in by_image.items()]
         save(root / f"{name}.json", lists.get(name, value))
     data = [{"image_id": i, "width": 300, "height": 200, "url": f"https://a.b/x/VG_100K/{i}.jpg"}
             for i in range(1, 5)]  # fmt: skip
@@ -169,30 +174,32 @@ def test_names_against_a_plain_version() -> None:
     rng = np.random.default_rng(0)
     entries = [(int(rng.integers(5)), [f"n{k}" for k in rng.integers(0, 9, rng.integers(0, 4))])
                for _ in range(200)]  # fmt: skip
-    names = list(dict.fromkeys(name for _, own in entries for name in own))
-    flat = np.array([names.index(name) for _, own in entries for name in own])
+    names = list(dict.fromkeys(name for _, entry_names in entries for name in entry_names))
+    flat = np.array([names.index(name) for _, entry_names in entries for name in entry_names])
     table = NamedEntries(
         np.array([image for image, _ in entries]),
         np.arange(200),
         flat,
-        np.array([len(own) for _, own in entries]),
+        np.array([len(entry_names) for _, entry_names in entries]),
         np.zeros((200, 4), np.int64),
     )
     counted = np.array([True, False, True, True, False])
     used = [entry for entry in entries if counted[entry[0]]]
     for least in (0, 20, 25, 99):
-        found = [names[i] for i in commonest(table, counted, len(names), least)]
-        assert found == naive_vocab(used, least)
-    known = np.where(np.arange(len(names)) % 3 == 0, np.arange(len(names)), -1)
-    plain = [next((int(known[names.index(n)]) for n in own if known[names.index(n)] >= 0), -1)
-             for _, own in entries]  # fmt: skip
-    assert first_known(table, known).tolist() == plain
-    assert first_seen(np.array([3, 1, 3, 0, 1, 3]), 5, 2).tolist() == [3, 1]
-    assert last_places(np.array([5, 2, 5]), np.array([[5, 2], [1, 9]])).tolist() == [
+        chosen = [names[i] for i in commonest(table, counted, len(names), least)]
+        assert chosen == naive_vocab(used, least)
+    id_of_name = np.where(np.arange(len(names)) % 3 == 0, np.arange(len(names)), -1)
+    plain = []
+    for _, entry_names in entries:
+        ids = [int(id_of_name[names.index(name)]) for name in entry_names]
+        plain.append(next((name_id for name_id in ids if name_id >= 0), -1))
+    assert first_known(table, id_of_name).tolist() == plain
+    assert by_appearance(np.array([3, 1, 3, 0, 1, 3]), 5, 2).tolist() == [3, 1]
+    assert last_positions(np.array([5, 2, 5]), np.array([[5, 2], [1, 9]])).tolist() == [
         [2, 1],
         [-1] * 2,
     ]
-    assert last_places(np.zeros(0, np.int64), np.array([1])).tolist() == [-1]
+    assert last_positions(np.zeros(0, np.int64), np.array([1])).tolist() == [-1]
 
 
 def test_aliases_are_not_followed(tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def test_paths_as_bytes_or_strings(tmp_path: Path, paths: Any, folder: str) -> N
 def test_images_by_their_paths_come_first(tmp_path: Path) -> None:
     write(tmp_path, np.array(["my photos/a café.png"], dtype=object))
     photo(tmp_path / "7.jpg", 50, 40)
-    found = tmp_path / "elsewhere" / "my photos" / "a café.png"
-    photo(found, 200, 160)
+    path = tmp_path / "elsewhere" / "my photos" / "a café.png"
+    photo(path, 200, 160)
     data = open_sg2im_vg(tmp_path, "train", tmp_path / "elsewhere")
-    assert data.store.name(7) == str(found)
+    assert data.store.name(7) == str(path)
     assert_close(data[0].graph.boxes, 2 * data.annotated(0).boxes[torch.tensor([0, 1, 2, 3])])
     assert open_sg2im_vg(tmp_path, "train")[0].image.shape == (3, 40, 50)
     with pytest.raises(InputError, match="nowhere: expected a folder, zip or h5 of images"):
@@ -133,15 +133,15 @@ def test_choice_of_objects(tmp_path: Path) -> None:
     write(tmp_path)
     for count, related in ((4, 2), (3, 2), (2, 1)):
         data = open_sg2im_vg(tmp_path, "train", max_objects=count)
-        seen = set()
+        choices = set()
         for epoch in range(30):
             graph = data.graph(0, epoch)
             assert len(graph) == count - 1
             rows = [data.annotated(0).boxes.tolist().index(box) for box in graph.boxes.tolist()]
             assert len({0, 1} & set(rows)) == related
             assert len(graph.triples) == (2 if related == 2 else 0)
-            seen.add(tuple(rows))
-        assert len(seen) == {4: 2, 3: 1, 2: 2}[count]
+            choices.add(tuple(rows))
+        assert len(choices) == {4: 2, 3: 1, 2: 2}[count]
         again = open_sg2im_vg(tmp_path, "train", max_objects=count)
         assert_close(again.graph(0, 5).boxes, data.graph(0, 5).boxes)
         held_out = open_sg2im_vg(tmp_path, "test", max_objects=count)

@@ -41,7 +41,10 @@ def test_all_phases(kind: str, tmp_path: Path) -> None:
     assert list(losses) == ["detector", "reconstruction", "joint"]
     assert ("mask" in losses["reconstruction"]) == (kind == "coco_stuff")
     assert {"pixel", "layout_box", "auxiliary"} <= losses["reconstruction"].keys()
-    assert all(torch.isfinite(torch.tensor(list(own.values()))).all() for own in losses.values())
+    assert all(
+        torch.isfinite(torch.tensor(list(named_losses.values()))).all()
+        for named_losses in losses.values()
+    )
     data = open_dataset(config.data, "test")
     assert checkpoint.vocabulary == data.vocabulary
     model = AutoEncoder.from_checkpoint(tmp_path / "run" / "checkpoint.safetensors", "cpu")

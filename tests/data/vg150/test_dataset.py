@@ -57,9 +57,9 @@ def test_images_without_boxes_or_relations_are_left_out(root: Path) -> None:
     assert open_vg150(root, "train", num_val=0).image_ids == (101, 103)
     assert open_vg150(root, "test").image_ids == (104, 105)
     assert open_vg150(root, "train", 0, filter_empty_relations=False).image_ids == (101, 102, 103)
-    kept = open_vg150(root, "test", filter_empty_relations=False)
-    assert kept.image_ids == (104, 105, 106)
-    assert kept.graph(2).triples.shape == (0, 3)
+    unfiltered = open_vg150(root, "test", filter_empty_relations=False)
+    assert unfiltered.image_ids == (104, 105, 106)
+    assert unfiltered.graph(2).triples.shape == (0, 3)
 
 
 def test_validation_is_the_first_of_the_remaining_train_images(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_real_annotations_against_a_plain_loop() -> None:
 def test_real_test_split_keeps_every_relation() -> None:
     dataset = open_vg150(ANNOTATIONS, "test")
     assert len(dataset) == 1323
-    kept = sum(len(dataset.graph(i).triples) for i in range(len(dataset)))
+    num_relations = sum(len(dataset.graph(i).triples) for i in range(len(dataset)))
     data = read_annotations(ANNOTATIONS)
     counts = data.rel_ranges[data.split == 2]
-    assert kept == int((counts[:, 1] - counts[:, 0]).sum())
+    assert num_relations == int((counts[:, 1] - counts[:, 0]).sum())

@@ -1,8 +1,8 @@
 """Visual Genome's raw JSON to the VG150 files, by the rules of vg_to_roidb.py (Xu et al.).
 
-1. Objects that only relationships tell of are added to the image's objects.
-2. Names are normalized (`vg_names`), then aliases take the name that stands for them.
-3. Boxes of at most 0.2 % of the image are left out; overlapping boxes are merged (`vg_merge`).
+1. Objects that appear only in relationships are added to the image's objects.
+2. Names are normalized (`names`), then aliases are replaced by their canonical names.
+3. Boxes of at most 0.2 % of the image are left out; overlapping boxes are merged (`merge_boxes`).
 4. The vocabulary is the 150 commonest names of the merged objects and the 50 commonest predicates
    (of given lists, where there are any), in alphabetical order.
 5. An object's class is the commonest of its names; objects without a known name go, and with them,
@@ -29,11 +29,11 @@ from autoenc_sg.data.vg150.from_raw.names import NameTable, read_aliases
 from autoenc_sg.data.vg150.from_raw.per_image import CompactCounts, CompactImage, RawNames, compact
 from autoenc_sg.data.vg150.from_raw.raw_json import find_raw, report_megabytes, stream_images
 from autoenc_sg.data.vg150.from_raw.vocabulary import (
-    Chosen,
-    Merged,
+    ChosenNames,
+    MergedAnnotations,
     choose_names,
     commonest_of_each,
-    joined,
+    concatenated,
 )
 from autoenc_sg.data.vg150.writing import (
     encode_pixel_boxes,
@@ -57,7 +57,7 @@ class BuildRules:
         object_aliases, predicate_aliases: alias files, or None.
         min_area: boxes up to this fraction of the image are left out.
         train_fraction: of the images, in order.
-        skip: image ids to leave out, by default the four that VG150 has not.
+        skip: image ids to leave out, by default the four that are not in VG150.
     """
 
     num_objects: int = 150
@@ -81,7 +81,7 @@ class BuildRules:
 
 @dataclass
 class BuildCounts(CompactCounts):
-    """What became of the raw annotations."""
+    """Raw annotations by outcome: kept, merged or left out."""
 
     images: int = 0
     images_without_annotations: int = 0
@@ -109,7 +109,7 @@ def build_vg150(
             image_data.json.
         out: the folder to write to; it may be `raw`.
         rules: see `BuildRules`.
-        reporter: told of megabytes read, as the stage `STAGE`.
+        reporter: gets the megabytes read, as the stage `raw_json.STAGE`.
 
     Raises:
         InputError: a file is missing or has another form, or no object or relationship is left.
@@ -117,7 +117,7 @@ def build_vg150(
     table = read_image_data(raw / "image_data.json").numpy()
     table = table[~np.isin(table[:, 0], list(rules.skip))]
     counts, names = BuildCounts(images=len(table)), _name_tables(rules)
-    images = joined(_read(raw, table, rules.min_area, counts, names, reporter))
+    images = concatenated(_read(raw, table, rules.min_area, counts, names, reporter))
     frequency = np.bincount(images.names, minlength=len(names.objects.names))
     predicate_frequency = np.zeros(len(names.predicates.names), np.int64)
     predicate_frequency[list(names.predicate_counts)] = list(names.predicate_counts.values())
@@ -172,29 +172,33 @@ def _read(
 
 
 def _tables(
-    images: Merged, labels: Array, predicates: Chosen, table: Array, counts: BuildCounts
+    images: MergedAnnotations,
+    labels: Array,
+    predicates: ChosenNames,
+    table: Array,
+    counts: BuildCounts,
 ) -> dict[str, Array]:
-    """What has a name, in rows of the file."""
-    known = labels > 0
-    rows = known.cumsum() - 1
+    """The h5's tables of the objects and relationships with names in the vocabulary."""
+    has_class = labels > 0
+    rows = has_class.cumsum() - 1
     predicate = predicates.ids[images.relations[:, 1]]
     ends = images.relations[:, [0, 2]]
-    named = known[ends].all(1) & (predicate > 0)
-    counts.objects, counts.relationships = int(known.sum()), int(named.sum())
-    counts.unnamed_objects = int((~known).sum())
-    counts.unnamed_relationships = int((~named).sum())
+    is_kept = has_class[ends].all(1) & (predicate > 0)
+    counts.objects, counts.relationships = int(has_class.sum()), int(is_kept.sum())
+    counts.unnamed_objects = int((~has_class).sum())
+    counts.unnamed_relationships = int((~is_kept).sum())
     if not counts.objects or not counts.relationships:
         raise bad_input("Visual Genome's raw files", "some objects and relationships", "none left")
-    owner = images.image_of_box[known]
-    boxes, sizes = images.boxes[known], table[owner, 1:]
+    owner = images.image_of_box[has_class]
+    boxes, sizes = images.boxes[has_class], table[owner, 1:]
     per_image = np.bincount(owner, minlength=len(table))
-    relations_per_image = np.bincount(images.image_of_relation[named], minlength=len(table))
+    relations_per_image = np.bincount(images.image_of_relation[is_kept], minlength=len(table))
     return {
-        "labels": labels[known][:, None],
+        "labels": labels[has_class][:, None],
         "boxes_512": encode_pixel_boxes(boxes, sizes, 512),
         "boxes_1024": encode_pixel_boxes(boxes, sizes, 1024),
-        "predicates": predicate[named][:, None],
-        "relationships": rows[ends[named]].astype(np.int32),
+        "predicates": predicate[is_kept][:, None],
+        "relationships": rows[ends[is_kept]].astype(np.int32),
         **inclusive_ranges("box", per_image),
         **inclusive_ranges("rel", relations_per_image),
     }

@@ -1,4 +1,4 @@
-"""Objects that annotators drew twice: which boxes are one, and the box that remains."""
+"""Merging the boxes of objects that were annotated twice, as vg_to_roidb.py does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names as Visual Genome's annotators typed them, to names as a vocabulary has them."""
+"""Normalizing the names that Visual Genome's annotators typed, and replacing aliases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NameTable:
     """Ids of canonical names in order of appearance; id 0 is the empty name.
 
     Args:
-        aliases: normalized name to the name that stands for it.
+        aliases: normalized alias to canonical name.
     """
 
     def __init__(self, aliases: Mapping[str, str]) -> None:
@@ -36,24 +36,24 @@ class NameTable:
 
     def id(self, phrase: str) -> int:
         """The id of a phrase as typed."""
-        found = self._raw.get(phrase)
-        if found is None:
-            found = self._raw[phrase] = self._new(phrase)
-        return found
+        name_id = self._raw.get(phrase)
+        if name_id is None:
+            name_id = self._raw[phrase] = self._new(phrase)
+        return name_id
 
     def _new(self, phrase: str) -> int:
         name = normalized(phrase)
         name = self._aliases.get(name, name)
-        found = self._canonical.setdefault(name, len(self.names))
-        if found == len(self.names):
+        name_id = self._canonical.setdefault(name, len(self.names))
+        if name_id == len(self.names):
             self.names.append(name)
-        return found
+        return name_id
 
 
 def read_aliases(path: Path) -> dict[str, str]:
-    """An alias file: in each line names with commas between; the first stands for all.
+    """An alias file: each line has comma-separated names, the first is their canonical name.
 
-    A first name that an earlier line explained stands for what it does there.
+    A first name that is an alias in an earlier line is replaced as there.
 
     Raises:
         InputError: the file cannot be read.

@@ -38,14 +38,14 @@ class CompactImage:
 
     @classmethod
     def empty(cls) -> CompactImage:
-        """An image that nothing is told of."""
+        """An image without annotations."""
         none = np.zeros(0, np.int32)
         return cls(none.reshape(0, 4), none, none, none.reshape(0, 3))
 
 
 @dataclass
 class RawNames:
-    """The names met so far; predicates with how often."""
+    """The names read so far, and the count of each predicate."""
 
     objects: NameTable
     predicates: NameTable
@@ -54,7 +54,7 @@ class RawNames:
 
 @dataclass
 class CompactCounts:
-    """What became of the raw annotations on the way."""
+    """Raw annotations and those left out or merged."""
 
     raw_objects: int = 0
     small_objects: int = 0
@@ -67,13 +67,13 @@ class CompactCounts:
 def compact(
     image: RawImage, least_area: float, names: RawNames, counts: CompactCounts
 ) -> CompactImage:
-    """Rules 1 to 3 of `vg_build`.
+    """Rules 1 to 3 of `build`.
 
     Args:
         image: as decoded.
         least_area: boxes up to this area in square pixels are left out.
         names: new names are added.
-        counts: what was left out is added.
+        counts: updated.
 
     Raises:
         InputError: an object or a relationship has another form.
@@ -87,19 +87,21 @@ def compact(
         raise malformed(f"Visual Genome's image {image.image_id}", expected, error) from None
     if not (np.abs(boxes) < _FARTHEST).all():
         raise bad_input(f"Visual Genome's image {image.image_id}", "x, y, w, h in pixels", "others")
-    large = np.flatnonzero(boxes[:, 2] * boxes[:, 3] > least_area)
+    large_rows = np.flatnonzero(boxes[:, 2] * boxes[:, 3] > least_area)
     counts.raw_objects += len(objects)
-    counts.small_objects += len(objects) - len(large)
+    counts.small_objects += len(objects) - len(large_rows)
     counts.raw_relationships += len(relations)
-    whole = boxes[large].astype(np.int32)
-    whole[:, 2:] += whole[:, :2]
-    kept = [objects[i] for i in large.tolist()]
-    rows, merged = merge_boxes(whole, np.array([o[2][0] for o in kept], dtype=np.int32))
+    large_boxes = boxes[large_rows].astype(np.int32)
+    large_boxes[:, 2:] += large_boxes[:, :2]
+    large_objects = [objects[i] for i in large_rows.tolist()]
+    rows, merged = merge_boxes(
+        large_boxes, np.array([o[2][0] for o in large_objects], dtype=np.int32)
+    )
     merged[:, 2:] -= merged[:, :2]
     counts.merged_objects += len(rows) - len(merged)
-    row_of = {o[0]: row for o, row in zip(kept, rows.tolist())}
+    row_of = {o[0]: row for o, row in zip(large_objects, rows.tolist())}
     alternatives: list[set[int]] = [set() for _ in range(len(merged))]
-    for o, row in zip(kept, rows.tolist()):
+    for o, row in zip(large_objects, rows.tolist()):
         alternatives[row].update(o[2])
     return CompactImage(
         merged,
@@ -116,21 +118,23 @@ def _parsed(entry: dict[str, Any], names: NameTable) -> _Parsed:
     """Id, x y w h, and ids of the names (at least one)."""
     object_id = entry["object_id"] if "object_id" in entry else entry["id"]
     phrases = entry["names"] if "names" in entry else [entry["name"]]
-    found = [names.id(phrase) for phrase in phrases]
-    return object_id, (entry["x"], entry["y"], entry["w"], entry["h"]), found or [0]
+    name_ids = [names.id(phrase) for phrase in phrases]
+    return object_id, (entry["x"], entry["y"], entry["w"], entry["h"]), name_ids or [0]
 
 
 def _relations(
     image: RawImage, objects: list[_Parsed], names: RawNames
 ) -> list[tuple[int, int, int]]:
-    """Subject id, predicate name, object id; objects that are news are added to `objects`."""
-    known = {o[0] for o in objects}  # not of those added: like the published script, one each time
+    """Subject id, predicate name, object id; objects not in `objects` yet are added."""
+    object_ids = {
+        o[0] for o in objects
+    }  # not of those added: like the published script, one each time
     relations = []
     for entry in image.relationships:
         ends = []
         for end in (entry["subject"], entry["object"]):
             object_id = end["object_id"] if "object_id" in end else end["id"]
-            if object_id not in known:
+            if object_id not in object_ids:
                 objects.append(_parsed(end, names.objects))
             ends.append(object_id)
         predicate = names.predicates.id(entry["predicate"])
@@ -144,9 +148,9 @@ def _between_rows(
 ) -> Array:
     rows = [(row_of.get(s, -1), p, row_of.get(o, -1)) for s, p, o in relations]
     table = np.array(rows, dtype=np.int32).reshape(-1, 3)
-    found = (table[:, [0, 2]] >= 0).all(1)
-    within = found & (table[:, 0] == table[:, 2])
-    counts.relationships_without_object += int((~found).sum())
+    has_both = (table[:, [0, 2]] >= 0).all(1)
+    within = has_both & (table[:, 0] == table[:, 2])
+    counts.relationships_without_object += int((~has_both).sum())
     counts.relationships_within_object += int(within.sum())
-    kept: Array = table[found & ~within]
-    return kept
+    between: Array = table[has_both & ~within]
+    return between

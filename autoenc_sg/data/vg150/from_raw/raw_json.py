@@ -97,7 +97,7 @@ def _unpack(packed: bytes) -> list[dict[str, Any]]:
 
 @contextmanager
 def report_megabytes(paths: Sequence[Path], reporter: Reporter | None) -> Iterator[Progress]:
-    """A callback for the bytes that are read of some files; reports megabytes as `STAGE`."""
+    """A `Progress` callback that reports the megabytes read of some files as the stage `STAGE`."""
     reporter = reporter or Reporter([(STAGE, 1.0)])
     total = sum(path.stat().st_size for path in paths)
     done = 0
@@ -117,8 +117,8 @@ def stream_lists(
     """The images of one file: each one's id and its list `key` of objects.
 
     Raises:
-        InputError: see `stream_entries`; or an entry has no id or no such list, or an image comes
-            twice.
+        InputError: see `stream_entries`; or an entry has no id or no such list, or an image has
+            two entries.
     """
     read_ids: set[int] = set()
     for place, entry in enumerate(stream_entries(path, progress), start=1):

@@ -15,7 +15,7 @@ from autoenc_sg.data.vg150.from_raw.per_image import CompactImage
 Array = NDArray[Any]
 
 
-class Chosen(NamedTuple):
+class ChosenNames(NamedTuple):
     """The names of a vocabulary.
 
     Attributes:
@@ -27,7 +27,7 @@ class Chosen(NamedTuple):
     ids: Array
 
 
-class Merged(NamedTuple):
+class MergedAnnotations(NamedTuple):
     """All images' objects and relationships, N objects and R relationships.
 
     Attributes:
@@ -46,7 +46,7 @@ class Merged(NamedTuple):
     image_of_relation: Array
 
 
-def joined(images: Sequence[CompactImage]) -> Merged:
+def concatenated(images: Sequence[CompactImage]) -> MergedAnnotations:
     """The images, one after the other."""
     parts = [CompactImage.empty(), *images]
     boxes, names, name_counts, relations = (
@@ -59,12 +59,12 @@ def joined(images: Sequence[CompactImage]) -> Merged:
     image_of_relation = np.repeat(numbers, relations_per_image)
     first = (per_image.cumsum() - per_image)[image_of_relation]
     relations[:, [0, 2]] += first.astype(np.int32)[:, None]
-    return Merged(
+    return MergedAnnotations(
         boxes, np.repeat(numbers, per_image), names, name_counts, relations, image_of_relation
     )
 
 
-def choose_names(names: Sequence[str], counts: Array, most: int, only: Path | None) -> Chosen:
+def choose_names(names: Sequence[str], counts: Array, most: int, only: Path | None) -> ChosenNames:
     """The `most` commonest names (0: all), in alphabetical order; of equal counts the first ones.
 
     Args:
@@ -74,16 +74,16 @@ def choose_names(names: Sequence[str], counts: Array, most: int, only: Path | No
         only: a file of the names to choose from, or None.
     """
     allowed = None if only is None else set(read_names(only))
-    found = [
+    candidates = [
         i
         for i, name in enumerate(names)
         if i and counts[i] > 0 and (allowed is None or name in allowed)
     ]
-    found.sort(key=lambda i: (-counts[i], names[i]))
-    chosen = sorted(found[: most or None], key=lambda i: names[i])
+    candidates.sort(key=lambda i: (-counts[i], names[i]))
+    chosen = sorted(candidates[: most or None], key=lambda i: names[i])
     ids = np.zeros(len(names), np.int64)
     ids[chosen] = np.arange(1, len(chosen) + 1)
-    return Chosen(np.array(chosen, dtype=np.int64), ids)
+    return ChosenNames(np.array(chosen, dtype=np.int64), ids)
 
 
 def commonest_of_each(names: Array, name_counts: Array, ids: Array, counts: Array) -> Array:

@@ -88,22 +88,22 @@ def tables(folder: Path) -> dict[str, Any]:
 def test_by_hand(tmp_path: Path) -> None:
     raw = raw_files(tmp_path / "raw")
     counts = build_vg150(raw, tmp_path / "out")
-    found = tables(tmp_path / "out")
+    built = tables(tmp_path / "out")
     dicts = json.loads((tmp_path / "out" / "VG-SGG-dicts.json").read_text())
     assert dicts["label_to_idx"] == {"cat": 1, "dog": 2, "kitty": 3, "mat": 4}  # alphabetical
     assert dicts["object_count"] == {"cat": 1, "dog": 2, "kitty": 1, "mat": 1}  # merged: once each
     assert dicts["predicate_count"] == {"has": 1, "near": 1, "on": 2, "sees": 1}  # of all raw ones
-    assert found["labels"][:, 0].tolist() == [1, 4, 2, 2]  # cat and kitty tie: the alphabet
+    assert built["labels"][:, 0].tolist() == [1, 4, 2, 2]  # cat and kitty tie: the alphabet
     # The mean of x 1..101 and 3..103 is 2..102; the mats' is the larger box. x and y count from 1.
-    assert found["boxes_1024"].tolist() == [
+    assert built["boxes_1024"].tolist() == [
         [51, 51, 100, 100], [300, 150, 200, 300], [650, 150, 100, 100], [512, 256, 1024, 512]
     ]  # fmt: skip
-    assert found["relationships"].tolist() == [[0, 1], [0, 1], [2, 0]]
+    assert built["relationships"].tolist() == [[0, 1], [0, 1], [2, 0]]
     on, sees = dicts["predicate_to_idx"]["on"], dicts["predicate_to_idx"]["sees"]
-    assert found["predicates"][:, 0].tolist() == [on, on, sees]
-    assert found["split"].tolist() == [0, 0, 2]  # int(0.7 * 3) train images
-    assert found["img_to_first_box"].tolist() == [0, 3, -1]
-    assert found["img_to_last_rel"].tolist() == [2, -1, -1]
+    assert built["predicates"][:, 0].tolist() == [on, on, sees]
+    assert built["split"].tolist() == [0, 0, 2]  # int(0.7 * 3) train images
+    assert built["img_to_first_box"].tolist() == [0, 3, -1]
+    assert built["img_to_last_rel"].tolist() == [2, -1, -1]
     assert counts.merged_objects == 2
     assert counts.small_objects == 1
     assert counts.relationships_within_object == 1
@@ -236,10 +236,12 @@ def test_name_files(tmp_path: Path) -> None:
 
 def test_images_of_one_file_alone_and_twice(tmp_path: Path) -> None:
     raw = raw_files(tmp_path, OBJECTS[:2], RELATIONSHIPS[1:3])
-    found = {i.image_id: i for i in stream_images(raw / "objects.json", raw / "relationships.json")}
-    assert sorted(found) == [7, 8, 9]
-    assert len(found[7].objects) == 5
-    assert found[7].relationships == found[9].objects == []
+    images = {
+        i.image_id: i for i in stream_images(raw / "objects.json", raw / "relationships.json")
+    }
+    assert sorted(images) == [7, 8, 9]
+    assert len(images[7].objects) == 5
+    assert images[7].relationships == images[9].objects == []
     raw = raw_files(tmp_path, [OBJECTS[1], OBJECTS[1]], RELATIONSHIPS)
     with pytest.raises(InputError, match=r"objects.json: expected each image once, got image 8"):
         list(stream_images(raw / "objects.json", raw / "relationships.json"))

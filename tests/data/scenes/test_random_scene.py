@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.data.scenes.plan import BACKGROUNDS, OBJECTS, PREDICATES, SIDE, VOCABULARY, Scene
+from autoenc_sg.data.scenes.builder import BACKGROUNDS, OBJECTS, PREDICATES, SIDE, VOCABULARY, Scene
+from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
-from autoenc_sg.data.scenes.sample import sample_scene
 from autoenc_sg.data.scenes.shapes import SHAPES, Pen
 
 
 @lru_cache
 def worlds() -> list[tuple[Scene, SceneGraph]]:
-    scenes = [sample_scene(0, "train", i) for i in range(1000)]
+    scenes = [random_scene(0, "train", i) for i in range(1000)]
     return [(scene, draw_scene(scene, 64)[1]) for scene in scenes]
 
 
@@ -40,20 +40,20 @@ def test_every_class_has_a_shape() -> None:
 
 
 def test_a_world_follows_from_seed_split_and_index_alone() -> None:
-    forward = [sample_scene(5, "train", i) for i in range(6)]
-    backward = [sample_scene(5, "train", i) for i in reversed(range(6))][::-1]
+    forward = [random_scene(5, "train", i) for i in range(6)]
+    backward = [random_scene(5, "train", i) for i in reversed(range(6))][::-1]
     assert forward == backward
-    assert len({*forward, sample_scene(6, "train", 0), sample_scene(5, "test", 0)}) == 8
+    assert len({*forward, random_scene(6, "train", 0), random_scene(5, "test", 0)}) == 8
     one, other = (draw_scene(forward[0], 128)[0].tobytes() for _ in range(2))
     assert one == other
 
 
 def test_tint_scales_the_colours_and_leaves_the_world_alone() -> None:
-    usual = sample_scene(0, "train", 0)
+    usual = random_scene(0, "train", 0)
     assert [t.tint for t in usual.things[:3]] == [(3, -5, 1), (3, 1, -4), (-1, -5, -10)]
-    assert usual == sample_scene(0, "train", 0, tint=10)
+    assert usual == random_scene(0, "train", 0, tint=10)
     for tint in (0, 15, 80, 255):
-        strong = sample_scene(0, "train", 0, tint)
+        strong = random_scene(0, "train", 0, tint)
         first = [round(value * tint / 10) for value in (3, -5, 1)]
         assert list(strong.things[0].tint) == first
         assert max(abs(value) for t in strong.things for value in t.tint) <= tint
@@ -67,7 +67,7 @@ def test_tint_is_what_tells_things_of_a_class_apart() -> None:
     apart = {}
     for tint in (0, 10, 80):
         colours = []
-        for scene in (sample_scene(0, "train", i, tint) for i in range(40)):
+        for scene in (random_scene(0, "train", i, tint) for i in range(40)):
             for house in (t for t in scene.things if t.name == "house"):
                 alone = Scene((replace(house, frame=(40, 40, 80, 84), facing=0),), (), ())
                 pixels = np.asarray(draw_scene(alone, 64)[0])
@@ -102,7 +102,7 @@ def test_counts_have_a_long_tail() -> None:
 
 def test_boxes_are_tight_and_inside() -> None:
     for index in range(60):
-        scene = sample_scene(1, "train", index)
+        scene = random_scene(1, "train", index)
         boxes = draw_scene(scene, 128)[1].boxes
         assert (boxes >= 0).all()
         assert (boxes <= 128).all()
@@ -115,7 +115,7 @@ def test_boxes_are_tight_and_inside() -> None:
 def test_foreground_is_large_and_visible() -> None:
     sides, hidden = [], 0
     for index in range(120):
-        scene = sample_scene(2, "train", index)
+        scene = random_scene(2, "train", index)
         above = np.zeros((128, 128), dtype=bool)
         for thing, mask in reversed(list(zip(scene.things, masks(scene, 128)))):
             if thing.name not in BACKGROUNDS:
@@ -165,14 +165,14 @@ def test_neither_classes_nor_boxes_decide_a_cue(
     assert len(cue) > 40
     assert majority < 0.75
     noise = torch.randn(geometry.shape, generator=torch.Generator().manual_seed(0))
-    seen = (geometry + 0.7 * noise) / geometry.std(0).clamp(min=1)
-    apart = torch.cdist(seen, seen).fill_diagonal_(torch.inf)
+    features = (geometry + 0.7 * noise) / geometry.std(0).clamp(min=1)
+    apart = torch.cdist(features, features).fill_diagonal_(torch.inf)
     guess = cue[apart.topk(15, largest=False).indices].float().mean(1) > 0.5
     assert float((guess == cue).float().mean()) < majority + 0.14
 
 
 def test_facing_decides_looking_at() -> None:
-    seen: Counter[tuple[bool, bool]] = Counter()
+    counts: Counter[tuple[bool, bool]] = Counter()
     for scene, _ in worlds():
         related = {(s, o): name for s, name, o in scene.relations}
         for s, thing in enumerate(scene.things):
@@ -181,10 +181,10 @@ def test_facing_decides_looking_at() -> None:
                 ahead = (other.centre[0] - thing.centre[0]) * thing.facing
                 assert not looking or ahead > 0
                 if thing.name == "dog" and other.name == "person" and abs(ahead) < 30:
-                    seen[ahead > 0, looking] += 1
-    assert seen[True, True] > 20
-    assert seen[False, True] == 0
-    assert seen[False, False] > 20
+                    counts[ahead > 0, looking] += 1
+    assert counts[True, True] > 20
+    assert counts[False, True] == 0
+    assert counts[False, False] > 20
 
 
 def changed_pixels(scene: Scene, other: Scene) -> int:
@@ -227,7 +227,7 @@ def test_a_rope_is_seen_and_leaves_the_boxes_alone() -> None:
 
 
 def test_other_sizes_draw_the_same_world() -> None:
-    scene = sample_scene(0, "train", 3)
+    scene = random_scene(0, "train", 3)
     small, large = draw_scene(scene, 64), draw_scene(scene, 256)
     assert small[0].size == (64, 64)
     assert large[1].image_size == (256, 256)
@@ -241,7 +241,7 @@ def test_each_class_has_its_own_colour() -> None:
     """The mean colours of any two foreground classes differ by more than jitter."""
     colours: dict[str, list[np.ndarray]] = {name: [] for name in OBJECTS}
     for index in range(150):
-        scene = sample_scene(0, "train", index)
+        scene = random_scene(0, "train", index)
         pixels = np.asarray(draw_scene(scene, 64)[0]).astype(float)
         for thing, mask in zip(scene.things, masks(scene, 64)):
             colours[thing.name].append(pixels[mask].mean(0))

@@ -1,6 +1,6 @@
-"""A small world while it is planned, and as it is handed to the drawing.
+"""The objects and relations of a drawn scene, and the builder that random scenes are made with.
 
-Lengths are pixels of a 128 px image, whatever size is drawn in the end.
+Lengths are pixels of a 128 px image, whatever size is drawn.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One world.
+    """One scene, ready to be drawn.
 
     Attributes:
         things: in drawing order, far to near.
@@ -75,11 +75,11 @@ class Scene:
 
 
 @dataclass
-class Plan:
-    """A world being made; things are referred to by their row.
+class SceneBuilder:
+    """A scene under construction; things are referred to by their row.
 
-    `tint` is the greatest number added to a colour; whatever it is, the rest of the world is the
-    same: the random numbers are those of `TINT`, scaled.
+    `tint` is the greatest number added to a colour. The rest of the scene does not depend on it:
+    the random numbers are those of `TINT`, scaled.
     """
 
     rng: random.Random
