@@ -386,14 +386,16 @@ class AutoEncoder(nn.Module):
         graphs give no pictures: `[0, 3, S, S]`.
         """
         numbers = _seeds(seeds, len(graphs))
-        side = self.config.generator.image_size
-        pictures = torch.zeros(len(graphs), 3, side, side, device=self.device)
         predicted = [predict_boxes or (predict_boxes is None and not g.has_boxes) for g in graphs]
+        if len(set(predicted)) == 1:
+            return self.generate_batch(graphs, numbers, predicted[0]).image.float().clamp(0, 1)
+        side = self.config.generator.image_size
+        images = torch.zeros(len(graphs), 3, side, side, device=self.device)
         for mode in set(predicted):  # a batch of the generator draws one kind of boxes
             rows = [i for i, other in enumerate(predicted) if other == mode]
             part, part_seeds = [graphs[i] for i in rows], [numbers[i] for i in rows]
-            pictures[rows] = self.generate_batch(part, part_seeds, mode).image.float().clamp(0, 1)
-        return pictures
+            images[rows] = self.render_batch(part, part_seeds, mode)
+        return images
 
     def render(
         self, graph: SceneGraph, seed: int = 0, predict_boxes: bool | None = None

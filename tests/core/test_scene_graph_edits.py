@@ -147,7 +147,7 @@ def test_remove_relabel_move_and_replace_by_hand() -> None:
         (lambda g: g.add("dog", (5, 0, 1, 1)), r"boxes: expected finite .*x1 <= x2"),
         (lambda g: g.add("dog", "box"), "box: expected four numbers"),
         (lambda g: g.add("dog", (0, 0, 1, 1), 2), "score: expected a number in 0..1, got 2"),
-        (lambda g: g.relate(0, "abov", 1), "predicate 'abov': .*nearest"),
+        (lambda g: g.relate(0, "nearby", 1), "predicate 'nearby': .*nearest"),
         (lambda g: g.relate(0, "on", 3), r"object row: expected 0..2, got 3"),
         (lambda g: g.relate(-1, "on", 1), r"object row: expected 0..2, got -1"),
         (
