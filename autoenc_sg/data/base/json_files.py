@@ -23,13 +23,13 @@ MALFORMED_ERRORS = (
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content.
+    """A JSON file's content; a byte order mark is skipped.
 
     Raises:
         InputError: the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise bad_input(path, "a JSON file", "no such file") from None
     except (OSError, ValueError, RecursionError) as error:  # ValueErrors: UTF-8, JSON, long numbers
