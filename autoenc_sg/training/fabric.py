@@ -86,7 +86,8 @@ def _gather(fabric: Fabric, state: Tensor) -> Tensor:
 
 def restore_random_state(training: Mapping[str, Any], fabric: Fabric) -> None:
     """The inverse of `random_state`; processes without a saved state keep their own seed."""
-    if fabric.global_rank < len(training["rng_cpu"]):
-        torch.set_rng_state(training["rng_cpu"][fabric.global_rank])
+    rank = fabric.global_rank
+    if rank < len(training["rng_cpu"]):  # copies: PyTorch crashes with a view of a later row
+        torch.set_rng_state(training["rng_cpu"][rank].clone())
         if fabric.device.type == "cuda" and "rng_cuda" in training:
-            torch.cuda.set_rng_state(training["rng_cuda"][fabric.global_rank], fabric.device)
+            torch.cuda.set_rng_state(training["rng_cuda"][rank].clone(), fabric.device)
