@@ -27,7 +27,7 @@ print(
 
 test = autoenc_sg.open_dataset(model.config.data, "test")
 sample = test[0]
-truth = sample.graph.with_vocabulary(model.vocabulary)
+truth = sample.graph
 print(truth)
 
 # %% parse: from the photo to a graph
@@ -56,11 +56,10 @@ model.render(edited, seed=0).save(OUT / "with_a_tree.png")
 # %% Relations of boxes that you know
 # Given boxes are SGCls in the field's words, given boxes and classes PredCls.
 
-known = model.parse(sample.image, truth.boxes, truth.labels)
-print(known)
-found = {tuple(row) for row in known.triples.tolist()}
-true = {tuple(row) for row in truth.triples.tolist()}
-print(f"{len(found & true)} of {len(true)} true relations, {len(found - true)} others")
+predicted = model.parse(sample.image, truth.boxes, truth.labels)
+print(predicted)
+right = set(predicted.relations) & set(truth.relations)
+print(f"{len(right)} of {len(truth.relations)} true relations are predicted")
 
 # %% How good is it?
 # Recall as Neural Motifs counts it, beside a prior that only counts training triples, on the first

@@ -109,12 +109,13 @@ class AnnotatedDataset:
 
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph in pixels of the annotated size; no image is read."""
-        return self.source.graph(self.rows[index], self._generator(index, epoch))
+        graph = self.source.graph(self.rows[index], self._generator(index, epoch))
+        return graph.with_vocabulary(self.vocabulary)
 
     def annotated(self, index: int) -> SceneGraph:
         """The graph with all that is annotated; `graph` if relations are not annotated."""
         graph = self.source.annotated(self.rows[index])
-        return self.graph(index) if graph is None else graph
+        return self.graph(index) if graph is None else graph.with_vocabulary(self.vocabulary)
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
@@ -127,7 +128,7 @@ class AnnotatedDataset:
         graph = self.source.graph_on(
             self.rows[index], self._generator(index, epoch), pixels, self.store.name(image_id)
         )
-        sample = Sample(pixels.image, graph, image_id)
+        sample = Sample(pixels.image, graph.with_vocabulary(self.vocabulary), image_id)
         if not self.flip:
             return sample
         return flip_half(sample, self._left_right, self.seed, epoch, index)
