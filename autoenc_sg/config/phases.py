@@ -130,7 +130,10 @@ class JointPhase:
         box_weight: l_bb of eq. 7, of the boxes' smooth L1.
         relatedness_weight: of the relation proposals' loss.
         image_loss_weight: of all image losses; 0 is the graph-only baseline.
-        pixel_weight, adversarial_weight: as in `ReconstructionPhase`.
+        pixel_weight, adversarial_weight: as in `ReconstructionPhase`; the kind of the GAN loss is
+            `reconstruction.gan`.
+        fresh_discriminator: the discriminator and the Adam moments of generator and discriminator
+            begin anew, instead of going on from the reconstruction phase (or an imported file).
         true_graph_weight: of the pixel loss on images generated from the true graphs, beside those
             from the predicted ones, so that the generator stays able to draw hard graphs (not in
             the paper); 0: not computed.
@@ -161,6 +164,7 @@ class JointPhase:
     image_loss_weight: float = 1.0
     pixel_weight: float = 1.0
     adversarial_weight: float = 0.01
+    fresh_discriminator: bool = False
     true_graph_weight: float = 0.0
     layout_box_weight: float = 10.0
     detection_weight: float = 0.0

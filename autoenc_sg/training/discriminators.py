@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.config.phases import GanKind
@@ -20,6 +21,8 @@ from autoenc_sg.generator import (
     gan_generator_loss,
 )
 from autoenc_sg.training.objectives import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Adversary(Protocol):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
+
+    def continue_from(self, state: Mapping[str, Any]) -> None:
+        """Take the weights and Adam's moments of an earlier phase, where `state` has them."""
 
 
 def make_adversaries(
@@ -111,11 +117,46 @@ class _TrainedNetwork:
         self.plain.load_state_dict(state[self.name])
         self.optimizer.load_state_dict(state[f"optimizer_{self.name}"])
 
+    def continue_from(self, state: Mapping[str, Any]) -> None:
+        """Take the weights and Adam's moments of an earlier phase, where `state` has them.
+
+        Weights of another architecture are not taken, which a warning says.
+        """
+        weights = state.get(self.name)
+        if weights is None:
+            return
+        if _shapes(weights) != _shapes(self.plain.state_dict()):
+            logger.warning("%s: begins anew, the earlier one has other layers", self.name)
+            return
+        self.plain.load_state_dict(weights)
+        load_moments(self.optimizer, state.get(f"optimizer_{self.name}"))
+
     def _descend(self, loss: Tensor) -> Tensor:
         self.fabric.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()  # now, so that forward has the memory
         return loss.detach()
+
+
+def load_moments(optimizer: Optimizer, saved: Mapping[str, Any] | None) -> bool:
+    """Take the moments in a state dict of Adam, but not its learning rate and other options.
+
+    Returns:
+        Whether they were taken: there are some, and the parameters have their shapes.
+    """
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = {} if saved is None else saved["state"]
+    if saved is None or sum(len(group["params"]) for group in saved["param_groups"]) != len(params):
+        return False
+    if any(values["exp_avg"].shape != params[i].shape for i, values in moments.items()):
+        return False
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return True
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}
 
 
 class ImageAdversary(_TrainedNetwork):

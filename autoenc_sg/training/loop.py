@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -115,8 +116,9 @@ def train(
     reporter = reporter or Reporter(training_plan(config, pending, start), console)
     run = Run(config, fabric, model, splits, start, log, reporter, on_step)
     try:
+        state: Mapping[str, Any] = {}
         for phase in pending:
-            run_phase(run, phase)
+            state = run_phase(run, phase, state or start.earlier_state(phase))
     finally:
         log.close()
         reporter.close()
@@ -141,14 +143,26 @@ def training_plan(
     return plan
 
 
-def run_phase(run: Run, name: PhaseName) -> None:
-    """One phase from its first (or resumed) step to its last, with a checkpoint at the end."""
+def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One phase from its first (or resumed) step to its last, with a checkpoint at the end.
+
+    Args:
+        run: what the phases share.
+        name: the phase.
+        earlier: training state that it goes on with unless it is resumed; see
+            `Phase.continue_from`.
+
+    Returns:
+        The state that a joint phase goes on with; empty if this is not the reconstruction phase.
+    """
     config, fabric = run.config, run.fabric
     phase = Phase(name, fabric, run.model, config)
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:
         phase.load_state(run.start.checkpoint.training)
         restore_random_state(run.start.checkpoint.training, fabric)
+    else:
+        phase.continue_from(earlier)
     plan = BatchPlan(
         len(run.splits.train),
         phase.batch_size,
@@ -166,6 +180,7 @@ def run_phase(run: Run, name: PhaseName) -> None:
             _after_step(run, phase, step + 1, losses, validation_images)
     phase.finish()
     save(fabric, run.model, config, phase, phase.steps)
+    return phase.state() if name == "reconstruction" else {}
 
 
 def _after_step(

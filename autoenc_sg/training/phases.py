@@ -5,6 +5,7 @@ A step updates the model first and then the discriminators (paper, section 4).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,11 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import TrainingDiverged
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.discriminators import AdversarialLossWeights, make_adversaries
+from autoenc_sg.training.discriminators import (
+    AdversarialLossWeights,
+    load_moments,
+    make_adversaries,
+)
 from autoenc_sg.training.ema import WeightAverage
 from autoenc_sg.training.fabric import OpaqueBatch, TakesOpaqueBatch
 from autoenc_sg.training.objectives import (
@@ -28,6 +33,8 @@ from autoenc_sg.training.objectives import (
     Outcome,
     ReconstructionObjective,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def decayed(lr: float, step: int, steps: int, warmup: int, decay_at: Sequence[float]) -> float:
@@ -148,6 +155,25 @@ class Phase:
             self.average.load(state)
         self.best = state.get("best", math.inf)
 
+    def continue_from(self, state: Mapping[str, Any]) -> None:
+        """Go on with the discriminators and the generator's Adam moments of an earlier phase.
+
+        Args:
+            state: that phase's `state`, or discriminators alone; what is not in it begins anew,
+                everything if `joint.fresh_discriminator`.
+        """
+        if self.name == "joint" and self.config.joint.fresh_discriminator:
+            return
+        for adversary in self.adversaries:
+            adversary.continue_from(state)
+        saved = state.get("optimizer_generator")
+        if (
+            saved is not None
+            and "generator" in self.optimizers
+            and not load_moments(self.optimizers["generator"], saved)
+        ):
+            logger.warning("Adam's moments of the generator begin anew: of other parameters")
+
     def _objective(self, model: AutoEncoder) -> nn.Module:
         model.requires_grad_(True)
         if self.name == "detector":
@@ -187,7 +213,7 @@ class Phase:
         if self.name == "joint":
             joint = self.config.joint
             weight = joint.image_loss_weight * joint.adversarial_weight
-            return AdversarialLossWeights(image=weight)
+            return AdversarialLossWeights(self.config.reconstruction.gan, image=weight)
         return AdversarialLossWeights()
 
     @property

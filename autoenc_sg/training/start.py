@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,8 +21,8 @@ from autoenc_sg.weights.checkpoint import (
     check_vocabulary,
     find_checkpoints,
     is_decoder,
-    read_checkpoint,
     read_resumable,
+    read_with_training,
 )
 from autoenc_sg.weights.detector import load_detector_weights
 
@@ -50,6 +51,17 @@ class Start:
             return self.checkpoint.step
         return 0
 
+    def earlier_state(self, phase: PhaseName) -> Mapping[str, Any]:
+        """Training state of the checkpoint that a phase goes on with when it begins.
+
+        The joint phase goes on with that of the reconstruction phase; both go on with imported
+        discriminators. Empty otherwise.
+        """
+        earlier = {"reconstruction": ("",), "joint": ("", "reconstruction")}.get(phase, ())
+        if self.checkpoint is None or self.checkpoint.phase not in earlier:
+            return {}
+        return self.checkpoint.training
+
 
 def find_start(
     config: RunConfig, phase: PhaseName | None, resume: bool, weights: Path | None = None
@@ -67,7 +79,7 @@ def find_start(
             raise InputError(f"--resume: expected a checkpoint at {out / CHECKPOINT}, got none")
         return Start(read_resumable(out), resume=True)
     if weights is not None:
-        return Start(read_checkpoint(weights))
+        return Start(read_with_training(weights))
     if not earlier:
         return Start()
     if phase is None:
@@ -75,7 +87,7 @@ def find_start(
             f"{earlier[0]}: expected no earlier run in the output folder, got its checkpoint; "
             "use --resume, --phase or another --out"
         )
-    return Start(read_checkpoint(out))
+    return Start(read_with_training(out))
 
 
 def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:

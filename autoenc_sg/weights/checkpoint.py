@@ -46,6 +46,7 @@ __all__ = [
     "read_checkpoint",
     "read_resumable",
     "read_training_state",
+    "read_with_training",
     "save_checkpoint",
     "write_checkpoint",
 ]
@@ -97,6 +98,19 @@ def read_training_state(path: Path) -> Mapping[str, Any]:
     return _newest_valid(path, _read_both).training
 
 
+def read_with_training(path: Path) -> Checkpoint:
+    """The checkpoint that `read_checkpoint` reads, with its training state.
+
+    A training state that is missing or damaged is named in a warning of one line and left empty.
+
+    Raises:
+        InputError: as `read_checkpoint`.
+    """
+    if path.is_dir() and (path / DESCRIPTION).is_file() and not find_checkpoints(path):
+        return read_pretrained(path)
+    return _newest_valid(path, _read_perhaps_both) if path.is_dir() else _read_perhaps_both(path)
+
+
 def read_resumable(folder: Path) -> Checkpoint:
     """The newest checkpoint in a folder of which model and training state are whole.
 
@@ -127,6 +141,15 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 def _read_both(file: Path) -> Checkpoint:
     return replace(read_model_file(file), training=read_training_file(file))
+
+
+def _read_perhaps_both(file: Path) -> Checkpoint:
+    checkpoint = read_model_file(file)
+    try:
+        return replace(checkpoint, training=read_training_file(file))
+    except InputError as error:
+        logger.warning("%s; training state not taken over", error)
+        return checkpoint
 
 
 def _newest_valid(folder: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint:
