@@ -47,7 +47,14 @@ setup(
     ],
     extras_require={
         "fid": ["torch-fidelity>=0.3"],  # Inception of 2015 for FID and IS
-        "test": ["hypothesis>=6.100", "pytest>=8.0", "pytest-cov>=5.0", "setuptools>=70", "wheel"],
+        "test": [
+            "hypothesis>=6.100",
+            "pandas>=2.0",
+            "pytest>=8.0",
+            "pytest-cov>=5.0",
+            "setuptools>=70",
+            "wheel",
+        ],
         "lint": ["codespell>=2.3", "mypy>=1.14", "ruff>=0.9", "types-PyYAML"],
     },
 )
