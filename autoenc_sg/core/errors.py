@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+_LONGEST = 1000
+
 
 class InputError(ValueError):
     """Bad input: the message is one line that says what, what was expected and what was got.
 
-    The command line prints the message alone and exits with status 2.
+    It has at most 1,000 characters, all printable (`one_line`). The command line prints the message
+    alone and exits with status 2.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    r"""Text of a file, of any content, for a message or a terminal.
+
+    White space is joined to single blanks, characters that are not printable (control characters,
+    lone surrogates) are written as `\x1b` or `\ud800`, and of a text of more than `longest`
+    characters the middle is left out.
+    """
+    line = _shortened(" ".join(text.split()), longest)
+    if line.isprintable():
+        return line
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return _shortened("".join(escaped), longest)
+
+
+def _shortened(line: str, longest: int) -> str:
+    if len(line) <= longest:
+        return line
+    tail = longest // 3
+    return f"{line[: longest - tail - 3]} … {line[-tail:]}"
 
 
 def bad_input(what: object, expected: str, got: object) -> InputError:
     """``InputError("<what>: expected <expected>, got <got>")`` on one line."""
-    return InputError(" ".join(f"{what}: expected {expected}, got {got}".split()))
+    return InputError(f"{what}: expected {expected}, got {got}")
 
 
 def require(holds: bool, what: object, expected: str, got: object) -> None:

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pycocotools import mask as mask_codec
 from pycocotools.coco import COCO
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import check_aspect
 from autoenc_sg.data.base.samples import Split, num_validation
-from autoenc_sg.data.coco.files import checked_annotations, read_coco, unit_box
+from autoenc_sg.data.coco.files import (
+    checked_annotations,
+    read_coco,
+    take_segmentation,
+    unit_box,
+)
 from autoenc_sg.data.coco.geometric_relations import (
     GEOMETRIC_PREDICATES,
     geometric_predicates,
     random_partners,
 )
-from autoenc_sg.data.coco.masks import masks_over, read_segmentation
+from autoenc_sg.data.coco.masks import masks_over
+from autoenc_sg.data.coco.segmentations import Segmentation, decode_segmentation
 from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, Place
 
@@ -77,7 +82,7 @@ def open_coco(
 
     Raises:
         InputError: a file is missing, is not COCO's format, refers to an unknown image or
-            category, or has a box outside its image.
+            category, or has a box outside its image or a segmentation that is none.
     """
     files = [Path(annotations), *([rules.stuff] if rules.stuff else [])]
     contents = [read_coco(path) for path in files]
@@ -87,7 +92,7 @@ def open_coco(
     objects = _all_objects(files, contents, vocabulary, rules)
     image_ids = _split_ids(files[0], entries, objects, split, rules)
     places = {i: Place(str(Path(images) / str(e["file_name"]))) for i, e in entries.items()}
-    source = CocoSource(vocabulary, {i: objects[i] for i in image_ids}, contents, rules.mask_size)
+    source = CocoSource(vocabulary, {i: objects[i] for i in image_ids}, rules.mask_size)
     return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, annotations)
 
 
@@ -101,7 +106,6 @@ class CocoSource:
     Args:
         vocabulary: the names.
         objects: of each image of the split, by image id.
-        contents: the annotation files; the first one states the images' sizes.
         mask_size: see `CocoRules`.
     """
 
@@ -111,33 +115,27 @@ class CocoSource:
         self,
         vocabulary: Vocabulary,
         objects: Mapping[int, _Objects],
-        contents: Sequence[COCO],
         mask_size: int,
     ) -> None:
         self.vocabulary = vocabulary
         self.image_ids: tuple[int, ...] = tuple(objects)
         self._objects = tuple(objects.values())
-        self._contents = contents
         self._mask_size = mask_size
 
     def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
         """In pixels of the size that the annotations state."""
-        return self._graph(row, self._stated_size(row), generator)
+        return self._graph(row, self._objects[row].size, generator)
 
     def graph_on(
         self, row: int, generator: torch.Generator, pixels: Pixels, name: str
     ) -> SceneGraph:
         """In pixels of the image that was read."""
-        check_aspect(name, pixels.full_size, self._stated_size(row))
+        check_aspect(name, pixels.full_size, self._objects[row].size)
         return self._graph(row, (pixels.image.shape[1], pixels.image.shape[2]), generator)
 
     def annotated(self, row: int) -> None:
         """Relations are made, not annotated."""
         return
-
-    def _stated_size(self, row: int) -> ImageSize:
-        entry = self._contents[0].imgs[self.image_ids[row]]
-        return int(entry["height"]), int(entry["width"])
 
     def _graph(self, row: int, size: ImageSize, generator: torch.Generator) -> SceneGraph:
         objects = self._objects[row]
@@ -154,22 +152,15 @@ class CocoSource:
         """Over the boxes as annotated, at the size that the annotations state."""
         if not self._mask_size:
             return None
-        annotations = [annotation for _, annotation in self._objects[row].annotations]
-        segmentations = [
-            read_segmentation(a.get("segmentation"), f"annotation {a['id']} 'segmentation'")
-            for a in annotations
-        ]
-        boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float64)
-        entry = self._contents[0].imgs[self.image_ids[row]]
-        size = (entry["height"], entry["width"])
-        return masks_over(boxes, segmentations, size, self._mask_size)
+        objects = self._objects[row]
+        return masks_over(objects.boxes, objects.segmentations, objects.size, self._mask_size)
 
     def centres(self, row: int) -> Tensor:
         """The mask's centroid, or the box's centre, of each object: `[N, 2]` in [0, 1]."""
         objects = self._objects[row]
         centres = (objects.unit_boxes[:, :2] + objects.unit_boxes[:, 2:]) / 2
-        for i, (file_number, annotation) in enumerate(objects.annotations):
-            centroid = _mask_centroid(self._contents[file_number], annotation)
+        for i, segmentation in enumerate(objects.segmentations):
+            centroid = None if segmentation is None else _mask_centroid(segmentation)
             if centroid is not None:
                 centres[i] = centroid
         return centres
@@ -177,23 +168,34 @@ class CocoSource:
 
 @dataclass(frozen=True, eq=False)
 class _Objects:
-    """An image's objects, largest first: `[N]`, `[N, 4]` in [0, 1], (file number, annotation)."""
+    """An image's objects, largest first.
+
+    Attributes:
+        labels: `[N]`.
+        unit_boxes: `[N, 4]` xyxy in [0, 1].
+        boxes: `[N, 4]` float64 x, y, width, height in pixels, as annotated.
+        segmentations: N, None for an object without one.
+        size: (height, width) as the annotations state it.
+    """
 
     labels: Tensor
     unit_boxes: Tensor
-    annotations: tuple[tuple[int, dict[str, Any]], ...]
+    boxes: Tensor
+    segmentations: tuple[Segmentation | None, ...]
+    size: ImageSize
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 class _Object(NamedTuple):
-    """One annotation; `unit_box` is xyxy in [0, 1], `area` its area."""
+    """One annotation; `unit_box` is xyxy in [0, 1], `area` its area, `box` as annotated."""
 
     area: float
     label: int
     unit_box: list[float]
-    annotation: tuple[int, dict[str, Any]]
+    box: list[float]
+    segmentation: Segmentation | None
 
 
 def _all_objects(
@@ -203,25 +205,33 @@ def _all_objects(
     label_of = {name: i for i, name in enumerate(vocabulary.objects)}
     images = contents[0].imgs
     objects: dict[int, list[_Object]] = {image_id: [] for image_id in images}
-    for number, (path, coco) in enumerate(zip(files, contents)):
+    for path, coco in zip(files, contents):
         for annotation in checked_annotations(path, coco, images):
-            if annotation.get("iscrowd", 0):
+            if annotation["iscrowd"]:
                 continue
-            box = unit_box(path, annotation, images[annotation["image_id"]])
-            area = (box[2] - box[0]) * (box[3] - box[1])
+            image = images[annotation["image_id"]]
+            unit = unit_box(path, annotation, image)
+            area = (unit[2] - unit[0]) * (unit[3] - unit[1])
             if area >= rules.min_area and area > 0:
                 label = label_of[coco.cats[annotation["category_id"]]["name"]]
-                one = _Object(area, label, box, (number, annotation))
+                segmentation = take_segmentation(path, annotation, image)
+                one = _Object(area, label, unit, annotation["bbox"], segmentation)
                 objects[annotation["image_id"]].append(one)
-    return {i: _largest(group, rules.max_objects) for i, group in objects.items() if group}
+    return {
+        i: _largest(group, rules.max_objects, (images[i]["height"], images[i]["width"]))
+        for i, group in objects.items()
+        if group
+    }
 
 
-def _largest(objects: Sequence[_Object], count: int) -> _Objects:
+def _largest(objects: Sequence[_Object], count: int, size: ImageSize) -> _Objects:
     largest = sorted(objects, key=lambda one: -one.area)[:count]
     return _Objects(
         torch.tensor([one.label for one in largest]),
         torch.tensor([one.unit_box for one in largest]),
-        tuple(one.annotation for one in largest),
+        torch.tensor([one.box for one in largest], dtype=torch.float64),
+        tuple(one.segmentation for one in largest),
+        size,
     )
 
 
@@ -239,16 +249,9 @@ def _split_ids(
     return tuple({"train": others[num_val:], "val": others[:num_val], "test": test}[split])
 
 
-def _mask_centroid(coco: COCO, annotation: dict[str, Any]) -> Tensor | None:
-    """Mean position of the mask's pixels, as fractions of the image: `[2]`; None without a mask."""
-    if not annotation.get("segmentation"):
-        return None
-    try:
-        mask = torch.from_numpy(mask_codec.decode(coco.annToRLE(annotation)))
-    except Exception as error:  # the codec raises plain Exception
-        raise InputError(
-            f"annotation {annotation['id']} 'segmentation': expected polygons or RLE, got {error}"
-        ) from None
+def _mask_centroid(segmentation: Segmentation) -> Tensor | None:
+    """Mean position of the mask's pixels, as fractions of the image: `[2]`; None without any."""
+    mask = decode_segmentation(segmentation)
     if not mask.any():
         return None
     columns, rows = (mask.sum(axis, dtype=torch.float32) for axis in (0, 1))

@@ -4,35 +4,86 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.json_files import read_json
 from autoenc_sg.data.base.samples import LONGEST_SIDE
+from autoenc_sg.data.coco.segmentations import Segmentation, read_segmentation
 
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
-_ID = ("a whole number", lambda v: isinstance(v, int))
-_TEXT = ("text", lambda v: isinstance(v, str))
-_SIDE = ("pixels", lambda v: isinstance(v, (int, float)) and 1 <= v < LONGEST_SIDE)
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+
+
+class _Kind(NamedTuple):
+    """What a field has to be, and its value as it is used, or None if it is something else."""
+
+    expected: str
+    convert: Callable[[Any], Any]
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of 63 bits; exporters that go through pandas write 96.0."""
+    if type(value) not in (int, float) or not abs(value) < 1 << 63 or value != int(value):
+        return None
+    return int(value)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _side(value: Any) -> int | None:
+    pixels = _whole(value)
+    return pixels if pixels is not None and 1 <= pixels < LONGEST_SIDE else None
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None
+
+
+_ID = _Kind("a whole number", _whole)
+_TEXT = _Kind("text", _text)
+_SIDE = _Kind("pixels", _side)
+_KINDS: dict[str, _Kind] = {
     **dict.fromkeys(("id", "image_id", "category_id"), _ID),
     **dict.fromkeys(("file_name", "name"), _TEXT),
     **dict.fromkeys(("height", "width"), _SIDE),
-    "bbox": ("x, y, width, height", lambda v: isinstance(v, list)),
+    "bbox": _Kind("x, y, width, height", _list),
 }
 
 
-def _is_field(entry: Any, name: str) -> bool:
-    return isinstance(entry, dict) and name in entry and _KINDS[name][1](entry[name])
+def _convert_fields(entry: Any, names: Sequence[str], where: str) -> None:
+    """Replace the fields of an entry by their values as they are used."""
+    for name in names:
+        expected, convert = _KINDS[name]
+        value = entry.get(name) if isinstance(entry, dict) else None
+        converted = convert(value)
+        if converted is None:
+            is_there = isinstance(entry, dict) and name in entry
+            got = f"{value!r} in {entry}" if is_there else entry
+            raise bad_input(where, f"a field {name!r} ({expected})", got)
+        entry[name] = converted
+
+
+def _convert_annotation(annotation: dict[str, Any], where: str) -> None:
+    """`bbox` to four floats, `iscrowd` (absent: 0) to 0 or 1."""
+    box, crowd = annotation["bbox"], annotation.get("iscrowd")
+    numbers = len(box) == 4 and set(map(type, box)) <= {int, float}
+    if not numbers or not all(abs(value) < LONGEST_SIDE for value in box):
+        expected = "x, y, width, height" if numbers else "four numbers x, y, width, height"
+        raise bad_input(f"{where} 'bbox'", expected, str(box)[:200])
+    if crowd is not None and (isinstance(crowd, str) or crowd not in (0, 1)):
+        raise bad_input(f"{where} 'iscrowd'", "0 or 1", repr(crowd)[:60])
+    annotation["bbox"] = [float(value) for value in box]
+    annotation["iscrowd"] = int(crowd or 0)
 
 
 def _first_repeated(ids: Sequence[int]) -> str:
@@ -40,11 +91,14 @@ def _first_repeated(ids: Sequence[int]) -> str:
 
 
 def read_coco(path: Path) -> COCO:
-    """A COCO instances file, checked.
+    """A COCO instances file, checked and converted.
+
+    Ids and sizes are whole numbers (written as 96.0, too), boxes four finite floats, `iscrowd` 0 or
+    1; segmentations are as in the file (`segmentations.read_segmentation`).
 
     Raises:
-        InputError: the file is missing, an entry lacks a field of COCO's format, or an image
-            or category id is repeated.
+        InputError: the file is missing, an entry lacks a field of COCO's format or has it as
+            something else (numbers as text), or an image or category id is repeated.
     """
     data = read_json(path)
     if not isinstance(data, dict):
@@ -53,10 +107,9 @@ def read_coco(path: Path) -> COCO:
         if not isinstance(data.get(key), list):
             raise bad_input(path, f"COCO's format with a list {key!r}", f"only {sorted(data)}")
         for place, entry in enumerate(data[key]):
-            bad = [f for f in fields if not _is_field(entry, f)]
-            if bad:
-                expected = f"a field {bad[0]!r} ({_KINDS[bad[0]][0]})"
-                raise bad_input(f"{path} {key!r} entry {place}", expected, entry)
+            _convert_fields(entry, fields, f"{path} {key!r} entry {place}")
+    for annotation in data["annotations"]:
+        _convert_annotation(annotation, f"{path} annotation {annotation['id']}")
     for key in ("images", "categories"):
         ids = [entry["id"] for entry in data[key]]
         if len(set(ids)) < len(ids):
@@ -87,19 +140,29 @@ def unit_box(path: Path, annotation: dict[str, Any], image: dict[str, Any]) -> l
     """An annotation's box as fractions of its image, xyxy, clipped to [0, 1].
 
     Raises:
-        InputError: it is no four numbers, or is not at least partly in the image.
+        InputError: it is not at least partly in the image.
     """
-    what = f"{path} annotation {annotation['id']} 'bbox'"
-    try:
-        x, y, width, height = (float(value) for value in annotation["bbox"])
-        image_width, image_height = float(image["width"]), float(image["height"])
-    except (TypeError, ValueError):
-        raise bad_input(what, "four numbers x, y, width, height", annotation["bbox"]) from None
-    finite = all(map(math.isfinite, (x, y, width, height))) and min(image_width, image_height) > 0
-    overlaps = finite and x < image_width and y < image_height and x + width >= 0 <= y + height
+    x, y, width, height = annotation["bbox"]
+    image_width, image_height = image["width"], image["height"]
+    overlaps = x < image_width and y < image_height and x + width >= 0 <= y + height
     if not overlaps or width < 0 or height < 0:
-        expected = f"x, y, width, height within {image_width:g} x {image_height:g}"
-        raise bad_input(what, expected, annotation["bbox"])
+        what = f"{path} annotation {annotation['id']} 'bbox'"
+        expected = f"x, y, width, height within {image_width} x {image_height}"
+        got = ", ".join(f"{value:g}" for value in annotation["bbox"])
+        raise bad_input(what, expected, f"[{got}]")
     corners = (x / image_width, y / image_height)
     ends = ((x + width) / image_width, (y + height) / image_height)
     return [min(1.0, max(0.0, value)) for value in (*corners, *ends)]
+
+
+def take_segmentation(
+    path: Path, annotation: dict[str, Any], image: dict[str, Any]
+) -> Segmentation | None:
+    """An annotation's segmentation, or None; the raw one is dropped, to save memory.
+
+    Raises:
+        InputError: see `read_segmentation`.
+    """
+    where = f"{path} annotation {annotation['id']} 'segmentation'"
+    size = (image["height"], image["width"])
+    return read_segmentation(annotation.pop("segmentation", None), size, where)

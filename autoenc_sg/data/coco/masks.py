@@ -3,56 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pycocotools import mask as mask_codec
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed
+from autoenc_sg.data.coco.segmentations import Segmentation, decode_segmentations
 
 _HALF = 128 / 255  # sg2im scales masks to 255, resizes, and keeps what is more than 128
-
-
-class Segmentation(NamedTuple):
-    """Polygons or runs as COCO has them, held in little memory.
-
-    Attributes:
-        polygons: corners x1, y1, x2, y2, ... in pixels, of each part; empty if there are runs.
-        runs: run lengths column by column, compressed or not, or None.
-        size: (height, width) of the image that the runs are of, as stated.
-        where: its name in messages.
-    """
-
-    polygons: tuple[NDArray[np.float64], ...]
-    runs: str | bytes | tuple[int, ...] | None
-    size: tuple[int, ...]
-    where: str
-
-
-def read_segmentation(value: Any, where: str) -> Segmentation | None:
-    """An annotation's `segmentation`; None where there is none.
-
-    Raises:
-        InputError: it is neither polygons nor run lengths.
-    """
-    if not value:
-        return None
-    try:
-        if isinstance(value, dict):
-            runs = value["counts"]
-            counts = runs if isinstance(runs, (str, bytes)) else tuple(int(run) for run in runs)
-            return Segmentation((), counts, tuple(value["size"]), where)
-        polygons = tuple(np.array(part, dtype=np.float64) for part in value)
-    except MALFORMED_ERRORS as error:
-        raise malformed(where, "polygons or RLE", error) from None
-    if not all(part.ndim == 1 and len(part) >= 6 and len(part) % 2 == 0 for part in polygons):
-        raise bad_input(where, "polygons of three or more x, y or RLE", str(value)[:60])
-    return Segmentation(polygons, None, (), where)
+_PIXELS_AT_ONCE = 1 << 24  # of whole-image masks in memory
 
 
 def masks_over(
@@ -68,29 +27,15 @@ def masks_over(
 
     Returns:
         `[N, S, S]` float, 0 or 1.
-
-    Raises:
-        InputError: see `decode_segmentations`.
     """
     masks = torch.ones(len(segmentations), side, side)
     rows = [row for row, segmentation in enumerate(segmentations) if segmentation is not None]
-    image_masks = decode_segmentations(
-        [segmentation for segmentation in segmentations if segmentation is not None], size
-    )
-    masks[rows] = crop_masks(image_masks, boxes[rows], side)
+    at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+    for start in range(0, len(rows), at_once):
+        chunk = rows[start : start + at_once]
+        shapes = [shape for shape in map(segmentations.__getitem__, chunk) if shape is not None]
+        masks[chunk] = crop_masks(decode_segmentations(shapes, size), boxes[chunk], side)
     return masks
-
-
-def decode_segmentations(segmentations: Sequence[Segmentation], size: ImageSize) -> Tensor:
-    """The masks of N objects over their whole image: `[N, H, W]` uint8, 0 or 1.
-
-    Raises:
-        InputError: a segmentation cannot be read, or its run lengths are of another image's size.
-    """
-    masks = np.empty((len(segmentations), *size), dtype=np.uint8)
-    for row, segmentation in enumerate(segmentations):
-        masks[row] = _decoded(segmentation, size)
-    return torch.from_numpy(masks)
 
 
 def crop_masks(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -139,34 +84,6 @@ def mask_centres(masks: Tensor, boxes: Tensor) -> Tensor:
     total = weights.sum((1, 2))
     place = torch.stack([(weights.sum(1) @ cells) / total, (weights.sum(2) @ cells) / total], 1)
     return boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * place
-
-
-def _decoded(segmentation: Segmentation, size: ImageSize) -> NDArray[np.uint8]:
-    height, width = size
-    expected = f"polygons or RLE of {width} x {height} pixels"
-    try:
-        if segmentation.polygons:
-            parts = [part.tolist() for part in segmentation.polygons]
-            code = mask_codec.merge(mask_codec.frPyObjects(parts, height, width))
-        elif segmentation.size != size:
-            raise bad_input(
-                segmentation.where, expected, f"RLE of (height, width) {segmentation.size}"
-            )
-        elif isinstance(segmentation.runs, tuple):
-            if sum(segmentation.runs) != height * width or min(segmentation.runs) < 0:
-                raise bad_input(
-                    segmentation.where, expected, f"runs of {sum(segmentation.runs)} pixels"
-                )
-            runs = {"counts": list(segmentation.runs), "size": [height, width]}
-            code = mask_codec.frPyObjects(runs, height, width)
-        else:
-            code = {"counts": segmentation.runs, "size": [height, width]}
-        mask: NDArray[np.uint8] = mask_codec.decode([code])[:, :, 0]
-    except InputError:
-        raise
-    except Exception as error:  # the codec raises plain Exception
-        raise bad_input(segmentation.where, expected, error) from None
-    return mask
 
 
 def _pixels_within(masks: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -31,18 +31,19 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import fit_graph
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.coco.files import checked_annotations, read_coco, unit_box
+from autoenc_sg.data.coco.files import (
+    checked_annotations,
+    read_coco,
+    take_segmentation,
+    unit_box,
+)
 from autoenc_sg.data.coco.geometric_relations import (
     GEOMETRIC_PREDICATES,
     geometric_predicates,
     random_partners,
 )
-from autoenc_sg.data.coco.masks import (
-    Segmentation,
-    mask_centres,
-    masks_over,
-    read_segmentation,
-)
+from autoenc_sg.data.coco.masks import mask_centres, masks_over
+from autoenc_sg.data.coco.segmentations import Segmentation
 from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, Place
 
@@ -229,8 +230,7 @@ def _add_objects(
             continue
         if _covers(annotation["bbox"], images[image_id]) <= rules.min_area:
             continue
-        where = f"{path} annotation {annotation['id']} 'segmentation'"
-        shape = read_segmentation(annotation.get("segmentation"), where)
+        shape = take_segmentation(path, annotation, images[image_id])
         objects[image_id].append(_Object(category["id"], unit, annotation["bbox"], shape))
 
 
@@ -244,7 +244,7 @@ def _joined(objects: Sequence[_Object], image: Mapping[str, Any]) -> StuffObject
         torch.tensor([o.unit_box for o in objects], dtype=torch.float32).reshape(-1, 4),
         torch.tensor([o.box for o in objects], dtype=torch.float64).reshape(-1, 4),
         tuple(o.segmentation for o in objects),
-        (int(image["height"]), int(image["width"])),
+        (image["height"], image["width"]),
     )
 
 

@@ -7,13 +7,8 @@ from pycocotools import mask as mask_codec
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.data.coco.masks import (
-    crop_masks,
-    decode_segmentations,
-    mask_centres,
-    masks_over,
-    read_segmentation,
-)
+from autoenc_sg.data.coco.masks import crop_masks, mask_centres, masks_over
+from autoenc_sg.data.coco.segmentations import decode_segmentations, read_segmentation
 
 LEFT = [[2.0, 1.0, 6.0, 1.0, 6.0, 5.0, 2.0, 5.0]]  # columns 2 to 5, rows 1 to 4
 SIZE = (8, 10)
@@ -109,20 +104,20 @@ def forms(mask: torch.Tensor) -> list[Any]:
 def test_polygons_and_every_form_of_runs() -> None:
     mask = torch.zeros(SIZE, dtype=torch.uint8)
     mask[1:5, 2:6] = 1
-    segmentations = [read_segmentation(value, "here") for value in (LEFT, *forms(mask))]
+    segmentations = [read_segmentation(value, SIZE, "here") for value in (LEFT, *forms(mask))]
     decoded = decode_segmentations([f for f in segmentations if f is not None], SIZE)
     assert_close(decoded, mask.expand(4, -1, -1))
 
 
 def test_objects_without_a_segmentation_are_full() -> None:
     boxes = torch.tensor([[2.0, 1.0, 4.0, 4.0], [0.0, 0.0, 8.0, 5.0]] * 2)
-    shapes = [None, read_segmentation(LEFT, "here")] * 2
+    shapes = [None, read_segmentation(LEFT, SIZE, "here")] * 2
     masks = masks_over(boxes, shapes, SIZE, 8)
     assert masks[[0, 2]].min() == 1
     assert_close(masks[1], masks[3])
     assert 0 < masks[1].mean() < 1
     assert masks_over(boxes[:0], [], SIZE, 4).shape == (0, 4, 4)
-    assert read_segmentation([], "here") is None
+    assert read_segmentation([], SIZE, "here") is None
 
 
 def test_centres_by_hand() -> None:
@@ -140,15 +135,18 @@ def test_centres_by_hand() -> None:
     [
         ("none", "polygons"),
         ([[1, 2, 3, 4]], "polygons of three or more x, y or RLE"),
-        ([[1, 2, 3, "a", 5, 6]], "polygons or RLE, got ValueError"),
+        ([[1, 2, 3, "a", 5, 6]], "of numbers, got .1, 2, 3, 'a'"),
         ({"size": [8, 10]}, "got KeyError 'counts'"),
         ({"size": [8, 10], "counts": [80, -1, 1]}, "of 10 x 8 pixels, got runs of 80"),
         ({"size": [8, 10], "counts": [79]}, "of 10 x 8 pixels, got runs of 79"),
-        ({"size": [9, 10], "counts": [90]}, r"of 10 x 8 pixels, got RLE of .* \(9, 10\)"),
-        ({"size": [8, 10], "counts": "zzz!"}, "of 10 x 8 pixels, got"),
+        ({"size": [9, 10], "counts": [90]}, r"of 10 x 8 pixels, got RLE of .* \[9, 10\]"),
+        (
+            {"size": [8, 10], "counts": "zzz!"},
+            "RLE, got ValueError counts that are no compressed run lengths",
+        ),
     ],
 )
 def test_bad_segmentations(value: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"annotation 4: expected .*{message}") as error:
-        decode_segmentations([read_segmentation(value, "annotation 4")], SIZE)  # type: ignore[list-item]
+        read_segmentation(value, SIZE, "annotation 4")
     assert "\n" not in str(error.value)
