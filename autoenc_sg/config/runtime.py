@@ -23,6 +23,8 @@ class RuntimeConfig:
         checkpoint_every: steps between checkpoints; a phase's end is one, too.
         keep_last: newest checkpoints that are kept; an older one serves if the newest is damaged.
         sample_every: steps between TensorBoard's sample images.
+        on_nonfinite: where losses or gradients are not finite, `stop` the run or `skip` the step
+            (and stop after 20 in a row); the batch is saved in the run's folder.
         compile: `torch.compile` of the refinement network in training; needs a C++ compiler.
     """
 
@@ -36,6 +38,7 @@ class RuntimeConfig:
     checkpoint_every: int = 1000
     keep_last: int = 2
     sample_every: int = 1000
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     compile: bool = False
 
     def __post_init__(self) -> None:

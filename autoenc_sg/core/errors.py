@@ -56,4 +56,4 @@ def require_at_least(least: float, config: object, section: str, *names: str) ->
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss is not finite; the message names the losses and the images of the batch."""
+    """Losses, gradients or weights are not finite; the message is one line that names them."""

@@ -20,6 +20,7 @@ from autoenc_sg.generator import (
     gan_discriminator_loss,
     gan_generator_loss,
 )
+from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
 from autoenc_sg.training.objectives import Outcome
 
 logger = logging.getLogger(__name__)
@@ -47,15 +48,21 @@ class Adversary(Protocol):
 
     Attributes:
         name: key of its loss and of its state in checkpoints.
+        plain: the network, without Fabric's wrapper.
     """
 
     name: str
+    plain: nn.Module
 
     def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
         """The generator's weighted losses; the discriminator's parameters get no gradient."""
 
     def discriminator_step(self, outcome: Outcome) -> Tensor:
-        """One optimizer step on a batch's true and generated images; the loss, detached."""
+        """One optimizer step on a batch's true and generated images; the loss, detached.
+
+        Raises:
+            NonFiniteStep: loss or gradients are not finite; the optimizer has not stepped.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
@@ -115,7 +122,7 @@ class _TrainedNetwork:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.plain.load_state_dict(state[self.name])
-        self.optimizer.load_state_dict(state[f"optimizer_{self.name}"])
+        load_optimizer(self.optimizer, state[f"optimizer_{self.name}"], self.name)
 
     def continue_from(self, state: Mapping[str, Any]) -> None:
         """Take the weights and Adam's moments of an earlier phase, where `state` has them.
@@ -133,6 +140,7 @@ class _TrainedNetwork:
 
     def _descend(self, loss: Tensor) -> Tensor:
         self.fabric.backward(loss)
+        check_step(self.fabric, {self.name: loss}, {self.name: self.optimizer}, self.plain)
         self.optimizer.step()
         self.optimizer.zero_grad()  # now, so that forward has the memory
         return loss.detach()

@@ -67,6 +67,15 @@ class TakesOpaqueBatch(nn.Module):
         return self.objective(opaque.batch)
 
 
+def any_process(fabric: Fabric, condition: bool) -> bool:
+    """Whether the condition holds in any process; all of them have to ask."""
+    if fabric.world_size == 1:
+        return condition
+    count = fabric.all_reduce(torch.tensor(float(condition), device=fabric.device), reduce_op="sum")
+    assert isinstance(count, Tensor)
+    return bool(count > 0)
+
+
 def random_state(fabric: Fabric) -> dict[str, Tensor]:
     """The random states of all processes: `rng_cpu` and on a GPU `rng_cuda`.
 

@@ -27,6 +27,7 @@ from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
+from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
 from autoenc_sg.training.splits import Splits, make_splits
@@ -44,6 +45,7 @@ class StepReport:
         phase: `detector`, `reconstruction` or `joint`.
         step: steps of the phase that are done, from 1.
         losses: weighted losses of this step's batch; those of the discriminators under their names.
+            Empty if the step was skipped (`runtime.on_nonfinite`).
         learning_rates: rate of each optimizer (`graph`, `generator`) in this step, of its first
             parameter group.
     """
@@ -99,7 +101,7 @@ def train(
 
     Raises:
         InputError: data, configuration or checkpoint do not fit.
-        TrainingDiverged: a loss is not finite.
+        TrainingDiverged: losses, gradients or weights are not finite.
     """
     _check_phases(phases)
     start = start or Start()
@@ -173,10 +175,11 @@ def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[
         fabric.world_size,
     )
     validation_images = open_validation_split(phase, run.splits)
+    guard = NonFiniteSteps(Path(config.out), fabric, config.runtime.on_nonfinite)
     with run.reporter.stage(name, max(phase.steps - first, 1)):
         loader = training_loader(run.splits.train, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
-            losses = phase.step(batch.to(fabric.device), step)
+            losses = guard.step(phase, batch.to(fabric.device), step)
             _after_step(run, phase, step + 1, losses, validation_images)
     phase.finish()
     save(fabric, run.model, config, phase, phase.steps)
@@ -220,11 +223,14 @@ def _report_step(
 
 
 def save(fabric: Fabric, model: AutoEncoder, config: RunConfig, phase: Phase, step: int) -> None:
-    """Write the run's checkpoint (first process only; the others wait)."""
-    training = phase.state() | random_state(fabric)
+    """Write the run's checkpoint (first process only; the others wait).
+
+    Raises:
+        TrainingDiverged: a weight is not finite; the checkpoint before stays.
+    """
+    training, weights = phase.state() | random_state(fabric), model.state_dict()
+    check_weights(fabric, weights, training)
     if fabric.is_global_zero:
-        checkpoint = Checkpoint(
-            config, model.vocabulary, model.state_dict(), phase.name, step, training
-        )
+        checkpoint = Checkpoint(config, model.vocabulary, weights, phase.name, step, training)
         save_checkpoint(Path(config.out), checkpoint, config.runtime.keep_last)
     fabric.barrier()

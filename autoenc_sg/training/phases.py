@@ -17,7 +17,6 @@ from torch.optim import SGD, Adam, Optimizer
 
 from autoenc_sg.config.phases import DetectorPhase, JointPhase, PhaseName
 from autoenc_sg.config.run import RunConfig
-from autoenc_sg.core.errors import TrainingDiverged
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.discriminators import (
@@ -27,6 +26,7 @@ from autoenc_sg.training.discriminators import (
 )
 from autoenc_sg.training.ema import WeightAverage
 from autoenc_sg.training.fabric import OpaqueBatch, TakesOpaqueBatch
+from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
 from autoenc_sg.training.objectives import (
     DetectorObjective,
     JointObjective,
@@ -104,7 +104,7 @@ class Phase:
             step: its number from 0, which decides learning rates and mode.
 
         Raises:
-            TrainingDiverged: a loss is not finite.
+            NonFiniteStep: losses or gradients are not finite; the optimizer has not stepped.
         """
         self._set_rates(step)
         self._set_mode(step)
@@ -113,13 +113,11 @@ class Phase:
         adversaries = self.adversaries if outcome.image is not None else []
         for adversary in adversaries:
             losses |= adversary.generator_losses(outcome)
-        check_finite(losses, batch.image_ids)
         self._descend(losses)
         if self.average is not None:
             self.average.update()
         for adversary in adversaries:
             losses[adversary.name] = adversary.discriminator_step(outcome)
-            check_finite({adversary.name: losses[adversary.name]}, batch.image_ids)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def finish(self) -> None:
@@ -148,7 +146,7 @@ class Phase:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state[f"optimizer_{name}"])
+            load_optimizer(optimizer, state[f"optimizer_{name}"], name)
         for adversary in self.adversaries:
             adversary.load_state(state)
         if self.average is not None:
@@ -243,9 +241,12 @@ class Phase:
 
     def _descend(self, losses: Mapping[str, Tensor]) -> None:
         self.fabric.backward(torch.stack(list(losses.values())).sum())
+        check_step(self.fabric, losses, self.optimizers, self.objective)
         for name, optimizer in self.optimizers.items():
             if name == "graph":
-                self.fabric.clip_gradients(self.objective, optimizer, max_norm=self.settings.clip)
+                self.fabric.clip_gradients(
+                    self.objective, optimizer, max_norm=self.settings.clip, error_if_nonfinite=False
+                )
             optimizer.step()
             optimizer.zero_grad()  # here, so that the memory is free in the next forward
 
@@ -257,15 +258,6 @@ def phase_settings(config: RunConfig, name: PhaseName) -> Any:
         "reconstruction": config.reconstruction,
         "joint": config.joint,
     }[name]
-
-
-def check_finite(losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
-    """Raise `TrainingDiverged` if a loss is not finite, naming it and the batch's images."""
-    if all(bool(torch.isfinite(loss)) for loss in losses.values()):
-        return
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    bad = ", ".join(f"{k} = {v}" for k, v in values.items() if not math.isfinite(v))
-    raise TrainingDiverged(f"training stopped: {bad}; images of the batch: {list(image_ids)}")
 
 
 def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:

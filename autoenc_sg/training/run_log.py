@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class RunLog:
         self.active = active
         self.note = ""
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._counts: Counter[str] = Counter()
+        self._steps = 0
         self._since = time.monotonic()
         self._writer: SummaryWriter | None = None
         if active:
@@ -68,17 +70,19 @@ class RunLog:
         """
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value
-        self._count += 1
+            self._counts[name] += 1  # a skipped step has no losses
+        self._steps += 1
         if step % every != 0 and step != state.steps:
             return
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         seconds = time.monotonic() - self._since
-        speed = self._count * state.batch_size / max(seconds, 1e-9)
+        speed = self._steps * state.batch_size / max(seconds, 1e-9)
         self.note = (
             f"loss {sum(v for k, v in means.items() if not k.endswith('discriminator')):.3f}"
         )
         self._write(phase, step, means, state.rates(), speed)
-        self._sums, self._count, self._since = {}, 0, time.monotonic()
+        self._sums, self._counts, self._steps = {}, Counter(), 0
+        self._since = time.monotonic()
 
     def _write(
         self,

@@ -1,0 +1,1 @@
+"""What keeps a run from harm: checks of steps and weights, one process to a folder, signals."""
