@@ -1,4 +1,4 @@
-"""Gradients that are not finite while the losses are: no optimizer uses them, no file keeps them."""
+"""Gradients that are not finite though losses are: no optimizer uses them, no file keeps them."""
 
 from __future__ import annotations
 
