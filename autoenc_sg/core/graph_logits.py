@@ -118,18 +118,18 @@ class GraphLogits:
         position = self.pairs.new_full((len(self.object_logits),), -1)
         position[rows] = torch.arange(len(rows), device=rows.device)
         pairs = position[self.pairs]
-        kept = (pairs >= 0).all(1)
+        kept_pairs = (pairs >= 0).all(1)
         return GraphLogits(
             self.object_logits[rows],
             self.boxes[rows],
-            pairs[kept],
-            self.predicate_logits[kept],
-            self.relatedness[kept],
+            pairs[kept_pairs],
+            self.predicate_logits[kept_pairs],
+            self.relatedness[kept_pairs],
             self.image_index[rows],
             self.image_sizes,
             take_rows(self.appearance, rows),
             take_rows(self.object_vectors, rows),
-            take_rows(self.pair_vectors, kept),
+            take_rows(self.pair_vectors, kept_pairs),
         )
 
     def selection(self, object_threshold: float, edge_threshold: float) -> tuple[Tensor, Tensor]:

@@ -126,15 +126,15 @@ class SceneGraph:
         position = self.labels.new_full((len(self),), -1)
         position[objects] = torch.arange(len(objects), device=position.device)
         ends = position[self.triples[:, [0, 2]]]
-        kept = (ends >= 0).all(1)
-        triples = torch.stack([ends[kept, 0], self.triples[kept, 1], ends[kept, 1]], 1)
+        among = (ends >= 0).all(1)
+        triples = torch.stack([ends[among, 0], self.triples[among, 1], ends[among, 1]], 1)
         return SceneGraph(
             self.labels[objects],
             self.boxes[objects],
             triples,
             self.image_size,
             take_rows(self.object_scores, objects),
-            take_rows(self.triple_scores, kept),
+            take_rows(self.triple_scores, among),
             take_rows(self.masks, objects),
             take_rows(self.appearance, objects),
             self.vocabulary,
@@ -251,9 +251,9 @@ class SceneGraph:
     def remove_relation(self, index: int) -> SceneGraph:
         """The graph without a relation, by its place in `relations`."""
         rows = torch.arange(len(self.triples), device=self.triples.device)
-        kept = rows[rows != self._relation_row(index)]
-        scores = take_rows(self.triple_scores, kept)
-        return replace(self, triples=self.triples[kept], triple_scores=scores)
+        kept_rows = rows[rows != self._relation_row(index)]
+        scores = take_rows(self.triple_scores, kept_rows)
+        return replace(self, triples=self.triples[kept_rows], triple_scores=scores)
 
     def relabel(self, index: int, name: str | int) -> SceneGraph:
         """The graph in which an object is of another class; its score is unknown."""

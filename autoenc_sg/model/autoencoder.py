@@ -147,8 +147,8 @@ class AutoEncoder(nn.Module):
         if self.has_encoder:
             load_weights(self, weights, where)
         else:
-            own = {name[len(DECODER) :]: value for name, value in weights.items()}
-            load_weights(self.generator, own, where)
+            generator = {name[len(DECODER) :]: value for name, value in weights.items()}
+            load_weights(self.generator, generator, where)
 
     @property
     def device(self) -> torch.device:

@@ -113,7 +113,7 @@ def parsed_batches(model: AutoEncoder, request: ParseRequest) -> Iterator[Parsed
             with inference(model):
                 logits = model.graph_logits(images)
             decode = request.decode
-            kept = logits.selection(decode.object_threshold, decode.edge_threshold)
+            selected = logits.selection(decode.object_threshold, decode.edge_threshold)
         else:
             labels = [None] * len(images) if request.labels is None else request.labels[part]
             objects = [
@@ -121,8 +121,8 @@ def parsed_batches(model: AutoEncoder, request: ParseRequest) -> Iterator[Parsed
                 for b, c, image in zip(request.boxes[part], labels, images)
             ]
             logits = _logits_of_given(model, images, objects)
-            kept = logits.selection(0.0, request.decode.edge_threshold)
-        yield ParsedBatch(logits, *kept, model.vocabulary)
+            selected = logits.selection(0.0, request.decode.edge_threshold)
+        yield ParsedBatch(logits, *selected, model.vocabulary)
 
 
 def _logits_of_given(

@@ -52,7 +52,7 @@ def parse_photos_to_file(
     """
     files = find_photos(photos)
     check_place(out)
-    given = None if options.boxes is None else read_given(options.boxes, files)
+    all_entries = None if options.boxes is None else read_given(options.boxes, files)
     result = ParsedPhotos()
     features: list[PhotoFeatures] = []
     names: list[str] = []
@@ -63,7 +63,7 @@ def parse_photos_to_file(
     ):
         for start in range(0, len(files), options.batch_size):
             part = slice(start, start + options.batch_size)
-            entries = None if given is None else given[part]
+            entries = None if all_entries is None else all_entries[part]
             for photo, parsed in _parse(model, files[part], entries, options):
                 if isinstance(parsed, InputError):
                     result.failures.append(parsed)
@@ -109,14 +109,14 @@ def _is_image(file: Path) -> bool:
 def _parse(
     model: AutoEncoder,
     files: Sequence[Path],
-    given: Sequence[GivenEntry | InputError] | None,
+    entries: Sequence[GivenEntry | InputError] | None,
     options: ParseOptions,
 ) -> Iterator[tuple[Path, PhotoFeatures | InputError]]:
     """Each file with its graph and features, or its error; the readable ones as one batch."""
     results: dict[Path, PhotoFeatures | InputError] = {}
     readable: list[tuple[Path, Tensor, GivenEntry | None]] = []
     for i, file in enumerate(files):
-        entry = None if given is None else given[i]
+        entry = None if entries is None else entries[i]
         try:
             if isinstance(entry, InputError):
                 raise entry

@@ -36,11 +36,11 @@ def reconstruct_photos(
         The errors of the photos that could not be read or parsed.
     """
     failures = []
-    given: Sequence[GivenEntry | InputError | None] = [None] * len(photos)
+    entries: Sequence[GivenEntry | InputError | None] = [None] * len(photos)
     if options.boxes is not None:
-        given = read_given(options.boxes, photos)
+        entries = read_given(options.boxes, photos)
     with reporter.stage("reconstruct", len(photos)):
-        for photo, name, entry in zip(photos, output_names(photos), given):
+        for photo, name, entry in zip(photos, output_names(photos), entries):
             try:
                 if isinstance(entry, InputError):
                     raise entry
@@ -56,7 +56,7 @@ def reconstruct_photo(
     photo: Path,
     folder: Path,
     seed: int,
-    given: GivenEntry | None = None,
+    entry: GivenEntry | None = None,
     options: ParseOptions = ParseOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Parse and reconstruct one photo, with detected objects or given ones.
@@ -70,8 +70,8 @@ def reconstruct_photo(
     try:
         graph = model.parse(
             image,
-            None if given is None else given.boxes,
-            None if given is None else given.objects,
+            None if entry is None else entry.boxes,
+            None if entry is None else entry.objects,
             object_threshold=options.object_threshold,
             edge_threshold=options.edge_threshold,
         )
