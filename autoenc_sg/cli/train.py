@@ -19,6 +19,7 @@ class TrainCommand:
         phase: train only this phase.
         resume: continue the run in the output folder.
         init: run's folder or checkpoint file to take initial weights from.
+        overwrite: replace the run in the output folder.
         print_config: print the whole configuration and exit.
         overrides: names and values that replace those of the configuration, such as
             ("--joint.steps", "1000"); written as options, see `split_overrides`.
@@ -28,6 +29,7 @@ class TrainCommand:
     phase: PhaseName | None = None
     resume: bool = False
     init: Path | None = None
+    overwrite: bool = False
     print_config: bool = False
     overrides: tuple[str, ...] = field(default=(), metadata={"hidden": True})
 
@@ -69,7 +71,7 @@ def _train(options: TrainCommand) -> int:
         print(dump_config(config), end="")
         return 0
     phases = PHASES if options.phase is None else (options.phase,)
-    start = find_start(config, options.phase, options.resume, options.init)
+    start = find_start(config, options.phase, options.resume, options.init, options.overwrite)
     rank_zero_only(print)(train(config, phases, start))
     return 0
 

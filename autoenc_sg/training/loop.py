@@ -28,6 +28,7 @@ from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
+from autoenc_sg.training.guards.run_folder import run_folder
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
 from autoenc_sg.training.splits import Splits, make_splits
@@ -100,20 +101,33 @@ def train(
             processes all of them must raise it.
 
     Raises:
-        InputError: data, configuration or checkpoint do not fit.
+        InputError: data, configuration or checkpoint do not fit, another process trains in the
+            folder, or the system refuses to read or write (a full disk, an image that is gone).
         TrainingDiverged: losses, gradients or weights are not finite.
     """
     _check_phases(phases)
     start = start or Start()
+    with run_folder(Path(config.out)):
+        return _train(config, phases, start, reporter, (dataset, val_dataset), on_step)
+
+
+def _train(
+    config: RunConfig,
+    phases: Sequence[PhaseName],
+    start: Start,
+    reporter: Reporter | None,
+    images: tuple[GraphDataset | None, GraphDataset | None],
+    on_step: OnStep | None,
+) -> Path:
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + fabric.global_rank)
-    splits = make_splits(config, fabric, dataset, val_dataset)
+    splits = make_splits(config, fabric, *images)
     model = build_model(config, splits.train, start).to(fabric.device)
     if config.runtime.compile:
         model.generator.refinement_net.compile()
-    log = RunLog(Path(config.out), fabric.is_global_zero, start)
-    log.write_config(config)
     pending = [phase for phase in phases if not start.skips(phase)]
+    log = RunLog(Path(config.out), fabric.is_global_zero, start, pending)
+    log.write_config(config)
     console = Console(file=sys.stderr, quiet=not fabric.is_global_zero)  # one bar for all processes
     reporter = reporter or Reporter(training_plan(config, pending, start), console)
     run = Run(config, fabric, model, splits, start, log, reporter, on_step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.config.files import dump_config
-from autoenc_sg.config.phases import PHASES
+from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import make_folder, replacing
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import as_float, resize_square
 from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples
 from autoenc_sg.model.autoencoder import AutoEncoder
@@ -34,13 +35,16 @@ class RunLog:
     Args:
         out: folder of the run.
         active: whether this process writes; the others only keep `note`.
-        start: of the run; a resumed one continues its history, any other begins a new one.
+        start: of the run; one that is resumed or goes on in place continues its history.
+        phases: about to be trained; rows that will be written again are dropped.
 
     Attributes:
         note: the last mean loss, for the progress bar.
     """
 
-    def __init__(self, out: Path, active: bool, start: Start) -> None:
+    def __init__(
+        self, out: Path, active: bool, start: Start, phases: Sequence[PhaseName] = ()
+    ) -> None:
         self.out = out
         self.active = active
         self.note = ""
@@ -52,7 +56,7 @@ class RunLog:
         if active:
             make_folder(out)
             for name in (HISTORY, VALIDATION):
-                _begin_history(out, name, start)
+                _begin_history(out, name, start, phases)
             self._writer = SummaryWriter(str(out / "logs"))
 
     def write_config(self, config: RunConfig) -> None:
@@ -143,23 +147,43 @@ def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
 
 
 def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
-    """The loss history of a run (or its validation), oldest first."""
+    """The loss history of a run (or its validation), oldest first.
+
+    A last line that was cut, as when the machine went down while it was written, is dropped.
+
+    Raises:
+        InputError: another line is not JSON.
+    """
     path = out / name
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.strip()]
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise bad_input(f"{path}:{number}", "a line of JSON", error) from error
+    return rows
 
 
-def _begin_history(out: Path, name: str, start: Start) -> None:
-    """Empty the history of a fresh run; drop the rows that a resumed run will write again."""
-    path = out / name
-    if start.checkpoint is None:
+def _begin_history(out: Path, name: str, start: Start, phases: Sequence[PhaseName]) -> None:
+    """Keep the rows of a run that goes on which will not be written again; empty that of another.
+
+    Those are a resumed run's rows up to its checkpoint, or those of the phases before `phases`.
+    """
+    path, checkpoint = out / name, start.checkpoint
+    if checkpoint is None or not (start.resume or start.in_place):
         path.write_text("", encoding="utf-8")
         return
-    if not start.resume or not path.is_file():
+    if not path.is_file():
         return
-    done = (PHASES.index(start.checkpoint.phase), start.checkpoint.step)  # type: ignore[arg-type]
-    rows = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= done]
+    if start.resume:
+        end = (PHASES.index(checkpoint.phase), checkpoint.step)  # type: ignore[arg-type]
+    else:
+        end = (min((PHASES.index(phase) for phase in phases), default=len(PHASES)), 0)
+    rows = [r for r in read_history(out, name) if (PHASES.index(r["phase"]), r["step"]) <= end]
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.run import RunConfig
-from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.weights.checkpoint import (
@@ -34,10 +34,13 @@ class Start:
     Attributes:
         checkpoint: weights to start from, None: fresh ones.
         resume: continue the checkpoint's run: its phase, step, optimizers and random states.
+        in_place: the checkpoint is of the run in the output folder; its history of the phases
+            before those that are trained is kept.
     """
 
     checkpoint: Checkpoint | None = None
     resume: bool = False
+    in_place: bool = False
 
     def skips(self, phase: PhaseName) -> bool:
         """Whether a resumed run has finished this phase."""
@@ -64,30 +67,59 @@ class Start:
 
 
 def find_start(
-    config: RunConfig, phase: PhaseName | None, resume: bool, weights: Path | None = None
+    config: RunConfig,
+    phase: PhaseName | None,
+    resume: bool,
+    weights: Path | None = None,
+    overwrite: bool = False,
 ) -> Start:
     """How to start, from the output folder and the options; no run is overwritten unasked.
 
+    Args:
+        config: of the run.
+        phase: the only phase to train; the run in the output folder, if any, goes on with it.
+        resume: continue the run in the output folder.
+        weights: checkpoint file or run's folder to start from, in place of that of the run.
+        overwrite: replace the run in the output folder.
+
     Raises:
-        InputError: the folder holds a run and neither `resume` nor a single phase was asked for, or
-            there is nothing to resume.
+        InputError: the folder holds a run and none of `resume`, `overwrite` and a single phase was
+            asked for, there is nothing to resume, or the options contradict each other.
     """
     out = Path(config.out)
     earlier = find_checkpoints(out)
     if resume:
-        if not earlier:
-            raise InputError(f"--resume: expected a checkpoint at {out / CHECKPOINT}, got none")
-        return Start(read_resumable(out), resume=True)
+        _check_resume(out, earlier, weights, overwrite)
+        return Start(read_resumable(out), resume=True, in_place=True)
     if weights is not None:
-        return Start(read_with_training(weights))
-    if not earlier:
+        own_weights = phase is not None and out.resolve() in weights.resolve().parents
+        if not (overwrite or own_weights):
+            _check_no_run(earlier, "use --resume without --init, --overwrite or another --out")
+        return Start(read_with_training(weights), in_place=own_weights and not overwrite)
+    if not earlier or overwrite:
         return Start()
     if phase is None:
+        _check_no_run(earlier, "use --resume, --phase, --overwrite or another --out")
+    return Start(read_with_training(out), in_place=True)
+
+
+def _check_resume(
+    out: Path, earlier: Sequence[Path], weights: Path | None, overwrite: bool
+) -> None:
+    if weights is not None:
+        raise bad_input("--resume", "no --init (the run's own weights are resumed)", weights)
+    if overwrite:
+        raise bad_input("--resume", "no --overwrite", "both")
+    if not earlier:
+        raise InputError(f"--resume: expected a checkpoint at {out / CHECKPOINT}, got none")
+
+
+def _check_no_run(earlier: Sequence[Path], advice: str) -> None:
+    if earlier:
         raise InputError(
             f"{earlier[0]}: expected no earlier run in the output folder, got its checkpoint; "
-            "use --resume, --phase or another --out"
+            f"{advice}"
         )
-    return Start(read_with_training(out))
 
 
 def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoEncoder:
