@@ -13,6 +13,8 @@ PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
 GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
+_RECALL = ("R", "mR", "F1", "ngR", "ng-mR", "ng-F1")
+JOINT_METRICS = tuple(f"SGGen {name}@{k}" for name in _RECALL for k in (20, 50, 100))
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class DetectorPhase:
         clip: largest gradient norm.
         validate_epochs: epochs between validations (COCO AP on the validation split), which keep
             `best_detector.safetensors`; the phase's end is one, too. 0: none.
+        validate_min_steps: least number of steps between two validations, whatever an epoch is.
         validation_images: of the validation split, at most.
     """
 
@@ -40,6 +43,7 @@ class DetectorPhase:
     decay_at: tuple[float, ...] = (0.7, 0.9)
     clip: float = 5.0
     validate_epochs: int = 1
+    validate_min_steps: int = 200
     validation_images: int = 1000
 
     def __post_init__(self) -> None:
@@ -49,6 +53,7 @@ class DetectorPhase:
         require(self.batch_size >= 1, f"{where}.batch_size", ">= 1", self.batch_size)
         require(self.clip > 0, f"{where}.clip", "> 0", self.clip)
         require(epochs >= 0, f"{where}.validate_epochs", ">= 0", epochs)
+        require_at_least(1, self, where, "validate_min_steps")
         images = self.validation_images
         require(images > 0, f"{where}.validation_images", "> 0", images)
 
@@ -144,6 +149,11 @@ class JointPhase:
         true_regions: true boxes join the detections in training.
         regions_per_image: regions per image at most in training.
         background_ratio: unrelated pairs per related one in the predicate loss.
+        validate_epochs, validate_min_steps: as in `DetectorPhase`, of validations by the recall of
+            triplets (SGGen); there are none if the validation split is empty.
+        validation_images: of the validation split, at most.
+        best_metric: the score whose best weights are kept in `best_joint.safetensors`: `SGGen R`,
+            `mR`, `F1`, `ngR`, `ng-mR` or `ng-F1`, at 20, 50 or 100.
     """
 
     steps: int = 100_000
@@ -172,9 +182,17 @@ class JointPhase:
     true_regions: bool = True
     regions_per_image: int = 64
     background_ratio: float = 3.0
+    validate_epochs: int = 1
+    validate_min_steps: int = 200
+    validation_images: int = 1000
+    best_metric: str = "SGGen R@50"
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "joint", "batch_size", "regions_per_image")
+        require_at_least(1, self, "joint", "validate_min_steps", "validation_images")
+        require_at_least(0, self, "joint", "validate_epochs")
+        expected = f"one of {', '.join(JOINT_METRICS)}"
+        require(self.best_metric in JOINT_METRICS, "joint.best_metric", expected, self.best_metric)
         rates = ("lr", "generator_lr", "momentum", "weight_decay", "background_ratio")
         require_at_least(0, self, "joint", "steps", "warmup", *rates)
         weights = ("predicate", "object", "box", "relatedness", "image_loss", "pixel")

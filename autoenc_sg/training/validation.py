@@ -1,9 +1,11 @@
 """Validation during training: when it is due, what is measured, and the best weights on disk.
 
-- `detector` phase: after every `validate_epochs` epochs and at the end, by COCO's AP; the weights
-  of the best AP50 go to `best_detector.safetensors`.
+- `detector` phase: after every `validate_epochs` epochs, but not before `validate_min_steps` steps,
+  and at the end, by COCO's AP; the weights of the best AP50 go to `best_detector.safetensors`.
 - `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses; the
   weights of their lowest sum go to `best.safetensors`.
+- `joint` phase: when the detector phase would be, by the recall of triplets (SGGen); the weights of
+  the best `joint.best_metric` go to `best_joint.safetensors`.
 
 Modules are in evaluation mode, the noise of an image follows from its id, and the global random
 state is not used: training continues exactly as it would have without validation.
@@ -11,17 +13,18 @@ state is not used: training continues exactly as it would have without validatio
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.phases import DetectorPhase, ReconstructionPhase
+from autoenc_sg.config.phases import JOINT_METRICS, DetectorPhase, JointPhase, ReconstructionPhase
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
-from autoenc_sg.eval import DetectionPrecision
+from autoenc_sg.eval import DetectionPrecision, RecallSuite
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.training.objectives import reconstruction_losses
@@ -31,19 +34,24 @@ from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
 BEST = "best.safetensors"
 BEST_DETECTOR = "best_detector.safetensors"
+BEST_JOINT = "best_joint.safetensors"
 
 
 def open_validation_split(phase: Phase, splits: Splits) -> GraphDataset | None:
     """The validation split; None if the phase is not validated, or not by this process.
 
+    The joint phase is not validated if the split is empty.
+
     Raises:
-        InputError: the split is empty.
+        InputError: the split is empty, and the phase is another.
     """
     options = ("validate_epochs", "validate_every")
     is_validated = any(getattr(phase.settings, name, 0) > 0 for name in options)
     if splits.open_validation is None or not (is_validated and phase.fabric.is_global_zero):
         return None
     dataset = splits.open_validation()
+    if phase.name == "joint" and len(dataset) == 0:
+        return None
     _check_not_empty(dataset)
     return dataset
 
@@ -52,9 +60,11 @@ def is_due(phase: Phase, steps_done: int, num_images: int) -> bool:
     """Whether the phase is validated after `steps_done` steps on `num_images` training images."""
     if steps_done == phase.steps:
         return True
-    if phase.name != "detector":
-        return steps_done % int(phase.settings.validate_every) == 0
-    interval = num_images * int(phase.settings.validate_epochs)
+    settings = phase.settings
+    if phase.name == "reconstruction":
+        return steps_done % int(settings.validate_every) == 0
+    least = int(settings.validate_min_steps) * phase.batch_size
+    interval = max(num_images * int(settings.validate_epochs), least)
     now, before = (steps * phase.batch_size // interval for steps in (steps_done, steps_done - 1))
     return now > before
 
@@ -70,6 +80,12 @@ def validate_phase(
         with phase.fabric.autocast():
             scores = detector_precision(model, dataset, phase.config.detector_training)
         _keep_best(phase, model, -scores["AP50"], out / BEST_DETECTOR, step)
+        return scores
+    if phase.name == "joint":
+        joint = phase.config.joint
+        with phase.fabric.autocast():
+            scores = joint_recall(model, dataset, joint)
+        _keep_best(phase, model, -scores.get(joint.best_metric, -math.inf), out / BEST_JOINT, step)
         return scores
     with nullcontext() if phase.average is None else phase.average.applied():
         losses = validation_losses(model, dataset, phase.config.reconstruction)
@@ -123,6 +139,24 @@ def validation_losses(
                 sums[name] = sums.get(name, 0.0) + float(loss) * len(batch)
             num_images += len(batch)
     return {name: total / num_images for name, total in sums.items()}
+
+
+@torch.no_grad()
+def joint_recall(
+    model: AutoEncoder, dataset: GraphDataset, settings: JointPhase
+) -> dict[str, float]:
+    """The `JOINT_METRICS` on the first `validation_images`; a mean over nothing is left out.
+
+    They are counted as `evaluate` counts them by default.
+    """
+    suite = RecallSuite(model.vocabulary.num_predicates, ("SGGen",))
+    with eval_mode(model):
+        for batch in batches(dataset, settings.batch_size, settings.validation_images):
+            predictions = model.graph_logits(batch.images).predictions()
+            suite.update([p.to("cpu") for p in predictions], batch.graphs.split())
+    values = {f"SGGen {name}": value for name, value in suite.compute()["SGGen"].items()}
+    scores = {name: value for name, value in values.items() if isinstance(value, float)}
+    return {name: scores[name] for name in JOINT_METRICS if math.isfinite(scores[name])}
 
 
 def _check_not_empty(dataset: GraphDataset) -> None:

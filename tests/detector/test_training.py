@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from autoenc_sg.config.phases import DetectorPhase
+from autoenc_sg.config.phases import DetectorPhase, JointPhase
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
@@ -27,7 +27,11 @@ from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable
 from tests.support.tiny import same, tiny_config
 
-EPOCHS = ("--detector_training.validate_epochs", "1", "--detector_training.steps", "12")
+EPOCHS = (
+    "--detector_training.validate_epochs=1",
+    "--detector_training.validate_min_steps=1",
+    "--detector_training.steps=12",
+)
 
 
 class Killed(Exception):
@@ -82,22 +86,34 @@ def test_killed_and_resumed_equals_unbroken_with_validation(trained: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("size", "batch", "epochs", "steps", "due"),
+    ("size", "batch", "epochs", "least", "steps", "due"),
     [
-        (10, 2, 1, 12, [5, 10, 12]),
-        (10, 3, 1, 8, [4, 7, 8]),
-        (10, 2, 2, 12, [10, 12]),
-        (3, 6, 1, 3, [1, 2, 3]),
-        (100, 4, 1, 5, [5]),
+        (10, 2, 1, 1, 12, [5, 10, 12]),
+        (10, 3, 1, 1, 8, [4, 7, 8]),
+        (10, 2, 2, 1, 12, [10, 12]),
+        (3, 6, 1, 1, 3, [1, 2, 3]),
+        (3, 6, 1, 5, 12, [5, 10, 12]),  # an epoch is half a step
+        (10, 3, 1, 6, 14, [6, 12, 14]),  # an epoch is 3 1/3 steps
+        (10, 2, 1, 5, 12, [5, 10, 12]),  # an epoch is the least number of steps
+        (100, 4, 1, 1, 5, [5]),
     ],
 )
 def test_ends_of_epochs_by_hand(
-    size: int, batch: int, epochs: int, steps: int, due: list[int]
+    size: int, batch: int, epochs: int, least: int, steps: int, due: list[int]
 ) -> None:
-    settings = DetectorPhase(steps=steps, batch_size=batch, validate_epochs=epochs)
-    phase = SimpleNamespace(name="detector", settings=settings, batch_size=batch, steps=steps)
-    got = [step for step in range(1, steps + 1) if is_due(phase, step, size)]  # type: ignore[arg-type]
-    assert got == due
+    for name, kind in (("detector", DetectorPhase), ("joint", JointPhase)):
+        settings = kind(
+            steps=steps, batch_size=batch, validate_epochs=epochs, validate_min_steps=least
+        )
+        phase = SimpleNamespace(name=name, settings=settings, batch_size=batch, steps=steps)
+        got = [step for step in range(1, steps + 1) if is_due(phase, step, size)]  # type: ignore[arg-type]
+        assert got == due
+
+
+def test_an_epoch_of_three_steps_is_not_validated_each_time() -> None:
+    settings = DetectorPhase(steps=107, batch_size=4)
+    phase = SimpleNamespace(name="detector", settings=settings, batch_size=4, steps=107)
+    assert [s for s in range(1, 108) if is_due(phase, s, 12)] == [107]  # type: ignore[arg-type]
 
 
 def test_precision_is_that_of_the_detections_one_image_at_a_time(trained: Path) -> None:
