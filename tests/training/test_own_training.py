@@ -102,7 +102,7 @@ def test_three_phases_without_a_file(tmp_path: Path) -> None:
         "joint",
     }
     rows = read_history(tmp_path / "run", VALIDATION)
-    assert {row["phase"] for row in rows} == {"detector"}  # the only phase validated by default
+    assert {row["phase"] for row in rows} == {"detector", "joint"}  # those validated by default
 
 
 def test_images_without_validation_images_are_not_validated(tmp_path: Path) -> None:
