@@ -23,12 +23,16 @@ class DataSource:
         format: of its files, as data.format in docs/data.md; auto: by the names of the files.
         annotations: JSON file in it, as data.annotations.
         images: folder of the images in it, as data.images.
+        num_test: images of the test split (coco only), as data.num_test.
+        allow_outside: read images outside of the folder too, as data.allow_outside.
     """
 
     root: Path = field(kw_only=True)
     format: Literal["auto", FormatName] = "auto"
     annotations: str = ""
     images: str = ""
+    num_test: int | None = None
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():
@@ -43,7 +47,14 @@ class DataSource:
         from autoenc_sg.data.open import find_format
 
         name = find_format(self.root) if self.format == "auto" else self.format
-        return DataConfig(name, str(self.root), annotations=self.annotations, images=self.images)
+        return DataConfig(
+            name,
+            str(self.root),
+            annotations=self.annotations,
+            images=self.images,
+            num_test=self.num_test,
+            allow_outside=self.allow_outside,
+        )
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,14 @@ class DataConfig:
         num_val: validation images cut from the train split; 10 % where there are fewer than 10
             times as many. Of `coco_stuff` the first of `val2017` (sg2im: 1024), a third
             where there are not more.
-        num_test: last image ids held out as the test split (`coco` only).
+        num_test: last image ids held out as the test split (`coco` only); None: 30 of 60 images or
+            more, else 10 %.
         filter_empty_relations: leave out images without relations, in every split (`vg150`,
             `coco_vg150`).
         filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
         flip: mirror half of the train images, boxes and left/right predicates with them.
+        allow_outside: read images that `..`, absolute names or links place outside of `root` and
+            `images`, too.
         workers: loader processes.
         scenes: how `scenes` is drawn.
     """
@@ -89,10 +92,11 @@ class DataConfig:
     mask_size: int | None = None
     max_objects: int = 10
     num_val: int = 5000
-    num_test: int = 30
+    num_test: int | None = None
     filter_empty_relations: bool = True
     filter_overlap: bool = False
     flip: bool = True
+    allow_outside: bool = False
     workers: int = 0
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
@@ -101,4 +105,5 @@ class DataConfig:
             require((getattr(self, name) or 0) >= 0, f"data.{name}", ">= 0", getattr(self, name))
         require(self.max_objects != 1, "data.max_objects", "0 or >= 2", self.max_objects)
         require(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
-        require_at_least(0, self, "data", "workers", "num_test")
+        require((self.num_test or 0) >= 0, "data.num_test", ">= 0", self.num_test)
+        require_at_least(0, self, "data", "workers")

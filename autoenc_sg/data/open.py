@@ -15,6 +15,7 @@ from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
 from autoenc_sg.data.formats.psg import open_psg
 from autoenc_sg.data.formats.vrd import open_vrd
 from autoenc_sg.data.images.cache import open_cache
+from autoenc_sg.data.images.readable import ReadableFolders
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.scenes.files import ensure_scenes
 from autoenc_sg.data.sg2im_vg.dataset import open_sg2im_vg
@@ -67,6 +68,7 @@ def find_format(root: Path) -> FormatName:
 
 
 def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
+    check_links(config)
     if config.format == "coco":
         return _open_coco(config, split, seed)
     if config.format in ("coco_vg150", "vrd", "psg"):
@@ -84,7 +86,9 @@ def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
         config.filter_overlap,
         config.flip,
         seed,
-        ImageStore(find_images(root, _images(config)), config.short_side or None),
+        ImageStore(
+            find_images(root, _images(config), readable_folders(config)), config.short_side or None
+        ),
     )
 
 
@@ -103,30 +107,55 @@ def _open_coco(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
         config.flip,
         seed,
         config.short_side or None,
+        readable_folders(config),
     )
 
 
 def _open_records(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root, images, flip = Path(config.root), _images(config), config.flip
-    short_side = config.short_side or None
+    short_side, readable = config.short_side or None, readable_folders(config)
     if config.format == "coco_vg150":
         empty = config.filter_empty_relations
-        return open_coco_vg150(root, split, images, empty, flip, seed, short_side)
+        return open_coco_vg150(root, split, images, empty, flip, seed, short_side, readable)
     if config.format == "vrd":
-        return open_vrd(root, split, images, config.num_val, flip, seed, short_side)
+        return open_vrd(root, split, images, config.num_val, flip, seed, short_side, readable)
     path = root / (config.annotations or "psg.json")
-    return open_psg(path, images or root, split, config.num_val, flip, seed, short_side)
+    return open_psg(path, images or root, split, config.num_val, flip, seed, short_side, readable)
 
 
 def _open_sources(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root, images, flip = Path(config.root), _images(config), config.flip
-    short_side = config.short_side or None
+    short_side, readable = config.short_side or None, readable_folders(config)
     if config.format == "sg2im_vg":
-        return open_sg2im_vg(root, split, images, config.max_objects, flip, seed, short_side)
+        limit = config.max_objects
+        return open_sg2im_vg(root, split, images, limit, flip, seed, short_side, readable)
     rules = CocoStuffRules(config.num_val)
     if config.mask_size is not None:
         rules = replace(rules, mask_size=config.mask_size)
-    return open_coco_stuff(root, split, images, rules, flip, seed, short_side)
+    return open_coco_stuff(root, split, images, rules, flip, seed, short_side, readable)
+
+
+def readable_folders(config: DataConfig) -> ReadableFolders:
+    """The data set's folder and those of the images and files that the configuration names."""
+    if config.allow_outside:
+        return ReadableFolders(None)
+    root = Path(config.root)
+    named = [root / name for name in (config.annotations, config.stuff) if name]
+    folders = [root, *(path.parent for path in named)]
+    return ReadableFolders([*folders, root / config.images] if config.images else folders)
+
+
+def check_links(config: DataConfig) -> None:
+    """Check that no annotation file is a link to one outside of the data set's folder.
+
+    Raises:
+        InputError: one is.
+    """
+    root, readable = Path(config.root), readable_folders(config)
+    for pattern in ("*.json", "*.h5", "*/*.json"):
+        for path in root.glob(pattern):
+            if path.is_symlink() or path.parent.is_symlink():
+                readable.check(path, path)
 
 
 def _images(config: DataConfig) -> Path | None:

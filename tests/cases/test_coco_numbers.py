@@ -81,10 +81,13 @@ REFUSED = [
         first(segmentation=[[5, 5, 9, 9]]),
         r"annotation 2 'segmentation': expected polygons of three",
     ),
-    (first(id="2"), r"'annotations' entry 0: expected a field 'id' \(a whole number\), got '2'"),
+    (
+        first(id="2"),
+        r"'annotations' entry 0: expected a field 'id' .*, got the text '2'",
+    ),
     (
         first(image_id="1"),
-        r"'annotations' entry 0: expected a field 'image_id' \(a whole number\), got '1'",
+        r"'annotations' entry 0: expected a field 'image_id' \(a whole number\), got the text '1'",
     ),
     (first(id=2.5), r"'annotations' entry 0: expected a field 'id'"),
     (lambda d: d["images"][0].update(width="96"), r"'images' entry 0: expected a field 'width'"),

@@ -32,7 +32,10 @@ from autoenc_sg.data.coco.geometric_relations import (
 from autoenc_sg.data.coco.masks import masks_over
 from autoenc_sg.data.coco.segmentations import Segmentation, decode_segmentation
 from autoenc_sg.data.images.decode import Pixels
-from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, places_of
+
+_NUM_TEST = 30
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class CocoRules:
 
     Attributes:
         num_val: validation images; 10 % where fewer than 10 times as many are left to train.
-        num_test: the test split is cut from this many images, those with the greatest ids.
+        num_test: the test split is cut from this many images, those with the greatest ids; None: 30
+            of 60 images or more, else 10 %.
         min_area: least area of a box as a fraction of the image.
         max_objects: objects of an image at most, the largest boxes first.
         stuff: a second COCO file with more boxes of the same images (stuff), or None.
@@ -50,7 +54,7 @@ class CocoRules:
     """
 
     num_val: int = 5000
-    num_test: int = 30
+    num_test: int | None = None
     min_area: float = 0.01
     max_objects: int = 20
     stuff: Path | None = None
@@ -65,8 +69,9 @@ def open_coco(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
-    """One split of a COCO-format data set; images without objects are left out.
+    """One split of a COCO-format data set; images without objects or file are left out.
 
     Class ids follow the order of the category ids, from 1; categories of one name are one class.
     Crowds are skipped, and boxes smaller than `min_area` (so those of no area too).
@@ -79,6 +84,7 @@ def open_coco(
         flip: train only: mirror half of the samples.
         seed: of the relations and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `images` and that of the annotations.
 
     Raises:
         InputError: a file is missing, is not COCO's format, refers to an unknown image or
@@ -87,11 +93,13 @@ def open_coco(
     files = [Path(annotations), *([rules.stuff] if rules.stuff else [])]
     contents = [read_coco(path) for path in files]
     entries = contents[0].imgs
-    names = [c["name"] for coco in contents for _, c in sorted(coco.cats.items())]
-    vocabulary = Vocabulary.from_names(dict.fromkeys(names), GEOMETRIC_PREDICATES)
+    classes = [c["name"] for coco in contents for _, c in sorted(coco.cats.items())]
+    vocabulary = Vocabulary.from_names(dict.fromkeys(classes), GEOMETRIC_PREDICATES)
     objects = _all_objects(files, contents, vocabulary, rules)
     image_ids = _split_ids(files[0], entries, objects, split, rules)
-    places = {i: Place(str(Path(images) / str(e["file_name"]))) for i, e in entries.items()}
+    readable = readable or ReadableFolders([images, files[0].parent])
+    names = {i: entry["file_name"] for i, entry in entries.items()}
+    places = places_of(readable.image_files(Path(images), names, files[0]))
     source = CocoSource(vocabulary, {i: objects[i] for i in image_ids}, rules.mask_size)
     return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, annotations)
 
@@ -240,13 +248,18 @@ def _split_ids(
 ) -> tuple[int, ...]:
     """Test: the last ids; validation: the first of the others; images without objects left out."""
     ids = sorted(all_ids)
-    if rules.num_test >= len(ids):
-        raise bad_input(f"num_test for {path}", f"fewer than its {len(ids)} images", rules.num_test)
-    cut = len(ids) - rules.num_test
+    num_test = _default_num_test(len(ids)) if rules.num_test is None else rules.num_test
+    if num_test >= len(ids):
+        raise bad_input(f"num_test for {path}", f"fewer than its {len(ids)} images", num_test)
+    cut = len(ids) - num_test
     others = [i for i in ids[:cut] if i in objects]
     num_val = num_validation(len(others), rules.num_val)
     test = [i for i in ids[cut:] if i in objects]
     return tuple({"train": others[num_val:], "val": others[:num_val], "test": test}[split])
+
+
+def _default_num_test(num_images: int) -> int:
+    return _NUM_TEST if num_images >= 2 * _NUM_TEST else max(1, num_images // 10)
 
 
 def _mask_centroid(segmentation: Segmentation) -> Tensor | None:

@@ -68,7 +68,8 @@ def _convert_fields(entry: Any, names: Sequence[str], where: str) -> None:
         converted = convert(value)
         if converted is None:
             is_there = isinstance(entry, dict) and name in entry
-            got = f"{value!r} in {entry}" if is_there else entry
+            kind = "the text " if isinstance(value, str) else ""
+            got = f"{kind}{value!r} in {entry}" if is_there else entry
             raise bad_input(where, f"a field {name!r} ({expected})", got)
         entry[name] = converted
 

@@ -12,7 +12,7 @@ from pycocotools import mask as mask_codec
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed
 from autoenc_sg.data.coco.polygons import Polygon, clip_polygon
 from autoenc_sg.data.coco.run_lengths import RunLengths, mask_of_runs, read_runs
@@ -57,6 +57,8 @@ def read_segmentation(value: Any, size: ImageSize, where: str) -> Segmentation |
         if isinstance(value, dict):
             return Segmentation((), _runs(value, size, where), size)
         return Segmentation(_polygons(value, size, where), None, size)
+    except InputError:
+        raise
     except MALFORMED_ERRORS as error:
         raise malformed(where, "polygons or RLE", error) from None
 

@@ -45,7 +45,8 @@ from autoenc_sg.data.coco.geometric_relations import (
 from autoenc_sg.data.coco.masks import mask_centres, masks_over
 from autoenc_sg.data.coco.segmentations import Segmentation
 from autoenc_sg.data.images.decode import Pixels
-from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, places_of
 
 OTHER = "other"
 _SG2IM_MASK = 16
@@ -147,6 +148,7 @@ def open_coco_stuff(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
     """One split.
 
@@ -159,6 +161,7 @@ def open_coco_stuff(
         flip: train only: mirror half of the samples, masks with them.
         seed: of the relations and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `root` and `images`.
 
     Raises:
         InputError: a file is missing or has another form, or no image is left.
@@ -173,7 +176,8 @@ def open_coco_stuff(
         cut = rules.num_val if rules.num_val < len(ids) else len(ids) // 3
         ids = ids[:cut] if split == "val" else ids[cut:]
     folder = _image_folder(root, images, part)
-    places = {i: Place(str(folder / names[i])) for i in ids if (folder / names[i]).is_file()}
+    readable = readable or ReadableFolders([root, *([images] if images else [])])
+    places = places_of(readable.image_files(folder, {i: names[i] for i in ids}, f"{root} {part}"))
     source = CocoStuffSource({i: objects[i] for i in ids}, vocabulary, rules.mask_size)
     return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, root)
 

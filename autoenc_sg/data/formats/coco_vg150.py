@@ -26,7 +26,8 @@ from autoenc_sg.data.base.in_memory import AnnotatedImage, InMemorySource, make_
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.coco.files import read_coco
-from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, places_of
 
 _BENCHMARK_NAME = "_annotations.coco.json"
 _NO_PREDICATES = {BACKGROUND, "background", "__no_relation__", "no relation"}
@@ -50,6 +51,7 @@ def open_coco_vg150(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
     """One split of either layout.
 
@@ -62,6 +64,7 @@ def open_coco_vg150(
         flip: train only: mirror half of the samples.
         seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `root` and `images`.
 
     Raises:
         InputError: a file is missing or has another form; or another split has other categories
@@ -79,7 +82,10 @@ def open_coco_vg150(
         if len(image.graph) and (len(image.graph.triples) or not filter_empty)
     ]
     source = InMemorySource(annotated, vocabulary, split)
-    store = ImageStore(_places(content), short_side)
+    readable = readable or ReadableFolders([root, *([images] if images else [])])
+    files = {i: c["file_name"] for i, c in content.coco.imgs.items()}
+    places = places_of(readable.image_files(content.folder, files, content.path))
+    store = ImageStore(places, short_side)
     return AnnotatedDataset(source, store, split, seed, flip, root)
 
 
@@ -172,8 +178,3 @@ def _annotated_images(content: _Content) -> Iterator[AnnotatedImage]:
             expected = "annotations and relations of known ids, bbox x, y, width, height"
             raise malformed(where, expected, error) from None
         yield make_annotated_image(image_id, labels, boxes, triples, size, where)
-
-
-def _places(content: _Content) -> dict[int, Place]:
-    files = {i: content.folder / str(c["file_name"]) for i, c in content.coco.imgs.items()}
-    return {i: Place(str(path)) for i, path in files.items() if path.is_file()}

@@ -23,7 +23,8 @@ from autoenc_sg.data.base.in_memory import (
 )
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, places_of
 
 
 def open_psg(
@@ -34,6 +35,7 @@ def open_psg(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
     """One split; images without relations are left out, as OpenPSG does.
 
@@ -45,6 +47,7 @@ def open_psg(
         flip: train only: mirror half of the samples.
         seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `images`.
 
     Raises:
         InputError: the file is missing or has another form.
@@ -62,24 +65,24 @@ def open_psg(
         raise bad_input(f"{annotations} 'test_image_ids'", "a list of ids", type(test_ids).__name__)
     held_out = set(map(str, test_ids))
     annotated: list[AnnotatedImage] = []
-    places = {}
+    names: dict[int, str] = {}
     for number, entry in enumerate(data["data"]):
         where = f"{annotations} entry {number}"
         try:
             if (str(entry["image_id"]) in held_out) != (split == "test") or not entry["relations"]:
                 continue
             image = _annotated_image(entry, vocabulary, where)
-            path = images / str(entry["file_name"])
+            names[image.image_id] = str(entry["file_name"])
         except InputError:
             raise
         except MALFORMED_ERRORS as error:
             expected = "annotations with bbox, segments_info with category_id, and relations"
             raise malformed(where, expected, error) from None
         annotated.append(image)
-        if path.is_file():
-            places[image.image_id] = Place(str(path))
     in_split = annotated if split == "test" else cut_validation(annotated, split, num_val)
     source = InMemorySource(in_split, vocabulary, split)
+    readable = readable or ReadableFolders([images])
+    places = places_of(readable.image_files(images, names, annotations))
     store = ImageStore(places, short_side)
     return AnnotatedDataset(source, store, split, seed, flip, annotations)
 

@@ -26,7 +26,8 @@ from autoenc_sg.data.base.in_memory import (
 )
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, name_list, read_json
 from autoenc_sg.data.base.samples import LONGEST_SIDE, Split
-from autoenc_sg.data.images.store import ImageStore, Place
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, places_of
 
 IMAGE_FOLDERS = ("sg_{split}_images", "{split}_images", "images", "")
 
@@ -39,6 +40,7 @@ def open_vrd(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
     """One split; image ids count the annotated files of a split from 1, by name.
 
@@ -50,6 +52,7 @@ def open_vrd(
         flip: train only: mirror half of the samples.
         seed: of the predicate choice and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `root` and `images`.
 
     Raises:
         InputError: a file is missing or has another form.
@@ -66,7 +69,8 @@ def open_vrd(
     folders = [images] if images else [root / name.format(split=part) for name in IMAGE_FOLDERS]
     folder = next((f for f in folders if f.is_dir()), folders[-1])
     files = dict(enumerate(sorted(data), start=1))
-    places = {i: Place(str(folder / n)) for i, n in files.items() if (folder / n).is_file()}
+    readable = readable or ReadableFolders([root, folder])
+    places = places_of(readable.image_files(folder, files, path))
     store = ImageStore(places, short_side)
     counts = len(names[0]), len(names[1])
     annotated: Sequence[AnnotatedImage] = [*_annotated_images(path, data, files, store, counts)]

@@ -28,6 +28,7 @@ from autoenc_sg.data.images.decode import (
     shrunk,
     shrunk_size,
 )
+from autoenc_sg.data.images.readable import ReadableFolders
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +200,14 @@ class ImageStore:
         return Pixels(shrunk(image, size), (height, width))
 
 
-def find_images(root: Path, images: Path | None = None) -> dict[int, Place]:
+def places_of(files: Mapping[int, str]) -> dict[int, Place]:
+    """The places of image files, by id."""
+    return {image_id: Place(path) for image_id, path in files.items()}
+
+
+def find_images(
+    root: Path, images: Path | None = None, readable: ReadableFolders | None = None
+) -> dict[int, Place]:
     """Images named by their ids (`2343729.jpg`).
 
     Looked for in the folders `VG_100K`, `VG_100K_2`, `images` and `root` itself, then in the zip
@@ -208,15 +216,19 @@ def find_images(root: Path, images: Path | None = None) -> dict[int, Place]:
     Args:
         root: folder of the data set.
         images: look only in this folder, zip or h5.
+        readable: the folders to read images from; None: `root` and `images`.
 
     Raises:
-        InputError: `images` does not exist, or a container is damaged.
+        InputError: `images` does not exist, a container is damaged, or a link leads out of the
+            readable folders.
     """
+    readable = readable or ReadableFolders([root, *([images] if images else [])])
     if images is not None and not images.exists():
         raise bad_input(images, "a folder, zip or h5 of images", "nothing there")
     places: dict[int, Place] = {}
     for part in _parts(root) if images is None else [images]:
-        for image_id, place in _list_images(part):
+        readable.check(part, part)
+        for image_id, place in _list_images(part, readable):
             places.setdefault(image_id, place)
     return places
 
@@ -246,11 +258,14 @@ def _parts(root: Path) -> list[Path]:
     return [*folders, *sorted(root.glob("*.zip")), *sorted(root.glob("imdb_*.h5"))]
 
 
-def _list_images(part: Path) -> Iterator[tuple[int, Place]]:
+def _list_images(part: Path, readable: ReadableFolders) -> Iterator[tuple[int, Place]]:
     if part.is_dir():
         with os.scandir(part) as entries:
-            members = [(entry.name, entry.path) for entry in entries]
-        yield from _with_ids((name, Place(path)) for name, path in sorted(members))
+            members = [(entry.name, entry.path, entry.is_symlink()) for entry in entries]
+        for name, path, is_link in members:
+            if is_link and _IMAGE_NAME.search(name):
+                readable.check(path, path)
+        yield from _with_ids((name, Place(path)) for name, path, _ in sorted(members))
     elif part.suffix == ".h5":
         _open_container(part).close()  # its form is checked
         ids = read_arrays(part, ["image_ids"], "an h5 of images")["image_ids"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import h5py
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.h5_files import H5_ERRORS
-from autoenc_sg.data.images.store import ImageStore, find_images
+from autoenc_sg.data.images.store import ImageStore, Place, find_images
 from autoenc_sg.data.inspect.findings import Finding, Verification, findings_of, worst_first
 from autoenc_sg.data.inspect.verify_images import ExpectedImage, image_findings
-from autoenc_sg.data.inspect.verify_splits import verify_splits
+from autoenc_sg.data.inspect.verify_splits import SPLITS, verify_splits
 from autoenc_sg.data.inspect.verify_vg150 import vg150_findings
+from autoenc_sg.data.open import check_links, open_dataset, readable_folders
 from autoenc_sg.data.vg150.counts import count_images
 from autoenc_sg.data.vg150.files import TRAIN, VG150Annotations, file_paths, read_annotations
 from autoenc_sg.visualization.progress import Reporter
@@ -37,29 +41,68 @@ def verify(
     plain = replace(config, filter_empty_relations=False, cache="", short_side=0, flip=False)
     check = _verify_vg150 if plain.format in ("vg150", "scenes") else verify_splits
     counts, findings = check(plain, decode, reporter)
+    if not any(finding.severity == "error" for finding in findings):
+        findings = [*findings, *_opening_findings(replace(config, cache=""))]
     return Verification(config.root, counts, worst_first(findings))
+
+
+def _opening_findings(config: DataConfig) -> Iterator[Finding]:
+    """What training says when it opens the splits, and names of the vocabulary that look alike."""
+    for split in SPLITS:
+        try:
+            dataset = open_dataset(config, split)
+        except InputError as error:
+            remedy = "correct what the line names"
+            yield from findings_of("error", "split that cannot be opened", [error], remedy)
+            return
+        if split == "train":
+            yield from _alike(dataset.vocabulary)
+            empty = [] if len(dataset) else ["train, with data.filter_empty_relations"]
+            remedy = "there has to be an image with relations in it"
+            yield from findings_of("error", "empty split", empty, remedy)
+
+
+def _alike(vocabulary: Vocabulary) -> Iterator[Finding]:
+    places = []
+    for names in (vocabulary.objects, vocabulary.predicates):
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            groups[" ".join(name.casefold().split())].append(name)
+        places += [" = ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    remedy = "they are different classes; if they are one, give them one name"
+    yield from findings_of("warning", "names that differ only in blanks or case", places, remedy)
 
 
 def _verify_vg150(
     config: DataConfig, decode: bool, reporter: Reporter | None
 ) -> tuple[Table, list[Finding]]:
     root = Path(config.root)
+    try:
+        check_links(config)
+    except InputError as error:
+        remedy = "copy it there, or say --allow-outside"
+        finding = findings_of("error", "files outside of the folder", [error], remedy)
+        return _rows_of(root), [*finding]
     findings = vg150_findings(root)
     if any(finding.severity == "error" for finding in findings):
         data, counts = None, _rows_of(file_paths(root)[0])
     else:
         data = read_annotations(root)
+    annotated = [] if data is None else _wanted(data)
+    places: dict[int, Place] = {}
     try:
-        places = find_images(root, root / config.images if config.images else None)
+        places = find_images(
+            root, root / config.images if config.images else None, readable_folders(config)
+        )
     except InputError as error:
-        remedy = "get the file again, or remove it"
+        remedy = "correct what the line names: get the file again, or remove it"
         findings += findings_of("error", "damaged container of images", [error], remedy)
-        places = {}
+        annotated = []
     if data is not None:
         counts = count_images(data, places)
         note = f"{len(data.labels):,} objects, {len(data.predicates):,} relations; {counts.note}"
         counts = replace(counts, note=note)
-        findings += image_findings(_wanted(data), ImageStore(places), decode, reporter)
+        findings += image_findings(annotated, ImageStore(places), decode, reporter)
     return counts, findings
 
 

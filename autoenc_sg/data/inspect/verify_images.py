@@ -14,7 +14,7 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.graphs import same_aspect
 from autoenc_sg.data.images.store import ImageStore
-from autoenc_sg.data.inspect.findings import Finding, findings_of
+from autoenc_sg.data.inspect.findings import Finding, Severity, findings_of
 from autoenc_sg.visualization.progress import Reporter
 
 STAGE = "look at images"
@@ -42,6 +42,7 @@ def image_findings(
     store: ImageStore,
     decode: bool = True,
     reporter: Reporter | None = None,
+    other_shapes: Severity = "warning",
 ) -> list[Finding]:
     """What is wrong with the images.
 
@@ -51,11 +52,13 @@ def image_findings(
         decode: decode all pixels, else read only headers: faster, but truncated files and
             duplicates are not found.
         reporter: gets the images done, as the stage `STAGE`.
+        other_shapes: how bad an image of another aspect ratio than annotated is: the reader of
+            VG150 takes it while its boxes fit, others refuse it.
     """
     ids = [w.image_id for w in annotated]
     if annotated and not any(i in store for i in ids):
         remedy = "put them into VG_100K/, or name their folder or zip: --images"
-        return [*findings_of("warning", "no images at all", [f"{len(ids)} annotated"], remedy)]
+        return [*findings_of("error", "no images at all", [f"{len(ids)} annotated"], remedy)]
     absent = (i for i in ids if i not in store)
     remedy = "nothing: training and evaluation leave them out; or get the rest of the images"
     findings = [*findings_of("warning", "absent images", absent, remedy)]
@@ -70,7 +73,7 @@ def image_findings(
     with reporter.stage(STAGE, len(present)):
         contents = dict(zip(present, _read_contents(present, store, decode, reporter)))
     findings += _broken(contents)
-    findings += _sizes(contents, store)
+    findings += _sizes(contents, store, other_shapes)
     findings += _twice(contents, store)
     return findings
 
@@ -104,7 +107,9 @@ def _broken(contents: Mapping[ExpectedImage, _ImageContent]) -> Iterator[Finding
     yield from findings_of("error", "unreadable images", errors, remedy)
 
 
-def _sizes(contents: Mapping[ExpectedImage, _ImageContent], store: ImageStore) -> Iterator[Finding]:
+def _sizes(
+    contents: Mapping[ExpectedImage, _ImageContent], store: ImageStore, other_shapes: Severity
+) -> Iterator[Finding]:
     turned: list[str] = []
     reshaped: list[str] = []
     for one, content in contents.items():
@@ -116,8 +121,8 @@ def _sizes(contents: Mapping[ExpectedImage, _ImageContent], store: ImageStore) -
         (turned if same_aspect(content.size, one.size[::-1]) else reshaped).append(text)
     remedy = "turn the files as they were annotated (EXIF turns are not made), or remove them"
     yield from findings_of("error", "turned images", turned, remedy)
-    remedy = "get the annotated images; where only image_data.json is wrong, correct it there"
-    yield from findings_of("warning", "images of another shape", reshaped, remedy)
+    remedy = "get the annotated images; where only the annotated size is wrong, correct it there"
+    yield from findings_of(other_shapes, "images of another shape", reshaped, remedy)
 
 
 def _twice(contents: Mapping[ExpectedImage, _ImageContent], store: ImageStore) -> Iterator[Finding]:

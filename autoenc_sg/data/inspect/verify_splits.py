@@ -39,11 +39,6 @@ class _Photo(NamedTuple):
     place: Place
     size: ImageSize
 
-    @property
-    def exists(self) -> bool:
-        """Whether the file exists."""
-        return self.place.container is not None or Path(self.place.member).is_file()
-
 
 def verify_splits(
     config: DataConfig, decode: bool, reporter: Reporter | None
@@ -52,25 +47,24 @@ def verify_splits(
     findings: list[Finding] = []
     rows: list[list[Cell]] = []
     photos: list[_Photo] = []
+    errors: dict[str, None] = {}  # splits of one file have the same
     for split in SPLITS:
         try:
             dataset = open_dataset(config, split)
         except InputError as error:
-            remedy = "correct that entry, or get the file again"
-            findings += findings_of("error", "damaged annotations", [error], remedy)
+            errors[str(error)] = None
             continue
         graphs = [dataset.annotated(index) for index in range(len(dataset))]
         findings += _graph_findings(dataset, graphs, split)
         counts = len(graphs), sum(map(len, graphs)), sum(len(g.triples) for g in graphs)
         rows.append([split, *counts, _published(config, split)])
         photos += _photos(dataset, graphs, split)
+    remedy = "correct what the line names, or get the file again"
+    findings += findings_of("error", "damaged annotations", errors, remedy)
     if config.format == "coco":
         findings += _coco_bounds(Path(config.root) / (config.annotations or "instances.json"))
     if photos:
         findings += _photo_findings(photos, decode, reporter)
-    elif rows:
-        remedy = "put them where docs/data.md says, or name their folder: --images"
-        findings += findings_of("warning", "no images at all", [config.root], remedy)
     return Table("Annotated", _COLUMNS, rows), merged(findings)
 
 
@@ -97,12 +91,9 @@ def _photo_findings(
     shared = (place for place, names in splits.items() if len(names) > 1)
     yield from findings_of("error", "images in several splits", shared, "leave each in one split")
     distinct = {photo.place: photo for photo in photos}.values()
-    absent = (photo.place for photo in distinct if not photo.exists)
-    yield from findings_of("warning", "absent images", absent, _LEAVE_OUT)
-    present = [photo for photo in distinct if photo.exists]
-    annotated = [ExpectedImage(i, photo.split, photo.size) for i, photo in enumerate(present)]
-    store = ImageStore({i: photo.place for i, photo in enumerate(present)})
-    yield from image_findings(annotated, store, decode, reporter)
+    annotated = [ExpectedImage(i, photo.split, photo.size) for i, photo in enumerate(distinct)]
+    store = ImageStore({i: photo.place for i, photo in enumerate(distinct)})
+    yield from image_findings(annotated, store, decode, reporter, other_shapes="error")
 
 
 def _graph_findings(
@@ -126,9 +117,11 @@ def _graph_findings(
     yield from findings_of("note", "relations twice", relations, remedy)
     yield from _out_of_bounds(beyond)
     store = dataset.store
-    ids = store.missing_ids if store.places else set(dataset.image_ids)
-    absent = (f"{split} image {i}" for i in sorted(ids))
+    absent = (f"{split} image {i}" for i in sorted(store.missing_ids))
     yield from findings_of("warning", "absent images", absent, _LEAVE_OUT)
+    without = [] if store.places or not len(dataset) else [f"{split}: {len(dataset)} annotated"]
+    remedy = "put them where docs/data.md says, or name their folder: --images"
+    yield from findings_of("error", "no images at all", without, remedy)
     empty = [] if len(dataset) else [split]
     remedy = "there has to be an image with objects in it"
     yield from findings_of("warning" if split == "val" else "error", "empty split", empty, remedy)

@@ -17,7 +17,7 @@ The files do not hold the images' sizes: they are read from `image_data.json`, e
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,8 @@ from autoenc_sg.data.base.json_files import read_json
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.h5_files import read_arrays
 from autoenc_sg.data.images.decode import Pixels
-from autoenc_sg.data.images.store import ImageStore, Place, find_images
+from autoenc_sg.data.images.readable import ReadableFolders
+from autoenc_sg.data.images.store import ImageStore, Place, find_images, places_of
 from autoenc_sg.data.sg2im_vg.vocabulary import from_sg2im_vocab
 from autoenc_sg.data.vg150.files import read_image_data
 
@@ -154,6 +155,7 @@ def open_sg2im_vg(
     flip: bool = False,
     seed: int = 0,
     short_side: int | None = None,
+    readable: ReadableFolders | None = None,
 ) -> AnnotatedDataset:
     """One split.
 
@@ -167,6 +169,7 @@ def open_sg2im_vg(
         flip: train only: mirror half of the samples.
         seed: of the choice of objects and of flipping.
         short_side: larger images are shrunk to it, None: none are.
+        readable: the folders to read images from; None: `root` and `images`.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -175,7 +178,9 @@ def open_sg2im_vg(
     vocabulary = from_sg2im_vocab(read_json(root / VOCAB_NAME), root / VOCAB_NAME)
     data = read_sg2im_h5(path, vocabulary)
     ids = data.image_ids.tolist()
-    store = ImageStore(_places(root, images, ids, data.image_paths), short_side)
+    readable = readable or ReadableFolders([root, *([images] if images else [])])
+    places = _places(root, images, dict(zip(ids, data.image_paths)), readable)
+    store = ImageStore(places, short_side)
     sizes: dict[int, ImageSize] = {}
     if (root / SIZES_NAME).is_file():
         table = read_image_data(root / SIZES_NAME).tolist()
@@ -297,18 +302,16 @@ def _random_subset(rows: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 def _places(
-    root: Path, images: Path | None, ids: Sequence[int], paths: Sequence[str]
+    root: Path, images: Path | None, names: Mapping[int, str], readable: ReadableFolders
 ) -> dict[int, Place]:
     """The images' files: at their `image_paths`, else named by their ids."""
     bases = [root / "images", root] if images is None else [images]
-    places = {}
-    for image_id, path in zip(ids, paths):
-        file = next((base / path for base in bases if (base / path).is_file()), None)
-        if file is not None:
-            places[image_id] = Place(str(file))
-    if len(places) < len(ids):
+    places: dict[int, Place] = {}
+    for base in bases:
+        places = places_of(readable.image_files(base, names, root)) | places
+    if len(places) < len(names):
         for base in bases:
             if images is not None or base.exists():
-                listed = find_images(base, images)
-                places = {i: listed[i] for i in ids if i in listed} | places
+                listed = find_images(base, images, readable)
+                places = {i: listed[i] for i in names if i in listed} | places
     return places

@@ -125,7 +125,7 @@ DAMAGE = [
     ("leak", photo(15, same_as(11)), "pictures in several splits", "warning", "15.jpg"),
     ("twice", photo(12, same_as(11)), "pictures twice", "note", "12.jpg"),
     ("no images", lambda r: (r / "VG_100K").rename(r / "elsewhere"), "no images at all",
-     "warning", "6 annotated"),
+     "error", "6 annotated"),
     ("zip", lambda r: (r / "a.zip").write_bytes(b"PK\x03\x04"), "damaged container of images",
      "error", "a.zip"),
     ("unlearnable", tables("labels", lambda d: put(slice(None), 1)(d)),
