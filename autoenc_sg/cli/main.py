@@ -1,8 +1,8 @@
 """The command line: `autoenc-sg demo | train | evaluate | reconstruct | generate | sample | …`.
 
 Errors end with one line on standard error: exit status 2 for bad input, 1 for a training that
-diverged. Nothing here imports PyTorch, so that --help is quick: a command imports what it needs
-when it runs.
+diverged, 130 and 143 for one that SIGINT and SIGTERM ended. Nothing here imports PyTorch, so that
+--help is quick: a command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autoenc_sg.cli.score import SCORE, TRUTH
 from autoenc_sg.cli.sg2im_vg import SG2IM_VG
 from autoenc_sg.cli.train import TRAIN, TrainCommand, split_overrides
 from autoenc_sg.cli.weights import EXPORT, IMPORT
-from autoenc_sg.core.errors import InputError, TrainingDiverged
+from autoenc_sg.core.errors import InputError, TrainingDiverged, TrainingInterrupted
 
 DATA_HELP = "data sets: make, check and look at them"
 COMMANDS: tuple[Command[Any], ...] = (
@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingDiverged as error:
         print(f"autoenc-sg: {error}", file=sys.stderr)
         return 1
+    except TrainingInterrupted as error:
+        print(f"autoenc-sg: {error}", file=sys.stderr)
+        return 128 + error.signal_number
     except KeyboardInterrupt:
         print("autoenc-sg: interrupted", file=sys.stderr)
         return 130

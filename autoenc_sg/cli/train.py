@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -63,6 +65,7 @@ def _train(options: TrainCommand) -> int:
     from lightning.fabric.utilities import rank_zero_only
 
     from autoenc_sg.config.files import dump_config, load_config
+    from autoenc_sg.core.errors import TrainingInterrupted
     from autoenc_sg.training.loop import train
     from autoenc_sg.training.start import find_start
 
@@ -72,8 +75,21 @@ def _train(options: TrainCommand) -> int:
         return 0
     phases = PHASES if options.phase is None else (options.phase,)
     start = find_start(config, options.phase, options.resume, options.init, options.overwrite)
-    rank_zero_only(print)(train(config, phases, start))
+    try:
+        checkpoint = train(config, phases, start)
+    except TrainingInterrupted as error:
+        message = f"{error}; go on with: {resume_line(options)}"
+        rank_zero_only(print)(f"autoenc-sg: {message}", file=sys.stderr)
+        return 128 + error.signal_number
+    rank_zero_only(print)(checkpoint)
     return 0
+
+
+def resume_line(options: TrainCommand) -> str:
+    """The command that continues the run of these options."""
+    phase = [] if options.phase is None else ["--phase", options.phase]
+    words = ["autoenc-sg", "train", options.config, *phase, *options.overrides, "--resume"]
+    return shlex.join(words)
 
 
 TRAIN = Command(

@@ -1,4 +1,4 @@
-"""Exceptions: bad input by the user, and training that diverged."""
+"""Exceptions: bad input by the user, training that diverged or was interrupted."""
 
 from __future__ import annotations
 
@@ -57,3 +57,16 @@ def require_at_least(least: float, config: object, section: str, *names: str) ->
 
 class TrainingDiverged(RuntimeError):
     """Losses, gradients or weights are not finite; the message is one line that names them."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was ended by a signal; the message is one line.
+
+    Args:
+        signal_number: SIGINT or SIGTERM. The command line exits with status 128 + this number.
+        message: what was done last, and which checkpoint was written.
+    """
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.samples import Batch, GraphDataset, Sample, collate_samples
 
 SampleKey = tuple[int, int]  # epoch, index
@@ -60,24 +62,57 @@ class BatchPlan(Sampler[list[SampleKey]]):
         return epoch, int(self._order[place])
 
 
-class _ByEpoch(Dataset[Sample]):
+@dataclass(frozen=True)
+class _Failure:
+    """In place of a sample or batch: why it could not be read, in one line."""
+
+    message: str
+
+
+class _ByEpoch(Dataset[Sample | _Failure]):
     def __init__(self, dataset: GraphDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: SampleKey) -> Sample:
+    def __getitem__(self, key: SampleKey) -> Sample | _Failure:
         epoch, index = key
-        return self.dataset.sample(index, epoch)
+        try:
+            return self.dataset.sample(index, epoch)
+        except InputError as error:  # from a loader process it would come with its traceback
+            return _Failure(str(error))
+        except OSError as error:
+            where = error.filename or f"image {self.dataset.image_ids[index]}"
+            return _Failure(str(bad_input(where, "a readable image", error.strerror or error)))
 
 
-def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Iterable[Batch]:
-    """A loader over the plan; its own generator keeps the global random state untouched."""
-    return DataLoader(
+def _collate(samples: Sequence[Sample | _Failure]) -> Batch | _Failure:
+    failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
+    return failure or collate_samples(samples)  # type: ignore[arg-type]
+
+
+def _ignore_signals(worker: int) -> None:
+    """In a loader process: Ctrl-C reaches all processes, but the training decides when to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Iterator[Batch]:
+    """The plan's batches; the loader's own generator keeps the global random state untouched.
+
+    Raises:
+        InputError: while iterating: an image is missing or unreadable, also in a loader process.
+    """
+    loader: DataLoader[Sample | _Failure] = DataLoader(
         _ByEpoch(dataset),
         batch_sampler=plan,
-        collate_fn=collate_samples,
+        collate_fn=_collate,
         num_workers=workers,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator().manual_seed(plan.seed),
     )
+    for batch in loader:
+        if isinstance(batch, _Failure):
+            raise InputError(batch.message)
+        yield batch
 
 
 def batches(

@@ -27,6 +27,7 @@ from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
+from autoenc_sg.training.guards.interrupts import StopSignals
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
 from autoenc_sg.training.guards.run_folder import run_folder
 from autoenc_sg.training.phases import Phase, phase_settings
@@ -104,6 +105,8 @@ def train(
         InputError: data, configuration or checkpoint do not fit, another process trains in the
             folder, or the system refuses to read or write (a full disk, an image that is gone).
         TrainingDiverged: losses, gradients or weights are not finite.
+        TrainingInterrupted: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+            A second one ends at once.
     """
     _check_phases(phases)
     start = start or Start()
@@ -179,6 +182,18 @@ def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[
         restore_random_state(run.start.checkpoint.training, fabric)
     else:
         phase.continue_from(earlier)
+    with StopSignals(fabric) as stop:
+        _run_steps(run, phase, first, stop)
+        phase.finish()
+        save(fabric, run.model, config, phase, phase.steps)
+        if stop.is_due():
+            raise stop.interruption(f"phase {name}", Path(config.out) / CHECKPOINT)
+    return phase.state() if name == "reconstruction" else {}
+
+
+def _run_steps(run: Run, phase: Phase, first: int, stop: StopSignals) -> None:
+    """The steps from `first` on; a signal ends them with a checkpoint."""
+    config, fabric = run.config, run.fabric
     plan = BatchPlan(
         len(run.splits.train),
         phase.batch_size,
@@ -190,14 +205,15 @@ def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[
     )
     validation_images = open_validation_split(phase, run.splits)
     guard = NonFiniteSteps(Path(config.out), fabric, config.runtime.on_nonfinite)
-    with run.reporter.stage(name, max(phase.steps - first, 1)):
+    with run.reporter.stage(phase.name, max(phase.steps - first, 1)):
         loader = training_loader(run.splits.train, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
             losses = guard.step(phase, batch.to(fabric.device), step)
             _after_step(run, phase, step + 1, losses, validation_images)
-    phase.finish()
-    save(fabric, run.model, config, phase, phase.steps)
-    return phase.state() if name == "reconstruction" else {}
+            if step + 1 < phase.steps and stop.is_due():
+                save(fabric, run.model, config, phase, step + 1)
+                place = f"{phase.name} step {step + 1}"
+                raise stop.interruption(place, Path(config.out) / CHECKPOINT)
 
 
 def _after_step(
