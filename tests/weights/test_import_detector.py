@@ -17,10 +17,11 @@ from torchvision.models.detection.image_list import ImageList
 from autoenc_sg.cli.main import main
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.model import DetectorConfig
+from autoenc_sg.core.boxes import DELTA_WEIGHTS
 from autoenc_sg.detector import FasterRCNN, build_detector
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.pooling import CornerSampling, roi_pool
-from autoenc_sg.detector.published import CODER, recognize, translate
+from autoenc_sg.detector.published import recognize, translate
 from autoenc_sg.weights.detector import load_detector_weights
 from tests.support.detector_files import (
     MOTIFS_RATIOS,
@@ -120,7 +121,7 @@ def test_motifs_box_deltas_are_not_scaled(motifs: FasterRCNN) -> None:
     logits, deltas = motifs.roi_heads.box_predictor(features)
     assert_close(logits, features @ theirs["score_fc.weight"].T + theirs["score_fc.bias"])
     moves = features @ theirs["bbox_fc.weight"].T + theirs["bbox_fc.bias"]
-    scaled = (deltas.reshape(2, -1, 4) / torch.tensor(CODER)).flatten(1)
+    scaled = (deltas.reshape(2, -1, 4) / torch.tensor(DELTA_WEIGHTS)).flatten(1)
     assert_close(scaled, moves, atol=1e-5, rtol=1e-4)
     start = torch.tensor([[10.0, 20, 60, 50], [0, 0, 16, 32]])
     boxes = motifs.roi_heads.box_coder.decode_single(deltas, start).reshape(2, -1, 4)
