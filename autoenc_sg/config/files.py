@@ -17,6 +17,16 @@ import yaml
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError, bad_input
 
+_PARSER_ERRORS = (
+    jsonargparse.ArgumentError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
+LARGEST_INTEGER = 2**63 - 1
+_LONGEST_TEXT = 200  # characters of a value in a message
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """A YAML file with command-line overrides (`["--joint.steps", "10", ...]`) on top.
@@ -34,7 +44,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     parser = _parser()
     try:
         parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(values))
-    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+    except _PARSER_ERRORS as error:
         raise _one_line(where, error) from error
     return _build(where, parser, parsed)
 
@@ -45,7 +55,7 @@ def config_from_dict(data: Mapping[str, Any], where: str = "config") -> RunConfi
     parser = _parser()
     try:
         parsed = parser.parse_object(dict(data))
-    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+    except _PARSER_ERRORS as error:
         raise _one_line(where, error) from error
     return _build(where, parser, parsed)
 
@@ -92,8 +102,8 @@ def _mapping(where: str, text: str) -> dict[str, Any]:
     """The file's keys and values; an empty file is all defaults."""
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise bad_input(where, "YAML", error) from error
+    except (yaml.YAMLError, *_PARSER_ERRORS) as error:  # ValueError: a date such as 2026-99-99
+        raise bad_input(where, "YAML", _reason(error)) from error
     values = {} if values is None else values
     _check_keys(where, values)
     return dict(values)
@@ -103,9 +113,10 @@ def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "
     """Every key is a field of `kind`, every section a mapping, nothing null that may not be."""
     section = f"{where}: {prefix[:-1]}" if prefix else where
     if not isinstance(values, Mapping):
-        raise bad_input(section, "a mapping of keys to values", repr(values))
+        raise bad_input(section, "a mapping of keys to values", _short(repr(values)))
     hints = get_type_hints(kind)
     for key, value in values.items():
+        _check_integers(f"{where}: {prefix}{key}", value)
         if key not in hints:
             raise _unknown(where, f"{prefix}{key}", [f"{prefix}{name}" for name in hints])
         hint = hints[key]
@@ -113,6 +124,14 @@ def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "
             _check_keys(where, value, hint, f"{prefix}{key}.")  # type: ignore[arg-type]
         elif value is None and NoneType not in get_args(hint):
             raise bad_input(f"{where}: {prefix}{key}", _type_name(hint), "null")
+
+
+def _check_integers(where: str, value: Any) -> None:
+    """Whole numbers, also in a list, have at most 64 bits: others fit no tensor and no float."""
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int) and abs(number) > LARGEST_INTEGER:
+            got = f"one of {number.bit_length()} bits"
+            raise bad_input(_short(where), "a whole number of at most 64 bits", got)
 
 
 def _check_names(where: str, overrides: Sequence[str]) -> None:
@@ -134,6 +153,7 @@ def _dotted_names(kind: type, prefix: str = "") -> list[str]:
 
 
 def _unknown(where: str, name: str, known_names: Sequence[str]) -> InputError:
+    name = _short(name)
     near = difflib.get_close_matches(name, known_names, n=3, cutoff=0.6) or _top(known_names)
     return bad_input(f"{where}: {name}", f"a known key such as {', '.join(near)}", "an unknown one")
 
@@ -163,17 +183,35 @@ def _build(
         return RunConfig(**vars(parser.instantiate(parsed)))
     except InputError as error:  # a value out of range: the classes know the key, not the file
         raise InputError(f"{where}: {error}") from error
+    except (OverflowError, RecursionError) as error:
+        raise bad_input(where, "numbers that fit a float", _reason(error)) from error
 
 
 def _one_line(where: str, error: Exception) -> InputError:
     """The parser's `Parser key "k": Expected a <class 't'>. Got value: v`, in our words."""
-    text = " ".join(str(error).split())
+    text = _reason(error)
     match = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
     if match is None:
         return bad_input(where, "known keys and values", text)
     key, kind, got = match.groups()
     kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
-    return bad_input(f"{where}: {key}", kind, repr(got))
+    return bad_input(f"{where}: {key}", kind, _short(repr(got)))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "brackets nested too deeply"
+    if isinstance(error, OverflowError):
+        return "a number that is too large"
+    return _short(" ".join(str(error).split()), 3 * _LONGEST_TEXT)
+
+
+def _short(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """The text without control characters, cut in its middle if it is long."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest // 2]} … {text[-longest // 2 :]}"
 
 
 def _plain(value: Any) -> Any:
