@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoenc_sg.core.errors import bad_input
 
@@ -45,11 +46,26 @@ def mlp(
         layers.append(nn.Linear(d_in, d_out))
         if i < len(sizes) - 2 or final_activation:
             if batch_norm:
-                layers.append(nn.BatchNorm1d(d_out))
+                layers.append(RowNorm(d_out))
             layers.append(nn.ReLU(inplace=True))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm of rows `[K, D]`; a single row in training is normalized as in evaluation.
+
+    One row has no variance, which `BatchNorm1d` refuses; a graph may have one edge or one object.
+    The running statistics stay as they are then.
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """The normalized rows `[K, D]`."""
+        if self.training and len(rows) == 1:
+            moments = (self.running_mean, self.running_var)
+            return F.batch_norm(rows, *moments, self.weight, self.bias, eps=self.eps)
+        return super().forward(rows)
 
 
 def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision, Precision
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from autoenc_sg.config.run import RunConfig
-from autoenc_sg.config.runtime import RuntimeConfig
 from autoenc_sg.data.base.samples import Batch
+from autoenc_sg.training.precision import StepPrecision
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -21,27 +22,34 @@ def make_fabric(config: RunConfig) -> Fabric:
     DistributedDataParallel is set up with `find_unused_parameters`, since a phase leaves some
     parameters without a gradient, and without `broadcast_buffers`: a discriminator runs forward
     twice before its backward, and buffers overwritten in between would make that fail. Buffers so
-    differ between processes; those of the first process are saved.
+    differ between processes; those of the first process are saved. Mixed precision is
+    `StepPrecision`.
     """
     runtime = config.runtime
     if runtime.threads > 0:
         torch.set_num_threads(runtime.threads)
-    fabric = _fabric(runtime, runtime.strategy)
-    if isinstance(fabric.strategy, DDPStrategy) and runtime.strategy in ("auto", "ddp"):
-        ddp_strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
-        fabric = _fabric(runtime, ddp_strategy)
-    fabric.launch()
-    return fabric
-
-
-def _fabric(runtime: RuntimeConfig, strategy: str | DDPStrategy) -> Fabric:
-    return Fabric(
+    strategy: str | DDPStrategy = runtime.strategy
+    default = Fabric(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
         num_nodes=runtime.num_nodes,
         strategy=strategy,
         precision=runtime.precision,
     )
+    if isinstance(default.strategy, DDPStrategy) and strategy in ("auto", "ddp"):
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    precision: Precision = default.strategy.precision
+    if type(precision) is MixedPrecision:
+        precision = StepPrecision(precision.precision, precision.device)
+    fabric = Fabric(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        num_nodes=runtime.num_nodes,
+        strategy=strategy,
+        plugins=precision,
+    )
+    fabric.launch()
+    return fabric
 
 
 class OpaqueBatch:

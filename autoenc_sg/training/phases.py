@@ -33,6 +33,7 @@ from autoenc_sg.training.objectives import (
     Outcome,
     ReconstructionObjective,
 )
+from autoenc_sg.training.precision import StepPrecision
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Phase:
 
     Attributes:
         best: the lowest validation value so far, inf before the first (see `validation`).
+        precision: Fabric's mixed precision; None in float32.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Phase:
     ) -> None:
         self.name = name
         self.fabric = fabric
+        precision = fabric.strategy.precision
+        self.precision = precision if isinstance(precision, StepPrecision) else None
         self.config = config
         self.settings = phase_settings(config, name)
         objective = self._objective(model)
@@ -106,6 +110,13 @@ class Phase:
         Raises:
             NonFiniteStep: losses or gradients are not finite; the optimizer has not stepped.
         """
+        try:
+            return self._step(batch, step)
+        finally:
+            if self.precision is not None:
+                self.precision.update_scale()
+
+    def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self._set_rates(step)
         self._set_mode(step)
         outcome: Outcome = self.objective(OpaqueBatch(batch))
@@ -130,7 +141,10 @@ class Phase:
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the model: optimizers, discriminators, average, `best`."""
+        """What a checkpoint holds beside the model.
+
+        Optimizers, discriminators, the weight average, the scale of the losses, `best`.
+        """
         state: dict[str, Any] = {
             f"optimizer_{name}": optimizer.state_dict()
             for name, optimizer in self.optimizers.items()
@@ -139,6 +153,8 @@ class Phase:
             state |= adversary.state()
         if self.average is not None:
             state |= self.average.state()
+        if self.precision is not None and self.precision.scaler is not None:
+            state["loss_scale"] = self.precision.state_dict()
         if math.isfinite(self.best):
             state["best"] = self.best
         return state
@@ -151,6 +167,8 @@ class Phase:
             adversary.load_state(state)
         if self.average is not None:
             self.average.load(state)
+        if self.precision is not None and "loss_scale" in state:
+            self.precision.load_state_dict(state["loss_scale"])
         self.best = state.get("best", math.inf)
 
     def continue_from(self, state: Mapping[str, Any]) -> None:

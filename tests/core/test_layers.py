@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.layers import activation_layer, first_per_group, mlp, segment_mean
+from autoenc_sg.core.layers import RowNorm, activation_layer, first_per_group, mlp, segment_mean
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,26 @@ def test_mlp_layers() -> None:
     assert kinds == [*between, *between, nn.Linear]
     assert [type(layer) for layer in mlp((3, 2), final_activation=True)] == [nn.Linear, nn.ReLU]
     assert mlp((3, 4, 2))(torch.zeros(2, 0, 3)).shape == (2, 0, 2)
+
+
+def test_a_single_row_is_normalized_by_the_running_statistics() -> None:
+    norm = RowNorm(2)
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 1.0])
+    row = torch.tensor([[5.0, 2.0]], requires_grad=True)
+    assert_close(norm(row), torch.tensor([[2.0, 0.0]]), atol=1e-4, rtol=0)
+    norm(row).sum().backward()
+    assert row.grad is not None
+    assert_close(row.grad, torch.tensor([[0.5, 1.0]]), atol=1e-4, rtol=0)
+    assert_close(norm.running_mean, torch.tensor([1.0, 2.0]))
+    assert_close(norm.eval()(row), torch.tensor([[2.0, 0.0]]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_more_rows_are_normalized_as_torch_does(count: int) -> None:
+    rows = torch.randn(count, 3)
+    ours, theirs = RowNorm(3), nn.BatchNorm1d(3)
+    assert_close(ours(rows), theirs(rows))
+    assert_close(ours.state_dict(), theirs.state_dict())
 
 
 def test_segment_mean_by_hand() -> None:
