@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.data.base.samples import Batch
-from autoenc_sg.training.precision import StepPrecision
+from autoenc_sg.training.precision import MixedKind, StepPrecision
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -40,7 +40,9 @@ def make_fabric(config: RunConfig) -> Fabric:
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     precision: Precision = default.strategy.precision
     if type(precision) is MixedPrecision:
-        precision = StepPrecision(precision.precision, precision.device)
+        scaled = precision.scaler is not None
+        kind: MixedKind = "16-mixed" if scaled else "bf16-mixed"
+        precision = StepPrecision(kind, precision.device)
     fabric = Fabric(
         accelerator=runtime.accelerator,
         devices=runtime.devices,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.plugins import MixedPrecision
+
+MixedKind = Literal["16-mixed", "bf16-mixed"]
 
 
 class StepPrecision(MixedPrecision):
