@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
         "training stopped: history.jsonl: No space left on device; "
         "a checkpoint written before is kept"
     )
+
+
+def test_an_error_of_tensorboards_thread_is_not_printed_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[type[BaseException] | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda a: reported.append(a.exc_type))
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    with run_folder(tmp_path):
+        for error in (OSError(28, "No space left on device"), KeyError("a fault of ours")):
+            thread = threading.Thread(target=fail, args=(error,))
+            thread.start()
+            thread.join()
+    assert reported == [KeyError]
 
 
 def test_initial_weights_do_not_replace_a_run_unasked(run: Path, tiny_run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -30,7 +31,7 @@ def run_folder(folder: Path) -> Iterator[None]:
         InputError: another run trains in this folder, or the system refuses to read or write.
     """
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    with run_lock(folder) if is_first else nullcontext():
+    with run_lock(folder) if is_first else nullcontext(), _quiet_threads():
         try:
             yield
         except OSError as error:
@@ -39,6 +40,22 @@ def run_folder(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"training stopped: {where}{reason}; a checkpoint written before is kept"
             ) from error
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """No tracebacks of threads for an OSError: TensorBoard's is raised in the main thread, too."""
+    before = threading.excepthook
+
+    def report(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager
