@@ -70,3 +70,15 @@ def test_evaluate_refuses_what_does_not_fit(tiny_run: Path) -> None:
     )
     with pytest.raises(InputError, match="train data set: expected the model's vocabulary"):
         autoenc_sg.evaluate(model, other, other)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_evaluate_is_quiet_when_asked(
+    tiny_run: Path, capfd: pytest.CaptureFixture[str], by_path: bool
+) -> None:
+    path = tiny_run / "run"
+    model = path if by_path else autoenc_sg.AutoEncoder.from_checkpoint(path)
+    autoenc_sg.evaluate(model, options=EvaluationOptions(limit=1))
+    assert "evaluate" in "".join(capfd.readouterr())
+    autoenc_sg.evaluate(model, options=EvaluationOptions(limit=1), quiet=True)
+    assert "".join(capfd.readouterr()) == ""

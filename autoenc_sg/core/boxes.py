@@ -8,14 +8,29 @@ images' sizes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
 import torch
 from torch import Tensor
+
+from autoenc_sg.core.errors import bad_input
 
 ImageSize = tuple[int, int]  # height, width in pixels
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # Fast R-CNN's weights of (dx, dy, dw, dh)
 MAX_LOG_GROWTH = 1.386  # a side is multiplied by 4 at most
+
+
+def checked_size(size: object) -> ImageSize:
+    """A user's (height, width) as plain numbers; raises InputError unless both are 1 or more."""
+    try:
+        height, width = (index(side) for side in size)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        expected = "(height, width), whole numbers of pixels"
+        raise bad_input("image_size", expected, repr(size)) from error
+    if height < 1 or width < 1:
+        raise bad_input("image_size", "a height and a width of 1 or more", (height, width))
+    return height, width
 
 
 def box_scale(image_sizes: Sequence[ImageSize], image_index: Tensor) -> Tensor:
@@ -60,6 +75,16 @@ def clip_to_images(boxes: Tensor, image_sizes: Sequence[ImageSize], image_index:
     """Boxes `[N, 4]` or `[N, C, 4]` in pixels, each clipped at the borders of its own image."""
     limit = box_scale(image_sizes, image_index).to(boxes)
     return boxes.clamp(min=0).minimum(limit[:, None] if boxes.ndim == 3 else limit)
+
+
+def check_boxes(boxes: Tensor) -> None:
+    """Raise InputError unless boxes `[N, 4]` are finite floats with x1 <= x2 and y1 <= y2."""
+    if not boxes.is_floating_point():
+        raise bad_input("boxes", "floating-point pixels", boxes.dtype)
+    ordered = (boxes[:, :2] <= boxes[:, 2:]).all(1) & boxes.isfinite().all(1)  # NaN compares false
+    if not bool(ordered.all()):
+        wrong = boxes[~ordered][0].tolist()
+        raise bad_input("boxes", "finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2", wrong)
 
 
 def has_area(boxes: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 _LONGEST = 1000
 
 
@@ -46,6 +48,25 @@ def require(holds: bool, what: object, expected: str, got: object) -> None:
     """Raise `bad_input` unless `holds`; `got` is shown by its `repr`."""
     if not holds:
         raise bad_input(what, expected, repr(got))
+
+
+def is_fraction(value: object) -> bool:
+    """Whether a user's value is a number in [0, 1]; False for NaN and for what is no number."""
+    try:
+        return 0 <= float(value) <= 1 and not isinstance(value, str)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return False
+
+
+def whole_number(value: object, what: str, expected: str = "a name or a whole number") -> int:
+    """A user's whole number, one of NumPy or PyTorch too; raises InputError for anything else."""
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:  # ValueError: an array or tensor of several
+        raise bad_input(what, expected, repr(value)) from error
+    if isinstance(value, bool) or not -(2**63) <= number < 2**63:
+        raise bad_input(what, expected, repr(value))
+    return number
 
 
 def require_at_least(least: float, config: object, section: str, *names: str) -> None:

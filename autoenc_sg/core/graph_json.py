@@ -31,6 +31,8 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.scene_graph_batch import check_graphs
+from autoenc_sg.core.scene_graph_views import translate
 from autoenc_sg.core.vocabulary import Vocabulary, nearest
 
 DEFAULT_SIZE: ImageSize = (256, 256)
@@ -41,10 +43,13 @@ NAMED_WORDS = 10  # unknown ones in an error
 def graph_to_json(graph: SceneGraph, vocabulary: Vocabulary) -> dict[str, Any]:
     """The graph as plain lists and names, ready for `json.dumps`; what it returns can be read back.
 
+    A graph of another vocabulary is translated by its names.
+
     Raises:
-        InputError: an id lies outside the vocabulary, a number is not finite or out of its range, a
-            box has no area or lies outside the image.
+        InputError: a name or id is not in the vocabulary, a number is not finite or out of its
+            range, a box has no area or lies outside the image.
     """
+    graph = translate(graph, vocabulary)
     names, predicates = vocabulary.objects, vocabulary.predicates
     data: dict[str, Any] = {
         "objects": [_name(names, i, "object") for i in graph.labels.tolist()],
@@ -125,8 +130,16 @@ def write_graph(path: Path | str, graph: SceneGraph, vocabulary: Vocabulary) -> 
 
 
 def write_graphs(path: Path | str, graphs: Sequence[SceneGraph], vocabulary: Vocabulary) -> None:
-    """Write a file that holds a list of graphs; atomically. Raises as `graph_to_json`."""
-    _write(path, "[" + ",\n".join(_dump(graph_to_json(g, vocabulary)) for g in graphs) + "]")
+    """Write a file that holds a list of graphs, or one a line (`.jsonl`); atomically.
+
+    Raises as `graph_to_json`.
+    """
+    check_graphs(graphs)
+    rows = [graph_to_json(graph, vocabulary) for graph in graphs]
+    if Path(path).suffix == ".jsonl":
+        _write(path, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    else:
+        _write(path, "[" + ",\n".join(map(_dump, rows)) + "]")
 
 
 def _write(path: Path | str, text: str) -> None:
@@ -149,12 +162,13 @@ def read_json_entries(path: Path | str) -> list[Any]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise bad_input(path, "a graph JSON file", error.strerror or error) from error
     except UnicodeDecodeError as error:
         raise bad_input(path, "valid JSON in UTF-8", f"an error: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise bad_input(path, "a graph JSON file", reason) from error
     if path.suffix == ".jsonl":
-        lines = enumerate(text.splitlines(), 1)
+        lines = enumerate(text.split("\n"), 1)  # names may hold other line separators
         return [_decoded(line, f"{path}, line {i}") for i, line in lines if line.strip()]
     data = _decoded(text, str(path))
     if isinstance(data, list):

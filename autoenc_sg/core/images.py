@@ -102,7 +102,7 @@ def as_tensor(image: ImageSource) -> Tensor:
     if isinstance(image, (str, Path)):
         image = read_image(image)
     elif isinstance(image, Image.Image):
-        image = from_pil(ImageOps.exif_transpose(image))
+        image = _upright(image)
     elif isinstance(image, np.ndarray):
         image = _from_array(image)
     elif not isinstance(image, Tensor):
@@ -182,6 +182,17 @@ def _rgb(image: Image.Image) -> Image.Image:
         front = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), front).convert("RGB")
     return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Tensor:
+    """A user's PIL image, which may read its file only now."""
+    try:
+        return from_pil(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they like on broken files
+        got = f"one that cannot be decoded ({error or type(error).__name__})"
+        raise bad_input("image", "a whole PIL image", got) from error
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:

@@ -53,7 +53,7 @@ class RelaxedGraph:
         cls, graph: SceneGraphBatch, num_objects: int, num_predicates: int
     ) -> RelaxedGraph:
         """A hard graph as one-hot distributions; `num_objects` and `num_predicates` are C and P."""
-        boxes = graph.unit_boxes()
+        boxes = graph.unit_boxes().float()  # users' boxes may be of another precision
         return cls(
             F.one_hot(graph.labels, num_objects).to(boxes.dtype),
             F.one_hot(graph.triples[:, 1], num_predicates).to(boxes.dtype),

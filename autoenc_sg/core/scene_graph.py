@@ -11,15 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import index
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.structures import to_device
+from autoenc_sg.core.boxes import ImageSize, check_boxes, checked_size
+from autoenc_sg.core.errors import bad_input, is_fraction, whole_number
+from autoenc_sg.core.structures import check_ids, check_range, check_shape, check_tensors, to_device
 from autoenc_sg.core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -81,17 +80,22 @@ class SceneGraph:
     has_boxes: bool = True
 
     def __post_init__(self) -> None:
+        check_tensors(self, ("labels", "boxes", "triples"))
+        check_tensors(self, ("object_scores", "triple_scores", "masks", "appearance"), floats=True)
+        if not isinstance(self.vocabulary, (Vocabulary, type(None))):
+            raise bad_input("vocabulary", "a Vocabulary", type(self.vocabulary).__name__)
+        object.__setattr__(self, "image_size", checked_size(self.image_size))
         n, m = self.labels.shape[:1].numel(), self.triples.shape[:1].numel()
-        _check_shape("labels", self.labels, (n,))
-        _check_shape("boxes", self.boxes, (n, 4))
-        _check_shape("triples", self.triples, (m, 3))
-        _check_shape("object_scores", self.object_scores, (n,))
-        _check_shape("triple_scores", self.triple_scores, (m,))
-        _check_shape("masks", self.masks, (n, None, None))
-        _check_shape("appearance", self.appearance, (n, None))
-        _check_ids("labels", self.labels)
-        _check_ids("triples", self.triples)
-        _check_boxes(self.boxes)
+        check_shape("labels", self.labels, (n,))
+        check_shape("boxes", self.boxes, (n, 4))
+        check_shape("triples", self.triples, (m, 3))
+        check_shape("object_scores", self.object_scores, (n,))
+        check_shape("triple_scores", self.triple_scores, (m,))
+        check_shape("masks", self.masks, (n, None, None))
+        check_shape("appearance", self.appearance, (n, None))
+        check_ids("labels", self.labels)
+        check_ids("triples", self.triples)
+        check_boxes(self.boxes)
         self._check_ranges()
 
     def _check_ranges(self) -> None:
@@ -99,9 +103,9 @@ class SceneGraph:
         if self.vocabulary is not None:
             last_class = self.vocabulary.num_objects - 1
             last_predicate = self.vocabulary.num_predicates - 1
-        _check_range("labels", self.labels, 1, last_class)
-        _check_range("triples' objects", self.triples[:, [0, 2]], 0, len(self) - 1)
-        _check_range("triples' predicates", self.triples[:, 1], 1, last_predicate)
+        check_range("labels", self.labels, 1, last_class)
+        check_range("triples' objects", self.triples[:, [0, 2]], 0, len(self) - 1)
+        check_range("triples' predicates", self.triples[:, 1], 1, last_predicate)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -122,7 +126,12 @@ class SceneGraph:
         return to_device(self, device)
 
     def select(self, objects: Tensor) -> SceneGraph:
-        """The subgraph of the object rows `[n]`, in that order, with the triples among them."""
+        """The subgraph of the object rows `[n]`, in that order, with the triples among them.
+
+        Raises:
+            InputError: the rows are not int64, one is outside the graph or comes twice.
+        """
+        self._check_rows(objects)
         position = self.labels.new_full((len(self),), -1)
         position[objects] = torch.arange(len(objects), device=position.device)
         ends = position[self.triples[:, [0, 2]]]
@@ -262,15 +271,33 @@ class SceneGraph:
         return replace(self, labels=labels, object_scores=_forget(self.object_scores, index))
 
     def move(self, index: int, box: Sequence[float] | Tensor) -> SceneGraph:
-        """The graph in which an object has another box."""
+        """The graph in which an object has another box.
+
+        Raises:
+            InputError: no such object, no such box, or the graph has no boxes.
+        """
+        if not self.has_boxes and len(self):
+            raise bad_input(
+                "move", "a graph with boxes", "one whose boxes the generator is to place"
+            )
         boxes = self.boxes.clone()
         boxes[self._row(index)] = _box(box, self.boxes)
         return replace(self, boxes=boxes)
 
     def replace_predicate(self, index: int, predicate: str | int) -> SceneGraph:
-        """The graph in which a relation (its place in `relations`) has another predicate."""
-        triples = self.triples.clone()
-        triples[self._relation_row(index), 1] = self._predicate_id(predicate)
+        """The graph in which a relation (its place in `relations`) has another predicate.
+
+        Raises:
+            InputError: no such relation or predicate, or another relation is that one already.
+        """
+        triples, row = self.triples.clone(), self._relation_row(index)
+        triples[row, 1] = self._predicate_id(predicate)
+        same = (self.triples == triples[row]).all(1)
+        same[row] = False
+        if bool(same.any()):
+            raise bad_input(
+                "relation", "one that the graph has not yet", self._sentence(triples[row])
+            )
         return replace(self, triples=triples, triple_scores=_forget(self.triple_scores, index))
 
     def words(self) -> Vocabulary:
@@ -284,12 +311,26 @@ class SceneGraph:
         return self.vocabulary
 
     def _object_id(self, name: str | int) -> int:
-        return self.words().object_id(name) if isinstance(name, str) else _whole(name, "class id")
+        return (
+            self.words().object_id(name)
+            if isinstance(name, str)
+            else whole_number(name, "class id")
+        )
 
     def _predicate_id(self, name: str | int) -> int:
         if isinstance(name, str):
             return self.words().predicate_id(name)
-        return _whole(name, "predicate id")
+        return whole_number(name, "predicate id")
+
+    def _check_rows(self, objects: Tensor) -> None:
+        if not isinstance(objects, Tensor) or objects.dtype != torch.int64 or objects.ndim != 1:
+            got = (
+                f"{objects.dtype} {list(objects.shape)}" if isinstance(objects, Tensor) else objects
+            )
+            raise bad_input("object rows", "int64 [n]", got)
+        check_range("object rows", objects, 0, len(self) - 1)
+        if len(objects.unique()) < len(objects):
+            raise bad_input("object rows", "each row once", objects.tolist())
 
     def _row(self, index: int) -> int:
         return _checked_row("object", index, len(self))
@@ -314,57 +355,19 @@ def take_rows(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
     return None if values is None else values[rows]
 
 
-def _check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) -> None:
-    if value is None:
-        return
-    same = value.ndim == len(shape) and all(e in (None, g) for e, g in zip(shape, value.shape))
-    if not same:
-        expected = [("any" if size is None else size) for size in shape]
-        raise bad_input(name, f"shape {expected}", list(value.shape))
-
-
-def _check_ids(name: str, value: Tensor) -> None:
-    if value.dtype != torch.int64:
-        raise bad_input(name, "int64", value.dtype)
-
-
-def _check_boxes(boxes: Tensor) -> None:
-    if not boxes.is_floating_point():
-        raise bad_input("boxes", "floating-point pixels", boxes.dtype)
-    ordered = (boxes[:, :2] <= boxes[:, 2:]).all(1) & boxes.isfinite().all(1)  # NaN compares false
-    if not bool(ordered.all()):
-        wrong = boxes[~ordered][0].tolist()
-        raise bad_input("boxes", "finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2", wrong)
-
-
-def _check_range(name: str, value: Tensor, low: int, high: int | None) -> None:
-    if value.numel() == 0:
-        return
-    least, most = int(value.min()), int(value.max())
-    if least < low or (high is not None and most > high):
-        expected = f">= {low}" if high is None else f"{low}..{high}"
-        raise bad_input(name, expected, f"{least}..{most}")
-
-
 def _box(box: Sequence[float] | Tensor, like: Tensor) -> Tensor:
     """A user's box as `[4]`, of the kind of `like`."""
     try:
         values = torch.as_tensor(box, dtype=like.dtype, device=like.device)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise bad_input("box", "four numbers", repr(box)) from error
     if values.shape != (4,):
         raise bad_input("box", "[x1, y1, x2, y2]", list(values.shape))
     return values
 
 
-def _whole(value: object, what: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise bad_input(what, "a name or a whole number", repr(value))
-    return index(value)  # type: ignore[arg-type]
-
-
 def _checked_row(kind: str, value: object, count: int) -> int:
-    row = _whole(value, f"{kind} row")
+    row = whole_number(value, f"{kind} row", "a whole number")
     if not 0 <= row < count:
         raise bad_input(f"{kind} row", f"0..{count - 1}" if count else f"a graph with {kind}s", row)
     return row
@@ -376,8 +379,8 @@ def _append_score(
     """The scores and one more; None while there are none at all."""
     if scores is None and score is None:
         return None
-    if score is not None and not 0 <= score <= 1:
-        raise bad_input("score", "a number in 0..1", score)
+    if score is not None and not is_fraction(score):
+        raise bad_input("score", "a number in 0..1", repr(score))
     before = like.new_full((count,), math.nan) if scores is None else scores
     return torch.cat([before, before.new_tensor([math.nan if score is None else score])])
 

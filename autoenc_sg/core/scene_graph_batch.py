@@ -67,7 +67,7 @@ class SceneGraphBatch:
         Appearance is kept if any graph has it; objects of graphs without it get codes of zeros.
 
         Raises:
-            InputError: there is no graph, or their codes differ in width.
+            InputError: there is no graph, or their codes differ in width or their masks in size.
         """
         if not graphs:
             raise bad_input("graphs of a batch", "one or more", "none")
@@ -84,7 +84,7 @@ class SceneGraphBatch:
             tuple(g.image_size for g in graphs),
             _join([g.object_scores for g in graphs]),
             _join([g.triple_scores for g in graphs]),
-            _join([g.masks for g in graphs]),
+            _join_masks([g.masks for g in graphs]),
             _join_codes([g.appearance for g in graphs], counts.tolist()),
             _common([g.vocabulary for g in graphs]),
         )
@@ -115,9 +115,25 @@ class SceneGraphBatch:
         return graphs
 
 
+def check_graphs(graphs: object) -> None:
+    """Raise InputError unless `graphs` is a list or another sequence of graphs."""
+    if not isinstance(graphs, Sequence):
+        raise bad_input("graphs", "a list of SceneGraphs", type(graphs).__name__)
+    for i, graph in enumerate(graphs):
+        if not isinstance(graph, SceneGraph):
+            raise bad_input(f"graphs[{i}]", "a SceneGraph", type(graph).__name__)
+
+
 def _join(parts: list[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if len(present) == len(parts) else None
+
+
+def _join_masks(parts: list[Tensor | None]) -> Tensor | None:
+    sizes = {tuple(part.shape[1:]) for part in parts if part is not None}
+    if None not in parts and len(sizes) > 1:
+        raise bad_input("masks of a batch", "one size", sorted(sizes))
+    return _join(parts)
 
 
 def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:

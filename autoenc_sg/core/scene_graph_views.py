@@ -30,7 +30,7 @@ def as_text(graph: SceneGraph) -> str:
     longest = max(map(len, names), default=0)
     scores = _scores(graph.object_scores, len(graph))
     for i, (name, box, score) in enumerate(zip(names, graph.boxes.tolist(), scores)):
-        corners = ", ".join(f"{value:.4g}" for value in box)
+        corners = ", ".join(_pixels(value) for value in box)
         lines.append(f"  {i:>{len(str(len(names)))}} {name:<{longest}}  ({corners}){_shown(score)}")
     for relation, score in zip(graph.relations, _scores(graph.triple_scores, len(graph.triples))):
         ends = titles[relation.subject], titles[relation.object]
@@ -123,6 +123,11 @@ def _scores(values: Tensor | None, count: int) -> list[float | None]:
     if values is None:
         return [None] * count
     return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _pixels(value: float) -> str:
+    """Four digits, all of those before the point."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def _shown(score: float | None) -> str:

@@ -8,6 +8,7 @@ them in [0, 1]. A batch of graphs is one disconnected graph with an image index:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
+from autoenc_sg.core.errors import bad_input
 
 T = TypeVar("T")
 
@@ -102,3 +104,40 @@ class GraphPrediction:
     def to(self, device: torch.device | str) -> GraphPrediction:
         """The same on another device."""
         return to_device(self, device)
+
+
+def check_tensors(value: object, names: Sequence[str], floats: bool = False) -> None:
+    """Raise InputError unless these attributes are tensors; with `floats` of floats, or None."""
+    expected = "a floating-point tensor, or None" if floats else "a tensor"
+    for name in names:
+        item = getattr(value, name)
+        if not isinstance(item, Tensor) and not (floats and item is None):
+            raise bad_input(name, expected, type(item).__name__)
+        if floats and item is not None and not item.is_floating_point():
+            raise bad_input(name, expected, item.dtype)
+
+
+def check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) -> None:
+    """Raise InputError unless a tensor has this shape; None stands for any size."""
+    if value is None:
+        return
+    same = value.ndim == len(shape) and all(e in (None, g) for e, g in zip(shape, value.shape))
+    if not same:
+        expected = [("any" if size is None else size) for size in shape]
+        raise bad_input(name, f"shape {expected}", list(value.shape))
+
+
+def check_ids(name: str, value: Tensor) -> None:
+    """Raise InputError unless a tensor is int64."""
+    if value.dtype != torch.int64:
+        raise bad_input(name, "int64", value.dtype)
+
+
+def check_range(name: str, value: Tensor, low: int, high: int | None) -> None:
+    """Raise InputError unless all values are in `low..high`; a `high` of None is no limit."""
+    if value.numel() == 0:
+        return
+    least, most = int(value.min()), int(value.max())
+    if least < low or (high is not None and most > high):
+        expected = f">= {low}" if high is None else f"{low}..{high}"
+        raise bad_input(name, expected, f"{least}..{most}")

@@ -26,6 +26,8 @@ class Vocabulary:
     predicates: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for kind in ("objects", "predicates"):
+            object.__setattr__(self, kind, _names(kind, getattr(self, kind)))
         for kind, names in (("objects", self.objects), ("predicates", self.predicates)):
             if not names or names[0] != BACKGROUND:
                 raise bad_input(f"vocabulary {kind}", f"{BACKGROUND!r} first", repr(names[:1]))
@@ -36,7 +38,8 @@ class Vocabulary:
     @classmethod
     def from_names(cls, objects: Iterable[str], predicates: Iterable[str]) -> Vocabulary:
         """Build from names without the reserved 0; ids start at 1 in the order given."""
-        return cls((BACKGROUND, *objects), (BACKGROUND, *predicates))
+        names = [_names(kind, n) for kind, n in (("objects", objects), ("predicates", predicates))]
+        return cls((BACKGROUND, *names[0]), (BACKGROUND, *names[1]))
 
     @classmethod
     def from_vg_dicts(cls, dicts: Mapping[str, Any]) -> Vocabulary:
@@ -54,6 +57,8 @@ class Vocabulary:
         Raises:
             InputError: one of the two lists is missing, or is not of names.
         """
+        if not isinstance(data, Mapping):
+            raise bad_input("vocabulary", "a mapping of two lists of names", type(data).__name__)
         for kind in ("objects", "predicates"):
             names = data.get(kind)
             if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
@@ -81,6 +86,14 @@ class Vocabulary:
     def predicate_id(self, name: str) -> int:
         """The id (>= 1) of a predicate name; raises as `object_id`."""
         return _lookup("predicate", name, self.predicates)
+
+
+def _names(kind: str, names: object) -> tuple[str, ...]:
+    """A user's list of names."""
+    items = None if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+    if items is None or not all(isinstance(name, str) for name in items):
+        raise bad_input(f"vocabulary {kind}", "a list of names", repr(names)[:60])
+    return items
 
 
 def _ordered(dicts: Mapping[str, Any], key: str) -> tuple[str, ...]:

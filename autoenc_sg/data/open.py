@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
@@ -33,6 +34,10 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> AnnotatedDa
     Raises:
         InputError: a file is missing or damaged, or the scenes there have other settings.
     """
+    if not isinstance(config, DataConfig):
+        raise bad_input("data set", "a DataConfig, such as config.data", type(config).__name__)
+    if split not in get_args(Split):
+        raise bad_input("split", f"one of {', '.join(get_args(Split))}", repr(split))
     dataset = _open(config, split, seed)
     if config.cache:
         path = Path(config.root) / config.cache / f"{_cache_name(config, split)}.cache"

@@ -18,7 +18,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, to_pil
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch, check_graphs
 from autoenc_sg.core.scene_graph_views import translate
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
@@ -28,6 +28,7 @@ from autoenc_sg.model.appearance import AppearanceEncoder
 from autoenc_sg.model.features import PhotoFeatures, features_of
 from autoenc_sg.model.given_objects import Boxes, Labels
 from autoenc_sg.model.modes import eval_mode, inference
+from autoenc_sg.model.noise_seeds import Seeds, checked_seeds
 from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.relpn import RelationProposalNetwork
@@ -347,7 +348,7 @@ class AutoEncoder(nn.Module):
     def generate_batch(
         self,
         graphs: Sequence[SceneGraph],
-        seeds: int | Sequence[int],
+        seeds: Seeds,
         predict_boxes: bool = False,
         temperature: float = 1.0,
     ) -> Generated:
@@ -364,7 +365,8 @@ class AutoEncoder(nn.Module):
             InputError: no graph, another number of seeds than of graphs, an id or a name that is
                 not in the vocabulary, or what comes out is not finite.
         """
-        numbers = _seeds(seeds, len(graphs))
+        check_graphs(graphs)
+        numbers = checked_seeds(seeds, len(graphs))
         translated = [translate(graph, self.vocabulary) for graph in graphs]
         with inference(self):
             noise = self.generator.seeded_noise(numbers).scaled(temperature)
@@ -377,7 +379,7 @@ class AutoEncoder(nn.Module):
     def render_batch(
         self,
         graphs: Sequence[SceneGraph],
-        seeds: int | Sequence[int] = 0,
+        seeds: Seeds = 0,
         predict_boxes: bool | None = None,
     ) -> Tensor:
         """Pictures `[B, 3, S, S]` float32 in [0, 1] of graphs; arguments as in `generate_batch`.
@@ -385,7 +387,8 @@ class AutoEncoder(nn.Module):
         With `predict_boxes=None` the generator's boxes are drawn of the graphs that have none. No
         graphs give no pictures: `[0, 3, S, S]`.
         """
-        numbers = _seeds(seeds, len(graphs))
+        check_graphs(graphs)
+        numbers = checked_seeds(seeds, len(graphs))
         predicted = [predict_boxes or (predict_boxes is None and not g.has_boxes) for g in graphs]
         if len(set(predicted)) == 1:
             return self.generate_batch(graphs, numbers, predicted[0]).image.float().clamp(0, 1)
@@ -406,14 +409,3 @@ class AutoEncoder(nn.Module):
     def reconstruct(self, photo: ImageSource, seed: int = 0) -> Image.Image:
         """`render(parse(photo))`."""
         return self.render(self.parse(photo), seed)
-
-
-def _seeds(seeds: int | Sequence[int], count: int) -> list[int]:
-    """A seed a graph."""
-    numbers = list(seeds) if isinstance(seeds, Sequence) else [seeds] * count
-    if len(numbers) != count:
-        raise bad_input("seeds", f"one number, or one for each of {count} graphs", len(numbers))
-    for seed in numbers:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise bad_input("seed", "a whole number in 0..2^63 - 1", repr(seed))
-    return numbers

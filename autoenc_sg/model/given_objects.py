@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize
-from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.core.errors import InputError, bad_input, whole_number
 from autoenc_sg.core.vocabulary import Vocabulary
 
 Boxes = Sequence[Sequence[float]] | NDArray[Any] | Tensor
@@ -76,7 +76,10 @@ def read_labels(labels: Labels, count: int, vocabulary: Vocabulary) -> Tensor:
         InputError: another number of labels than of boxes, an unknown name (the message has the
             nearest known ones) or an id outside the vocabulary.
     """
-    items = labels.tolist() if isinstance(labels, (np.ndarray, Tensor)) else list(labels)
+    items = labels.tolist() if isinstance(labels, (np.ndarray, Tensor)) else labels
+    if isinstance(items, (str, Mapping, Set)) or not isinstance(items, Iterable):
+        raise bad_input("labels", "a list of class names or ids, one a box", repr(labels)[:60])
+    items = list(items)
     if len(items) != count:
         raise bad_input("labels", f"one for each of {count} boxes", len(items))
     return torch.tensor(
@@ -88,7 +91,7 @@ def _as_array(boxes: Boxes) -> NDArray[np.float64]:
     try:
         plain = boxes.detach().cpu().numpy() if isinstance(boxes, Tensor) else boxes
         return np.asarray(plain, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise bad_input("boxes", "numbers: [[x1, y1, x2, y2], ...]", repr(boxes)[:60]) from error
 
 
@@ -99,6 +102,8 @@ def _class_id(item: object, i: int, vocabulary: Vocabulary) -> int:
         except InputError as error:
             raise InputError(f"labels[{i}]: {error}") from error
     last = vocabulary.num_objects - 1
-    if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= last:
-        raise bad_input(f"labels[{i}]", f"a class name, or an id in 1..{last}", repr(item))
-    return item
+    expected = f"a class name, or an id in 1..{last}"
+    number = whole_number(item, f"labels[{i}]", expected)
+    if not 1 <= number <= last:
+        raise bad_input(f"labels[{i}]", expected, repr(item))
+    return number

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.config.model import DecodeConfig
-from autoenc_sg.core.errors import bad_input, require
+from autoenc_sg.core.errors import bad_input, is_fraction, require, whole_number
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, as_tensor
 from autoenc_sg.core.scene_graph import SceneGraph
@@ -42,11 +42,14 @@ class ParseRequest:
     is_list: bool = True
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        size = whole_number(self.batch_size, "batch_size", "a whole number of 1 or more")
+        require(size >= 1, "batch_size", "1 or more", size)
         if self.boxes is None and self.labels is not None:
             raise bad_input("labels", "boxes beside them", "no boxes")
         count = len(self.photos)
         for name, values in (("boxes", self.boxes), ("labels", self.labels)):
+            if values is not None and not hasattr(values, "__len__"):
+                raise bad_input(name, f"a list of those of each of {count} photos", repr(values))
             if values is not None and len(values) != count:
                 raise bad_input(name, f"those of each of {count} photos", len(values))
 
@@ -99,7 +102,7 @@ def with_thresholds(
     changes: dict[str, float] = {}
     for name, value in (("object_threshold", object_threshold), ("edge_threshold", edge_threshold)):
         if value is not None:
-            require(0 <= value <= 1, name, "a number in 0..1", value)
+            require(is_fraction(value), name, "a number in 0..1", value)
             changes[name] = value
     return replace(decode, **changes)
 
@@ -121,7 +124,10 @@ def parsed_batches(model: AutoEncoder, request: ParseRequest) -> Iterator[Parsed
                 for b, c, image in zip(request.boxes[part], labels, images)
             ]
             logits = _logits_of_given(model, images, objects)
-            selected = logits.selection(0.0, request.decode.edge_threshold)
+            selected = (
+                torch.ones_like(logits.image_index, dtype=torch.bool),  # however small they are
+                logits.edge_weights() >= request.decode.edge_threshold,
+            )
         yield ParsedBatch(logits, *selected, model.vocabulary)
 
 

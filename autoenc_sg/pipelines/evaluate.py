@@ -38,7 +38,7 @@ def evaluate(
         expected = "both (train's statistics give the frequency prior), or neither"
         raise bad_input("test and train", expected, "one of them")
     if test is None and not isinstance(model, AutoEncoder):
-        return evaluate_checkpoint(Path(model), options)
+        return evaluate_checkpoint(Path(model), options, quiet)
     if not isinstance(model, AutoEncoder):
         model = AutoEncoder.from_checkpoint(model)
     if not model.has_encoder:

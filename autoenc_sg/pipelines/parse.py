@@ -52,13 +52,15 @@ def parse_photos_to_file(
     """
     files = find_photos(photos)
     check_place(out)
+    if options.features is not None:
+        check_place(options.features)
     all_entries = None if options.boxes is None else read_given(options.boxes, files)
     result = ParsedPhotos()
     features: list[PhotoFeatures] = []
     names: list[str] = []
     with (
         replacing(out) as temporary,
-        temporary.open("w", encoding="utf-8") as lines,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as lines,
         reporter.stage("parse", len(files)),
     ):
         for start in range(0, len(files), options.batch_size):

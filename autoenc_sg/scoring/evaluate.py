@@ -37,8 +37,12 @@ __all__ = [
 ]
 
 
-def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationResults:
+def evaluate_checkpoint(
+    path: Path, options: EvaluationOptions, quiet: bool = False
+) -> EvaluationResults:
     """Load a checkpoint and evaluate it on its own data set, in `options.processes` processes.
+
+    With `quiet` no progress is shown.
 
     Raises:
         InputError: not a checkpoint, one without an encoder, or of another vocabulary.
@@ -50,11 +54,11 @@ def evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRes
     _, test = open_splits(data, options.split, checkpoint.config.seed)  # writes files
     check_vocabulary(checkpoint, test.vocabulary, path)
     count = min(options.processes, max(_count(test, options), 1))
-    results = in_processes(_evaluate_checkpoint, (path, options), count)
+    results = in_processes(_evaluate_checkpoint, (path, options, quiet), count)
     return replace(results, step=checkpoint.step)
 
 
-def _evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationResults:
+def _evaluate_checkpoint(path: Path, options: EvaluationOptions, quiet: bool) -> EvaluationResults:
     checkpoint = read_checkpoint(path)
     config = checkpoint.config
     train, test = open_splits(_data(config.data, options), options.split, config.seed)
@@ -65,7 +69,7 @@ def _evaluate_checkpoint(path: Path, options: EvaluationOptions) -> EvaluationRe
     if device == "cuda" and world > 1:
         device = f"cuda:{rank % torch.cuda.device_count()}"
     reporter = Reporter([("statistics", 1.0), ("evaluate", 6.0)])
-    reporter.console.quiet = rank > 0
+    reporter.console.quiet = quiet or rank > 0
     return evaluate_model(model.to(device).eval(), train, test, options, reporter)
 
 

@@ -299,3 +299,9 @@ def test_unwritable_path_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="expected a path that can be written"):
         write_graph(tmp_path / "file" / "graph.json", SceneGraph.empty((4, 4)), VOCABULARY)
+
+
+def test_two_unknown_words_are_both_named() -> None:
+    words = Vocabulary.from_names(["sky", "tree"], ["above"])
+    with pytest.raises(InputError, match=r"known words, got 'trexe' .*'skey' "):
+        graph_from_json({"objects": ["trexe", "skey"]}, words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import log
 
 import pytest
@@ -320,3 +320,14 @@ def test_suppression_equals_a_plain_loop(seed: int, threshold: float) -> None:
 def test_suppression_of_nothing() -> None:
     empty = random_logits([0, 0], 0).without_duplicates(0.5)
     assert (len(empty.object_logits), len(empty.pairs)) == (0, 0)
+
+
+def test_suppression_compares_boxes_as_they_are_clipped() -> None:
+    """Of one image 10 wide: [0, 10] and [0, 90] are one box after clipping, IoU 1/9 before."""
+    logits = replace(
+        random_logits([2], 0),
+        object_logits=torch.tensor([[0.0, 3.0, 0.0], [0.0, 2.0, 0.0]]),
+        boxes=torch.tensor([[0.0, 0, 10, 10], [0, 0, 90, 10]]),
+        image_sizes=((10, 10),),
+    )
+    assert logits.without_duplicates(0.5).boxes.tolist() == [[0, 0, 10, 10]]

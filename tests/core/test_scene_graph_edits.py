@@ -155,7 +155,7 @@ def test_remove_relabel_move_and_replace_by_hand() -> None:
             "relation: expected one that the graph has not yet, got 0",
         ),
         (lambda g: g.remove(3), r"object row: expected 0..2, got 3"),
-        (lambda g: g.remove("dog"), "object row: expected a name or a whole number, got 'dog'"),
+        (lambda g: g.remove("dog"), "object row: expected a whole number, got 'dog'"),
         (lambda g: g.remove_relation(2), r"relation row: expected 0..1, got 2"),
         (lambda g: g.relabel(7, "dog"), r"object row: expected 0..2, got 7"),
         (lambda g: g.move(0, (0, 0)), r"box: expected \[x1, y1, x2, y2\], got \[2\]"),
@@ -190,6 +190,8 @@ def test_networkx_dict_and_dataframe_by_hand() -> None:
     ]
     assert table["score"].tolist() == [0.25, 0.125]
     assert table["object_box"][1] == (40.0, 20.0, 60.0, 40.0)
+    assert table["subject_score"].tolist() == [0.5, 0.5]
+    assert table["object_score"].tolist() == [0.75, 1.0]
     empty = SceneGraph.empty((4, 4), WORDS)
     assert list(empty.to_dataframe().columns) == list(table.columns)
     assert empty.to_networkx().number_of_nodes() == 0

@@ -266,3 +266,108 @@ def test_detected_objects_that_repeat_a_better_one_are_left_out(
     assert len(model.parse(photos[0], object_threshold=0.0)) == 3
     given = model.parse(photos[0], [BOXES[0], BOXES[0]])  # given boxes are kept as they are
     assert len(given) == 2
+
+
+def test_given_boxes_of_a_pixel_are_kept_whatever_float32_makes_of_them(
+    model: AutoEncoder, photos: list[Image.Image]
+) -> None:
+    left = np.random.default_rng(0).uniform(0, 60, 100)
+    boxes = np.stack([left, np.ones(100), left + 1, np.full(100, 2.0)], 1)
+    boxes = boxes[boxes[:, 2] - boxes[:, 0] >= 1]
+    narrow = boxes.astype(np.float32)
+    assert (narrow[:, 2] - narrow[:, 0] < 1).any()
+    assert len(model.parse(photos[0], boxes)) == len(boxes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"boxes": [[0, 0, 10**400, 5]]}, "boxes: expected numbers"),
+        ({"boxes": BOXES, "labels": 5}, "labels: expected a list of class names or ids"),
+        ({"boxes": BOXES, "labels": "person"}, "labels: expected a list of class names"),
+        ({"boxes": BOXES, "labels": {1, 2, 3}}, "labels: expected a list of class names"),
+        ({"boxes": BOXES, "labels": torch.tensor(1)}, "labels: expected a list of class names"),
+        ({"batch_size": "8"}, "batch_size: expected a whole number of 1 or more, got '8'"),
+        ({"batch_size": 2.5}, "batch_size: expected a whole number"),
+        ({"object_threshold": "x"}, "object_threshold: expected a number in 0..1, got 'x'"),
+        ({"edge_threshold": float("nan")}, "edge_threshold: expected a number in 0..1, got nan"),
+        ({"edge_threshold": 1.5}, "edge_threshold: expected a number in 0..1, got 1.5"),
+    ],
+)
+def test_wrong_arguments_of_parse_are_one_line(
+    model: AutoEncoder, photos: list[Image.Image], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.parse(photos[0], **arguments)
+
+
+def test_one_value_for_a_list_of_photos_is_refused(
+    model: AutoEncoder, photos: list[Image.Image]
+) -> None:
+    with pytest.raises(InputError, match="boxes: expected a list of those of each of 1 photos"):
+        model.parse([photos[0]], 5)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="labels: expected a list of class names or ids"):
+        model.parse([photos[0]], [BOXES], [1])  # type: ignore[list-item]
+
+
+def test_ids_of_numpy_and_pytorch_are_classes(
+    model: AutoEncoder, photos: list[Image.Image]
+) -> None:
+    labels: list[Any] = [np.int64(1), torch.tensor(2), 3]
+    assert model.parse(photos[0], BOXES, labels).labels.tolist() == [1, 2, 3]
+
+
+def test_a_pil_image_that_cannot_be_read_is_one_line(
+    model: AutoEncoder, photos: list[Image.Image], tmp_path: Path
+) -> None:
+    photos[0].save(tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(data[: len(data) // 2])
+    with (
+        Image.open(tmp_path / "half.png") as half,
+        pytest.raises(InputError, match="image: expected a whole PIL image"),
+    ):
+        model.parse(half)
+    closed = photos[0].copy()
+    closed.close()
+    with pytest.raises(InputError, match="image: expected a whole PIL image"):
+        model.parse(closed)
+
+
+def test_render_takes_graphs_only(model: AutoEncoder) -> None:
+    graph = SceneGraph.empty((64, 64), model.vocabulary)
+    with pytest.raises(InputError, match=r"graphs\[0\]: expected a SceneGraph, got str"):
+        model.render("photo.jpg")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="graphs: expected a list of SceneGraphs, got SceneGraph"):
+        model.render_batch(graph)  # type: ignore[arg-type]
+
+
+def test_seeds_of_numpy_and_pytorch_and_boxes_of_float64(model: AutoEncoder) -> None:
+    graph = SceneGraph.empty((64, 64), model.vocabulary).add(1, (0, 0, 30, 30))
+    wanted = model.render_batch([graph, graph], [3, 4])
+    assert torch.equal(model.render_batch([graph, graph], np.array([3, 4])), wanted)
+    assert torch.equal(model.render_batch([graph, graph], torch.tensor([3, 4])), wanted)
+    assert_close(model.render_batch([graph], np.int64(4))[0], wanted[1])  # type: ignore[arg-type]
+    double = replace(graph, boxes=graph.boxes.double())
+    assert torch.equal(model.render_batch([graph, double], [3, 4]), wanted)
+
+
+def test_parse_keeps_no_gradient_and_leaves_it_on(
+    model: AutoEncoder, photos: list[Image.Image]
+) -> None:
+    given = model.features(photos[0], BOXES)
+    found = model.features(photos[0], object_threshold=0.0)
+    for features in (given, found):
+        assert features.graph.object_scores is not None
+        assert not features.graph.object_scores.requires_grad
+        assert not features.objects.requires_grad
+    assert not model.render_batch([given.graph]).requires_grad
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_labels_are_as_many_as_boxes(
+    model: AutoEncoder, photos: list[Image.Image], count: int
+) -> None:
+    with pytest.raises(InputError, match=f"labels: expected one for each of 3 boxes, got {count}"):
+        model.parse(photos[0], BOXES, ["person"] * count)

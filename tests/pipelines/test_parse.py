@@ -192,3 +192,47 @@ def test_bad_options_and_places(model: AutoEncoder, folder: Path, tmp_path: Path
         find_photos([tmp_path / "empty"])
     with pytest.raises(InputError, match="photos: expected one file or folder, or more"):
         find_photos([])
+
+
+def test_a_photo_with_two_entries_of_its_name_is_refused(
+    model: AutoEncoder, folder: Path, tmp_path: Path
+) -> None:
+    rows = [{"image": f"{place}/a.png", "boxes": BOXES} for place in ("x", "y")]
+    (tmp_path / "b.json").write_text(json.dumps([*rows, {"image": "b.jpg", "boxes": BOXES}]))
+    photos, options = [folder / "a.png", folder / "b.jpg"], ParseOptions(boxes=tmp_path / "b.json")
+    result = parse_photos_to_file(model, photos, tmp_path / "g.jsonl", options, reporter())
+    assert result.done == 1
+    (failure,) = result.failures
+    assert f"expected one entry for {folder / 'a.png'}, got 2" in str(failure)
+
+
+def test_hidden_files_are_no_photos(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "._a.png", ".hidden.jpg"):
+        (tmp_path / name).write_bytes((folder / "a.png").read_bytes())
+    assert find_photos([tmp_path]) == [tmp_path / "a.png"]
+
+
+def test_a_name_that_is_not_utf8_is_written_and_found_again(
+    model: AutoEncoder, folder: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "odd\udcff.png"  # the byte 0xff, as Python names it
+    try:
+        photo.write_bytes((folder / "a.png").read_bytes())
+    except (OSError, UnicodeError):
+        pytest.skip("a file system of Unicode names")
+    out = tmp_path / "g.jsonl"
+    parse_photos_to_file(model, [photo], out, ParseOptions(), reporter())
+    assert json.loads(out.read_text(encoding="utf-8"))["image"] == str(photo)
+    options = ParseOptions(boxes=out)
+    again = parse_photos_to_file(model, [photo], tmp_path / "h.jsonl", options, reporter())
+    assert again.failures == []
+
+
+def test_a_place_for_features_is_checked_first(
+    model: AutoEncoder, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    options = ParseOptions(features=tmp_path / "file" / "f.npz")
+    with pytest.raises(InputError, match="expected a path that can be written"):
+        parse_photos_to_file(model, [folder], tmp_path / "g.jsonl", options, reporter())
+    assert not (tmp_path / "g.jsonl").exists()

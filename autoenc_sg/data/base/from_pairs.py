@@ -48,7 +48,8 @@ class PairsDataset:
     Raises:
         InputError: `pairs` has no length or no items, or `vocabulary` is none; on access: the pair
             is no (image, graph), the image cannot be read, the graph is of an image of another
-            size, a box lies outside of the image or has no area, or an id is not in the vocabulary.
+            size or has no boxes, a box lies outside of the image or has no area, or an id is not
+            in the vocabulary.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class PairsDataset:
             expected = f"a graph of its image of {size[1]} x {size[0]} pixels"
             got = f"one of {graph.image_size[1]} x {graph.image_size[0]}"
             raise bad_input(f"pair {index}", expected, got)
+        if not graph.has_boxes:
+            raise bad_input(f"pair {index}", "a graph with boxes", "one without")
         try:
             graph = translate(graph, self.vocabulary).with_vocabulary(self.vocabulary).to("cpu")
         except InputError as error:

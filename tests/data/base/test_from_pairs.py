@@ -83,6 +83,13 @@ def test_augment_mirrors_and_keeps_one_predicate_of_a_pair() -> None:
     assert data.annotated(0).triples.tolist() == GRAPH.triples.tolist()
 
 
+def test_scores_of_relations_are_dropped_where_relations_are_drawn() -> None:
+    graph = replace(GRAPH, triple_scores=torch.full((len(GRAPH.triples),), 0.5))
+    drawn = PairsDataset([(PIXELS, graph)], NAMES, augment=True).sample(0).graph
+    assert len(drawn.triples) < len(graph.triples)
+    assert drawn.triple_scores is None
+
+
 def test_a_torch_dataset_in_batches() -> None:
     data = PairsDataset(Photos(), NAMES)
     assert [len(batch) for batch in batches(data, 4)] == [4, 2]
@@ -132,6 +139,7 @@ def boxed(*box: float) -> SceneGraph:
         ((PIXELS.float(), GRAPH), "pair 0: float image: expected values in"),
         (("nowhere.png", GRAPH), "pair 0: nowhere.png: expected an image file"),
         ((PIXELS[:, :, :30], GRAPH), "pair 0: expected a graph of its image of 30 x 20 pixels, "),
+        ((PIXELS, replace(GRAPH, has_boxes=False)), "pair 0: expected a graph with boxes, got one"),
         ((PIXELS, boxed(20, 5, 42, 20)), "pair 0 box 1: expected x1, y1, x2, y2 with some area"),
         ((PIXELS, boxed(40, 5, 41, 20)), "pair 0 box 1: .* within 40 x 20, got"),
         ((PIXELS, boxed(20, 5, 20, 9)), "pair 0 box 1"),
