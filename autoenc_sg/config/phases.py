@@ -78,7 +78,7 @@ class ReconstructionPhase:
         object_adversarial_weight: the same on objects (sg2im: 0.01); 0: no object discriminator.
         auxiliary_weight: weight of the generated objects' classes, with an object discriminator.
             0.1 as in sg2im's code; its guide says multiplied by 0.01, which is 0.001.
-        decay_at: as in `DetectorPhase`.
+        decay_at: as in `DetectorPhase`, for all networks.
         eval_mode_after: steps after which batch normalization keeps its statistics and the
             generator gets a fresh optimizer (sg2im: 100,000); 0: never.
         ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
@@ -128,7 +128,7 @@ class JointPhase:
         steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
             `DetectorPhase`.
         detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
-        generator_lr: Adam's, for generator and discriminator.
+        generator_lr: Adam's, for generator and discriminator; decayed as `lr` is.
         mode: how gradient crosses the graph to the generator, see `GraphLogits.relax`.
         predicate_weight: l_rel of eq. 7, of the predicates' cross entropy.
         object_weight: l_obj of eq. 7, of the classes' cross entropy.

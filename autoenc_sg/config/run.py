@@ -2,7 +2,8 @@
 
 Every value can be set in a YAML file and on the command line by its dotted name, for example
 `--joint.image_loss_weight 0`. The defaults are the paper's where it states one (section 4,
-"Implementation Details"), else those of the code it builds on (sg2im, Graph R-CNN, Neural Motifs).
+"Implementation Details"), else those of the code it builds on (sg2im, Graph R-CNN, Neural Motifs);
+docs/paper.md lists what deviates, such as `generator.mask_size`.
 """
 
 from __future__ import annotations

@@ -64,6 +64,9 @@ class Adversary(Protocol):
             NonFiniteStep: loss or gradients are not finite; the optimizer has not stepped.
         """
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the steps that follow."""
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
 
@@ -111,6 +114,11 @@ class _TrainedNetwork:
         self.plain = network
         self.fabric = fabric
         self.weights = weights
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the steps that follow."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def state(self) -> dict[str, Any]:
         """State dicts of network and optimizer."""

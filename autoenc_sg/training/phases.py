@@ -245,6 +245,9 @@ class Phase:
             ramp_steps = warmup if name == "graph" else 0
             for group, base in zip(optimizer.param_groups, self.base_lrs[name]):
                 group["lr"] = decayed(base, step, self.steps, ramp_steps, self.settings.decay_at)
+        for adversary in self.adversaries:
+            rate = decayed(self._generator_lr, step, self.steps, 0, self.settings.decay_at)
+            adversary.set_rate(rate)
 
     def _set_mode(self, step: int) -> None:
         """Training mode; from step `eval_mode_after` on evaluation mode, with a fresh optimizer."""

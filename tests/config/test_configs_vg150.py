@@ -86,3 +86,14 @@ def test_the_paper_s_numbers_are_in_the_recipe() -> None:
     assert (config.detector.pooled_size, config.detector.feature_dim) == (5, 512)
     assert (config.detector.detections, config.detector.nms_threshold) == (64, 0.3)
     assert (config.joint.lr, config.generator.image_size) == (0.01, 64)
+
+
+def test_the_joint_step_keeps_what_was_learnt_before() -> None:
+    """The detector's heads hardly move without a detection loss, and true graphs go on."""
+    for name in ("joint", "graph_only"):
+        joint = load_config(f"vg150/{name}").joint
+        assert joint.detection_weight == 0
+        assert joint.detector_lr_factor == 0.05
+        assert joint.true_graph_weight == 1
+    for config in (load_config(f"vg150/{name}") for name in STEPS):
+        assert config.generator.mask_size == 0 or config.reconstruction.mask_weight > 0

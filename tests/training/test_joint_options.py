@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,3 +85,29 @@ def test_the_box_head_is_trained_on_true_graphs(folder: Path) -> None:
         losses = JointObjective(model, model.config.joint)(batch).losses
         torch.stack(list(losses.values())).sum().backward()
         assert all((p.grad is not None) == trained for p in model.generator.box_net.parameters())
+
+
+@pytest.mark.parametrize(("name", "rate"), [("reconstruction", 0.001), ("joint", 0.002)])
+def test_discriminators_decay_as_the_generator_does(folder: Path, name: str, rate: float) -> None:
+    options = ("--reconstruction.decay_at=[0.5]", "--joint.decay_at=[0.5]")
+    model, batch = fresh(folder, *options, "--joint.generator_lr=0.002")
+    phase = Phase(name, make_fabric(model.config), model, model.config)  # type: ignore[arg-type]
+    adversary: Any = phase.adversaries[0]
+    rates = []
+    for step in (0, 1, 2, 3):  # of 4 steps
+        phase.step(batch, step)
+        groups = (
+            phase.optimizers["generator"].param_groups[0],
+            adversary.optimizer.param_groups[0],
+        )
+        rates.append(tuple(group["lr"] for group in groups))
+    decayed = pytest.approx(rate / 10)
+    assert rates == [(rate, rate), (rate, rate), (decayed, decayed), (decayed, decayed)]
+    before = {n: p.detach().clone() for n, p in adversary.plain.named_parameters()}
+    for group in adversary.optimizer.param_groups:
+        group["lr"] = 1.0  # of no effect: each step sets its own rate
+    phase.step(batch, 3)
+    moved = max(
+        float((p.detach() - before[n]).abs().max()) for n, p in adversary.plain.named_parameters()
+    )
+    assert 0 < moved < rate  # a step of Adam is about its learning rate
