@@ -98,6 +98,11 @@ def test_num_test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert counts["test"]["images"] == 3
 
 
+def test_blanks_around_names_are_left_out(tmp_path: Path) -> None:
+    config = coco(tmp_path, lambda d: d["categories"][1].update(name=" cow "))
+    assert open_dataset(config, "train").vocabulary.objects[1:] == ("cow",)
+
+
 def test_names_that_look_alike(tmp_path: Path) -> None:
     config = coco(tmp_path, lambda d: d["categories"][1].update(name="Cow"))
     finding = findings(config)["names that differ only in blanks or case"]

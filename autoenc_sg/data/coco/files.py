@@ -40,6 +40,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _name(value: Any) -> str | None:
+    return value.strip() if isinstance(value, str) else None
+
+
 def _side(value: Any) -> int | None:
     pixels = _whole(value)
     return pixels if pixels is not None and 1 <= pixels < LONGEST_SIDE else None
@@ -50,11 +54,11 @@ def _list(value: Any) -> list[Any] | None:
 
 
 _ID = _Kind("a whole number", _whole)
-_TEXT = _Kind("text", _text)
 _SIDE = _Kind("pixels", _side)
 _KINDS: dict[str, _Kind] = {
     **dict.fromkeys(("id", "image_id", "category_id"), _ID),
-    **dict.fromkeys(("file_name", "name"), _TEXT),
+    "file_name": _Kind("text", _text),
+    "name": _Kind("text", _name),
     **dict.fromkeys(("height", "width"), _SIDE),
     "bbox": _Kind("x, y, width, height", _list),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,9 +20,12 @@ from autoenc_sg.core.images import read_image, save_image
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.graphs import make_graph
+from autoenc_sg.data.images.readable import ReadableFolders, image_path
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
 from autoenc_sg.data.vg150.writing import write_annotations
 from autoenc_sg.visualization.progress import Reporter
+
+logger = logging.getLogger(__name__)
 
 STAGE = "copy photos"
 _KEYS = {"image", "labels", "boxes", "triples", "image_size", "split"}
@@ -60,7 +64,8 @@ def convert_lines(
     """Write the photos of a JSON Lines file and their graphs as VG150 files, atomically.
 
     Args:
-        path: the file; image paths are relative to its folder.
+        path: the file; image paths are relative to its folder. Photos outside of it are copied too
+            (the user writes this file, and may name photos anywhere); how many is logged.
         out: the folder to make; it may exist if it is empty.
         vocabulary: the only names to allow, in order; None: all names of the file, alphabetically.
         train_fraction: the first part of the lines is the train split, if no line states its split.
@@ -74,6 +79,7 @@ def convert_lines(
         InputError: one line with the file, the line number, what was expected and what was got.
     """
     lines = read_lines(path)
+    _log_outside(path.parent, lines)
     names = vocabulary or _own_names(lines)
     splits = _splits(lines, train_fraction)
     reporter = reporter or Reporter([(STAGE, 1.0)])
@@ -86,6 +92,19 @@ def convert_lines(
             reporter.advance()
         write_annotations(folder, graphs, range(1, len(lines) + 1), splits, names)
     return len(lines)
+
+
+def _log_outside(folder: Path, lines: Sequence[Line]) -> None:
+    """Log which photos are not in the file's folder: they are copied, as the file says."""
+    readable, outside = ReadableFolders([folder]), []
+    for line in lines:
+        try:
+            readable.check(line.image, line.where)
+        except InputError:
+            outside.append(line.image)
+    if outside:
+        count = f"{len(outside)} of {len(lines)}"
+        logger.warning("%s photos are outside of %s (%s)", count, folder, outside[0])
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -134,10 +153,10 @@ def _line(path: Path, number: int, text: str) -> Line:
         raise bad_input(f"{where} split", "'train' or 'test'", repr(split))
     return Line(
         where,
-        path.parent / data["image"],
-        labels,
+        Path(image_path(path.parent, data["image"])),
+        [label.strip() for label in labels],
         boxes,
-        [(s, p, o) for s, p, o in triples],
+        [(s, p.strip(), o) for s, p, o in triples],
         None if size is None else (size[0], size[1]),
         split,
     )
@@ -227,7 +246,7 @@ def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:
 def _copy(source: Path, target: Path, link: bool) -> None:
     if link:
         try:
-            os.link(source, target)
+            os.link(source.resolve(), target)  # of a link, link() makes a link
             return
         except OSError:  # another file system
             pass

@@ -124,6 +124,34 @@ def test_photos_of_every_kind_lie_as_they_are_seen(tmp_path: Path, save: Any) ->
     assert_close(graph.boxes, torch.tensor(BOXES), atol=0.13, rtol=0)
 
 
+def test_linked_photos_of_links_are_files(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, [LINE, {**LINE, "image": "link.jpg"}])
+    (tmp_path / "link.jpg").symlink_to(Path("photos") / "a b ü.jpg")
+    convert_lines(path, tmp_path / "out", link=True)
+    linked = tmp_path / "out" / "VG_100K" / "2.jpg"
+    assert not linked.is_symlink()
+    assert open_vg150(tmp_path / "out", "test", 0, False)[0].image.shape == (3, 40, 60)
+
+
+def test_photos_outside_are_copied_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain(tmp_path / "b.jpg")
+    names = ["../b.jpg", str(tmp_path / "b.jpg"), "photos/a b ü.jpg"]
+    path = write_lines(tmp_path / "lines", [{**LINE, "image": name} for name in names])
+    assert convert_lines(path, tmp_path / "out") == 3
+    assert f"2 of 3 photos are outside of {path.parent} ({path.parent}/../b.jpg)" in caplog.text
+
+
+def test_backslashes_and_blanks(tmp_path: Path) -> None:
+    line = {**LINE, "image": "photos\\a b ü.jpg", "labels": [" cat", "mat\t"]}
+    line["triples"] = [[0, "on ", 1]]
+    convert_lines(write_lines(tmp_path, [LINE, line]), tmp_path / "out")
+    test = open_vg150(tmp_path / "out", "test", 0, False)
+    assert test.vocabulary == Vocabulary.from_names(["cat", "mat"], ["near", "on", "under"])
+    assert test.graph(0).labels.tolist() == [1, 2]
+
+
 def test_linked_photos_are_the_same_file(tmp_path: Path) -> None:
     path = write_lines(tmp_path, [LINE])
     convert_lines(path, tmp_path / "out", link=True)
