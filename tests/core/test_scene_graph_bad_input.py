@@ -47,7 +47,7 @@ BOX = (0, 0, 1, 1)
         (lambda: GRAPH.with_vocabulary("words"), "vocabulary: expected a Vocabulary, got str"),
         (lambda: Vocabulary.from_names("dog", ["on"]), "vocabulary objects: expected a list of n"),
         (lambda: Vocabulary.from_names(["dog"], None), "vocabulary predicates: expected a list"),
-        (lambda: Vocabulary.from_names([1], ["on"]), "vocabulary objects: expected a list of nam"),
+        (lambda: Vocabulary.from_names([1], ["on"]), "vocabulary objects: expected a list of n"),
         (lambda: Vocabulary.from_dict([1]), "vocabulary: expected a mapping"),
         (lambda: write_graphs("x.json", GRAPH, WORDS), "graphs: expected a list of SceneGraphs"),
         (lambda: write_graphs("x.json", ["x"], WORDS), r"graphs\[0\]: expected a SceneGraph"),
