@@ -42,5 +42,12 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
 
 
 def missing_names(file: h5py.File, names: Sequence[str]) -> list[str]:
-    """The names that are not data sets of an open file."""
-    return [name for name in names if not isinstance(file.get(name), h5py.Dataset)]
+    """The names that are not data sets of an open file, held in that file itself."""
+    return [name for name in names if not _is_held(file, file.get(name))]
+
+
+def _is_held(file: h5py.File, data: object) -> bool:
+    """Whether it is a data set that no link, virtual or raw storage takes from another file."""
+    if not isinstance(data, h5py.Dataset) or data.file.filename != file.filename:
+        return False
+    return not data.external and not data.is_virtual
