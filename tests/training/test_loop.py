@@ -173,7 +173,7 @@ def test_learning_rate_by_hand() -> None:
 
 def test_nothing_is_overwritten_unasked(finished: Path) -> None:
     config = tiny_config(finished)
-    with pytest.raises(InputError, match="use --resume, --phase or another --out"):
+    with pytest.raises(InputError, match="use --resume, --phase, --overwrite or another --out"):
         find_start(config, None, resume=False)
     assert find_start(config, "joint", resume=False).step("joint") == 0
     assert find_start(config, None, resume=True).skips("reconstruction")
