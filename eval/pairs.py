@@ -33,6 +33,7 @@ class PairRecall(torchmetrics.Metric):
 
     Args:
         conventions: how to count; the same as for `TripletRecall`.
+        sync_on_compute: gather the states of all processes; False if only one process computes.
     """
 
     full_state_update = False
@@ -46,8 +47,10 @@ class PairRecall(torchmetrics.Metric):
     accurate: Tensor
     triples: Tensor
 
-    def __init__(self, conventions: RecallConventions | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, conventions: RecallConventions | None = None, sync_on_compute: bool = True
+    ) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         self.conventions = conventions or RecallConventions()
         per_k = (len(self.conventions.ks),)
         shapes = {"images": (), "recall": per_k, "found": per_k, "total": ()}

@@ -73,6 +73,7 @@ class TripletRecall(torchmetrics.Metric):
         seen: `[S, 3]` labels of the training triples, see `seen_triplets`; None: no zR.
         groups: names and predicate ids of groups for `<group> mR@K`.
         per_predicate: report the recall of each predicate too.
+        sync_on_compute: gather the states of all processes; False if only one process computes.
     """
 
     full_state_update = False
@@ -97,8 +98,9 @@ class TripletRecall(torchmetrics.Metric):
         seen: Tensor | None = None,
         groups: Mapping[str, Sequence[int]] | None = None,
         per_predicate: bool = False,
+        sync_on_compute: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=sync_on_compute)
         if num_predicates < 2:
             raise bad_input("num_predicates", ">= 2, with the reserved 0", num_predicates)
         self.conventions = conventions or RecallConventions()

@@ -40,6 +40,7 @@ class RecallSuite:
         seen: `[S, 3]` labels of the training triples, for zR; None: no zR.
         groups: predicates of `<group> mR@K`.
         per_predicate: the recall of each predicate too.
+        sync_on_compute: gather the states of all processes; False if only one process computes.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class RecallSuite:
         seen: Tensor | None = None,
         groups: Mapping[str, Sequence[int]] | None = None,
         per_predicate: bool = False,
+        sync_on_compute: bool = True,
     ) -> None:
         by_task = {task: replace(conventions or RecallConventions(), task=task) for task in tasks}
         self.triplets = {
-            task: TripletRecall(num_predicates, c, seen, groups, per_predicate)
+            task: TripletRecall(num_predicates, c, seen, groups, per_predicate, sync_on_compute)
             for task, c in by_task.items()
         }
-        self.pairs = {task: PairRecall(c) for task, c in by_task.items()}
+        self.pairs = {task: PairRecall(c, sync_on_compute) for task, c in by_task.items()}
 
     def update(
         self,

@@ -149,7 +149,8 @@ def joint_recall(
 
     They are counted as `evaluate` counts them by default.
     """
-    suite = RecallSuite(model.vocabulary.num_predicates, ("SGGen",))
+    # Process 0 alone runs this, so the metrics must not wait for the other processes.
+    suite = RecallSuite(model.vocabulary.num_predicates, ("SGGen",), sync_on_compute=False)
     with eval_mode(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
             predictions = model.graph_logits(batch.images).predictions()

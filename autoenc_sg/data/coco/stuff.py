@@ -252,12 +252,16 @@ def _joined(objects: Sequence[_Object], image: Mapping[str, Any]) -> StuffObject
     )
 
 
+_MAX_CATEGORY = 10_000
+
+
 def _names(path: Path, coco: COCO, names_so_far: Mapping[int, str]) -> dict[int, str]:
     """The names so far by category id, and those of this file."""
     names = dict(names_so_far)
     for category_id, category in coco.cats.items():
-        if names.setdefault(category_id, category["name"]) != category["name"] or category_id < 1:
-            expected = "categories with ids from 1 that no other category has"
+        same = names.setdefault(category_id, category["name"]) == category["name"]
+        if not (same and 1 <= category_id <= _MAX_CATEGORY):  # each id up to the largest has a name
+            expected = f"categories with ids in 1..{_MAX_CATEGORY} that no other category has"
             raise bad_input(path, expected, f"{category_id} {category['name']!r}")
     return names
 

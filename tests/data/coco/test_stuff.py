@@ -207,6 +207,9 @@ def test_bad_files(tmp_path: Path) -> None:
     save(path, {**good, "categories": [*good["categories"], {"id": 3, "name": "road"}]})
     with pytest.raises(InputError, match="that no other category has, got 3 'road'"):
         open_coco_stuff(root, "train")
+    save(path, {**good, "categories": [*good["categories"], {"id": 2**31, "name": "road"}]})
+    with pytest.raises(InputError, match=r"ids in 1\.\.10000 .*, got 2147483648 'road'"):
+        open_coco_stuff(root, "train")
     good["annotations"][0]["segmentation"] = {"size": [48, 60], "counts": [1]}
     save(path, good)
     where = r"stuff_train2017\.json annotation 1005 'segmentation': expected polygons or RLE"
