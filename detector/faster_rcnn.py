@@ -51,7 +51,12 @@ def build_detector(config: DetectorConfig, num_classes: int, download: bool = Tr
     conventions = CONVENTIONS[config.conventions]
     published = config.pretrained or config.weights == "coco"  # batch norm is frozen
     backbone, head = build_backbone(
-        config.backbone, config.channels, published, download, conventions
+        config.backbone,
+        config.channels,
+        published,
+        download,
+        conventions,
+        config.backbone_weights,
     )
     if config.backbone == "vgg16" and (config.head_width, config.head_pooled_size) != (4096, 7):
         head = None  # ImageNet's two layers are of this size
@@ -85,8 +90,9 @@ class FasterRCNN(Detector):
         self.pooled_size = config.pooled_size
         self.map_channels = backbone.out_channels
         conventions = CONVENTIONS[config.conventions]
+        mean, std = backbone.pixel_statistics or (conventions.mean, conventions.std)
         self.transform = GeneralizedRCNNTransform(
-            config.min_size, config.max_size, list(conventions.mean), list(conventions.std)
+            config.min_size, config.max_size, list(mean), list(std)
         )
         self.backbone = backbone
         strides = tuple(backbone.strides.values())
@@ -196,12 +202,33 @@ class FasterRCNN(Detector):
             {"boxes": boxes, "labels": labels}
             for boxes, labels in zip(truth.boxes.split(counts), truth.labels.split(counts))
         ]
-        batch, targets = self.transform([as_float(image) for image in images], targets)
+        batch, targets = self._resized(images, targets)
         maps = self.backbone(batch.tensors)
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
         computed = rpn_losses | roi_losses
         return {ours: computed[theirs] for theirs, ours in LOSS_NAMES.items() if theirs in computed}
+
+    def _resized(
+        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
+    ) -> tuple[ImageList, list[dict[str, Tensor]]]:
+        """Images and boxes of a training batch, at one of `train_min_sizes` if there are some."""
+        sizes = self.config.train_min_sizes or (self.config.min_size,)
+        self.transform.min_size = sizes
+        resized: tuple[ImageList, list[dict[str, Tensor]]] = self.transform(
+            [as_float(image) for image in images], targets
+        )
+        self.transform.min_size = (self.config.min_size,)
+        return resized
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """See `Detector.backbone_parameters`."""
+        frozen = set(self.frozen_parameters())
+        yield from (p for p in self.backbone.trunk.parameters() if p not in frozen)
+
+    def frozen_parameters(self) -> Iterator[nn.Parameter]:
+        """Those of `config.frozen_layers`."""
+        yield from self.backbone.layers(self.config.frozen_layers)
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """See `Detector.frozen_modules`."""

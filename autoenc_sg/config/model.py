@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from autoenc_sg.core.errors import require, require_at_least
 
@@ -30,15 +30,22 @@ class DetectorConfig:
         backbone: `small` (stride 8, for the CPU); `resnet18`, `resnet50` (also `resnet50_fpn`),
             `resnet101` and `mobilenet_v3` (with feature pyramids); `vgg16` (one map of stride 16,
             as in the paper and Neural Motifs); `resnet101_c4` (one map of stride 16 and layer 4 as
-            head, as in Graph R-CNN).
+            head, as in Graph R-CNN); `timm/NAME`, a network of timm with a feature pyramid over its
+            maps of strides 8, 16 and 32, such as `timm/tf_efficientnet_lite0`.
         conventions: of pixel values, anchors and RoI pooling: those of the program that the weights
             come from.
         channels: width of the maps that regions are pooled from (`small`, and the pyramids').
-        pretrained: ImageNet weights for the backbone, downloaded by torchvision.
+        pretrained: ImageNet weights for the backbone, downloaded by torchvision; those of timm's
+            networks from `backbone_weights`, an installed package, or downloaded by timm.
+        backbone_weights: a file of ImageNet weights for a network of timm.
+        frozen_layers: layers of the backbone that no phase trains, by their names in it, such as
+            `conv1` and `layer1` of a ResNet (back end `torchvision`).
         weights: a file of detector weights (`.pt`, `.pth`, `.pkl` or `.safetensors`), loaded first,
             or `coco`: torchvision's detector of COCO, downloaded (`resnet50` and `torchvision`).
         min_size, max_size: images are resized so that the short side is `min_size`, unless the long
             side would pass `max_size`, pixels.
+        train_min_sizes: short sides of which one is drawn for each image when the detector is
+            trained (back end `torchvision`); empty: `min_size`.
         anchor_sizes: sides of the anchors in pixels of the resized image.
         anchor_ratios: height / width of the anchors.
         proposals: regions the RPN proposes per image.
@@ -57,13 +64,16 @@ class DetectorConfig:
 
     backend: Literal["torchvision", "detectron2"] = "torchvision"
     detectron2_config: str = "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
-    backbone: BackboneName = "vgg16"
+    backbone: str = "vgg16"
     conventions: ConventionsName = "torchvision"
     channels: int = 256
     pretrained: bool = False
+    backbone_weights: str | None = None
+    frozen_layers: tuple[str, ...] = ()
     weights: str | None = None
     min_size: int = 600
     max_size: int = 1000
+    train_min_sizes: tuple[int, ...] = ()
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     proposals: int = 256
@@ -79,6 +89,16 @@ class DetectorConfig:
     nms_threshold: float = 0.3
 
     def __post_init__(self) -> None:
+        known = self.backbone in get_args(BackboneName) or self.backbone.startswith("timm/")
+        names = f"one of {', '.join(get_args(BackboneName))}, timm/NAME"
+        require(known, "detector.backbone", names, self.backbone)
+        sizes = self.train_min_sizes
+        require(
+            all(0 < s <= self.max_size for s in sizes),
+            "detector.train_min_sizes",
+            "1..max_size",
+            sizes,
+        )
         for name in ("min_size", "proposals", "detections", "feature_dim", "pooled_size"):
             require(getattr(self, name) > 0, f"detector.{name}", "> 0", getattr(self, name))
         for name in ("train_proposals", "box_head_dim", "box_pooled_size"):

@@ -28,6 +28,8 @@ class DetectorPhase:
         warmup: steps of linear warm-up.
         decay_at: fractions of `steps` after which the learning rate is multiplied by 0.1.
         clip: largest gradient norm.
+        frozen_backbone_steps: first steps in which the backbone's ImageNet layers stay as they are.
+        backbone_lr_factor: of `lr`, for these layers afterwards.
         validate_epochs: epochs between validations (COCO AP on the validation split), which keep
             `best_detector.safetensors`; the phase's end is one, too. 0: none.
         validate_min_steps: least number of steps between two validations, whatever an epoch is.
@@ -42,14 +44,16 @@ class DetectorPhase:
     warmup: int = 500
     decay_at: tuple[float, ...] = (0.7, 0.9)
     clip: float = 5.0
+    frozen_backbone_steps: int = 0
+    backbone_lr_factor: float = 1.0
     validate_epochs: int = 1
     validate_min_steps: int = 200
     validation_images: int = 1000
 
     def __post_init__(self) -> None:
         where, epochs = "detector_training", self.validate_epochs
-        for name in ("steps", "warmup", "lr", "momentum", "weight_decay"):
-            require(getattr(self, name) >= 0, f"{where}.{name}", ">= 0", getattr(self, name))
+        rates = ("lr", "momentum", "weight_decay", "backbone_lr_factor")
+        require_at_least(0, self, where, "steps", "warmup", "frozen_backbone_steps", *rates)
         require(self.batch_size >= 1, f"{where}.batch_size", ">= 1", self.batch_size)
         require(self.clip > 0, f"{where}.clip", "> 0", self.clip)
         require(epochs >= 0, f"{where}.validate_epochs", ">= 0", epochs)

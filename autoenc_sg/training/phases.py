@@ -67,6 +67,7 @@ class Phase:
     ) -> None:
         self.name = name
         self.fabric = fabric
+        self.model = model
         precision = fabric.strategy.precision
         self.precision = precision if isinstance(precision, StepPrecision) else None
         self.config = config
@@ -192,6 +193,8 @@ class Phase:
 
     def _objective(self, model: AutoEncoder) -> nn.Module:
         model.requires_grad_(True)
+        for parameter in model.detector.frozen_parameters():
+            parameter.requires_grad_(False)
         if self.name == "detector":
             return DetectorObjective(model.detector)
         if self.name == "reconstruction":
@@ -205,7 +208,7 @@ class Phase:
             return {"generator": Adam(_generator_side(model).parameters(), rate, fused=True)}
         if self.name == "detector":
             settings: DetectorPhase | JointPhase = config.detector_training
-            groups = [{"params": _trainable([model.detector])}]
+            groups = _detector_groups(model, config.detector_training)
         else:
             settings = config.joint
             groups = _graph_groups(model, config.joint)
@@ -252,6 +255,10 @@ class Phase:
     def _set_mode(self, step: int) -> None:
         """Training mode; from step `eval_mode_after` on evaluation mode, with a fresh optimizer."""
         self.objective.train()
+        if isinstance(self.settings, DetectorPhase):
+            trained = step >= self.settings.frozen_backbone_steps
+            for parameter in self.model.detector.backbone_parameters():
+                parameter.requires_grad_(trained)
         after = getattr(self.settings, "eval_mode_after", 0)
         if not 0 < after <= step:
             return
@@ -290,6 +297,16 @@ def _generator_side(model: AutoEncoder) -> nn.Module:
     if model.appearance is None:
         return model.generator
     return nn.ModuleList([model.generator, model.appearance])
+
+
+def _detector_groups(model: AutoEncoder, settings: DetectorPhase) -> list[dict[str, Any]]:
+    """Parameter groups of the detector phase's SGD: all but ImageNet's layers, then these."""
+    old = list(model.detector.backbone_parameters())
+    if settings.backbone_lr_factor == 1:
+        return [{"params": _trainable([model.detector])}]
+    in_second_group = set(old)
+    new = [p for p in _trainable([model.detector]) if p not in in_second_group]
+    return [{"params": new}, {"params": old, "lr": settings.lr * settings.backbone_lr_factor}]
 
 
 def _graph_groups(model: AutoEncoder, joint: JointPhase) -> list[dict[str, Any]]:

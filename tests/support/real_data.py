@@ -10,6 +10,7 @@ import pytest
 _BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 DATA = Path(os.environ.get("AUTOENC_SG_DATA", _BESIDE))
 PHOTOS, ANNOTATIONS = DATA / "coco_photos", DATA / "vg_annotations"
+FREE_PHOTOS = DATA / "coco_val2017_free"
 
 
 def _mark(folder: Path) -> pytest.MarkDecorator:
@@ -18,3 +19,4 @@ def _mark(folder: Path) -> pytest.MarkDecorator:
 
 
 needs_photos, needs_annotations = _mark(PHOTOS), _mark(ANNOTATIONS)
+needs_free_photos = _mark(FREE_PHOTOS)
