@@ -10,7 +10,7 @@ check: links
 	ruff check . && ruff format --check . && codespell && mypy
 
 test:
-	pytest
+	pytest -n auto
 
 test-slow:
 	pytest -m slow
