@@ -10,6 +10,7 @@ from autoenc_sg.core.errors import require, require_at_least
 FormatName = Literal[
     "scenes", "vg150", "coco", "coco_stuff", "sg2im_vg", "coco_vg150", "vrd", "psg"
 ]
+PseudoUse = Literal["by_score", "equal", "none"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class DataConfig:
             more, else 10 %.
         filter_empty_relations: leave out images without relations, in every split (`vg150`,
             `coco_vg150`).
+        pseudo_relations: those of the train split (`vg150`, written by `data relate`) weigh
+            `by_score` in the predicate loss, `equal` to relations of humans, or `none` are used.
+            Validation and test never have any.
+        pseudo_threshold: pseudo-relations of a lower score are left out (`vg150`).
         filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
         flip: mirror half of the train images, boxes and left/right predicates with them.
         allow_outside: read images that `..`, absolute names or links place outside of `root` and
@@ -95,6 +100,8 @@ class DataConfig:
     num_test: int | None = None
     filter_empty_relations: bool = True
     filter_overlap: bool = False
+    pseudo_relations: PseudoUse = "by_score"
+    pseudo_threshold: float = 0.0
     flip: bool = True
     allow_outside: bool = False
     workers: int = 0
@@ -106,4 +113,6 @@ class DataConfig:
         require(self.max_objects != 1, "data.max_objects", "0 or >= 2", self.max_objects)
         require(self.num_val >= 0, "data.num_val", ">= 0", self.num_val)
         require((self.num_test or 0) >= 0, "data.num_test", ">= 0", self.num_test)
+        threshold = self.pseudo_threshold
+        require(0 <= threshold <= 1, "data.pseudo_threshold", "0..1", threshold)
         require_at_least(0, self, "data", "workers")

@@ -41,6 +41,19 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
     return arrays
 
 
+def present_arrays(path: Path, names: Sequence[str]) -> list[str]:
+    """Which of these data sets a file has.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return [name for name in names if name in file]
+    except H5_ERRORS as error:
+        raise bad_input(path, "a complete HDF5 file", error) from None
+
+
 def missing_names(file: h5py.File, names: Sequence[str]) -> list[str]:
     """The names that are not data sets of an open file, held in that file itself."""
     return [name for name in names if not _is_held(file, file.get(name))]

@@ -21,6 +21,7 @@ from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.scenes.files import ensure_scenes
 from autoenc_sg.data.sg2im_vg.dataset import open_sg2im_vg
 from autoenc_sg.data.vg150.dataset import open_vg150
+from autoenc_sg.data.vg150.files import read_annotations, use_pseudo_relations
 
 
 def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> AnnotatedDataset:
@@ -83,8 +84,11 @@ def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root = Path(config.root)
     if config.format == "scenes":
         ensure_scenes(root, config.scenes)
+    data = use_pseudo_relations(
+        read_annotations(root), config.pseudo_relations, config.pseudo_threshold
+    )
     return open_vg150(
-        root,
+        data,
         split,
         config.num_val,
         config.filter_empty_relations,

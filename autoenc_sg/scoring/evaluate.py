@@ -17,6 +17,7 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.data.vg150.dataset import check_human_relations
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.scoring.graph_scores import GraphScores
 from autoenc_sg.scoring.image_scores import ImageScores, mean_image
@@ -52,6 +53,7 @@ def evaluate_checkpoint(
         raise bad_input(path, "a model with an encoder", "a decoder alone")
     data = _data(checkpoint.config.data, options)
     _, test = open_splits(data, options.split, checkpoint.config.seed)  # writes files
+    check_human_relations(test)
     check_vocabulary(checkpoint, test.vocabulary, path)
     count = min(options.processes, max(_count(test, options), 1))
     results = in_processes(_evaluate_checkpoint, (path, options, quiet), count)

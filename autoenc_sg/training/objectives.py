@@ -47,6 +47,7 @@ from autoenc_sg.training.target_assignment import (
     add_missed,
     match_regions,
     pair_predicates,
+    pair_weights,
     region_labels,
 )
 
@@ -264,6 +265,9 @@ def graph_losses(
     graph, regions, candidates = graph_pass.graph, graph_pass.regions, graph_pass.candidates
     labels = region_labels(matched, truth)
     predicates = pair_predicates(graph.pairs, matched, truth)
+    weights = None
+    if truth.triple_scores is not None:
+        weights = pair_weights(graph.pairs, matched, truth)
     related = pair_predicates(candidates, matched, truth) > 0
     relpn = model.relpn.config
     rows = sample_pairs(
@@ -278,7 +282,7 @@ def graph_losses(
     true_boxes = truth.boxes[matched[is_object]] if is_object.any() else boxes
     return {
         "predicate": config.predicate_weight
-        * predicate_loss(graph.predicate_logits, predicates, config.background_ratio),
+        * predicate_loss(graph.predicate_logits, predicates, config.background_ratio, weights),
         "object": config.object_weight * _mean_cross_entropy(graph.object_logits, labels),
         "box": config.box_weight * refinement_loss(boxes, regions.boxes[is_object], true_boxes),
         "relatedness": config.relatedness_weight
@@ -286,19 +290,24 @@ def graph_losses(
     }
 
 
-def predicate_loss(logits: Tensor, predicates: Tensor, background_ratio: float) -> Tensor:
+def predicate_loss(
+    logits: Tensor, predicates: Tensor, background_ratio: float, weights: Tensor | None = None
+) -> Tensor:
     """Mean cross entropy over all related pairs and a random sample of unrelated ones.
 
-    The sample has `background_ratio` times as many pairs, at least 8 (or all there are).
+    The sample has `background_ratio` times as many pairs, at least 8 (or all there are). With
+    weights each pair's cross entropy is multiplied by its own before the mean is taken.
 
-    Shapes: `logits [M, P], predicates [M] -> []`.
+    Shapes: `logits [M, P], predicates [M], weights [M] -> []`.
     """
     positive = (predicates > 0).nonzero()[:, 0]
     negative = (predicates == 0).nonzero()[:, 0]
     count = max(8, int(background_ratio * len(positive)))
     negative = negative[torch.randperm(len(negative), device=negative.device)[:count]]
     rows = torch.cat([positive, negative])
-    return _mean_cross_entropy(logits[rows], predicates[rows])
+    return _mean_cross_entropy(
+        logits[rows], predicates[rows], None if weights is None else weights[rows]
+    )
 
 
 def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
@@ -311,6 +320,9 @@ def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(encode_deltas(boxes, start), encode_deltas(target, start))
 
 
-def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross entropy; 0 with a gradient of 0 if there is no row."""
+def _mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean (weighted) cross entropy; 0 with a gradient of 0 if there is no row."""
+    if weights is not None:
+        losses = F.cross_entropy(logits, target, reduction="none")
+        return (weights.to(losses) * losses).sum() / max(len(target), 1)
     return F.cross_entropy(logits, target, reduction="sum") / max(len(target), 1)

@@ -41,8 +41,28 @@ def pair_predicates(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> T
 
     Shapes: `pairs [M, 2], matched [N] -> [M]`.
     """
+    row = _pair_triples(pairs, matched, truth)
+    if len(truth.triples) == 0:
+        return row * 0
+    return torch.where(row >= 0, truth.triples[row.clamp(min=0), 1], 0)
+
+
+def pair_weights(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tensor:
+    """The weight of each pair's predicate: the score of a pseudo-relation, else 1.
+
+    Shapes: `pairs [M, 2], matched [N] -> [M]` float32 in [0, 1].
+    """
+    row = _pair_triples(pairs, matched, truth)
+    scores = truth.triple_scores
+    if scores is None or len(scores) == 0:
+        return torch.ones_like(row, dtype=torch.float32)
+    return torch.where(row >= 0, scores.nan_to_num(1.0)[row.clamp(min=0)], 1.0)
+
+
+def _pair_triples(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tensor:
+    """The row of each pair's last triple, -1 if it has none: `[M]`."""
     if len(truth.triples) == 0 or len(pairs) == 0:
-        return pairs.new_zeros(len(pairs))
+        return pairs.new_full((len(pairs),), -1)
     size = len(truth.labels)
     true_keys = truth.triples[:, 0] * size + truth.triples[:, 2]
     order = torch.sort(true_keys, stable=True).indices
@@ -51,7 +71,7 @@ def pair_predicates(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> T
     place = torch.searchsorted(true_keys[order], keys, right=True) - 1
     row = order[place.clamp(min=0)]
     is_related = (ends >= 0).all(1) & (place >= 0) & (true_keys[row] == keys)
-    return torch.where(is_related, truth.triples[row, 1], 0)
+    return torch.where(is_related, row, -1)
 
 
 def add_missed(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from torchvision.models import squeezenet1_1
@@ -163,3 +166,18 @@ def test_results_have_plain_names_and_null_for_nothing(tmp_path: Path) -> None:
     assert read["detection AP50"] == 0.25
     assert read["mean image PSNR"] == 12.0
     assert "AP50 0.250" in results.tables()[0].note
+
+
+def test_pseudo_relations_alone_are_nothing_to_score_against(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_run / "scenes", tmp_path / "scenes")
+    with h5py.File(tmp_path / "scenes" / "VG-SGG.h5", "a") as file:
+        count = len(file["predicates"])
+        file["relation_is_pseudo"] = np.ones(count, np.uint8)
+        file["relation_scores"] = np.full(count, 0.5, np.float32)
+    checkpoint = str(tiny_run / "run" / "checkpoint.safetensors")
+    assert main(["evaluate", checkpoint, "--data", str(tmp_path / "scenes")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "expected relations of humans, which alone are scored against" in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,18 @@ def test_graph_losses_by_hand() -> None:
     assert (passed.graph.boxes.grad[2] == 0).all()  # matches nothing: its box is not judged
     assert passed.relatedness_logits.grad is not None
     assert_close(passed.relatedness_logits.grad, torch.tensor([-1.25, 1.875]))
+
+
+def test_a_pseudo_relation_weighs_as_its_score() -> None:
+    passed, matched, truth = passed_by_hand()
+    scored = replace(truth, triple_scores=torch.tensor([0.25]))
+    losses = graph_losses(passed, matched, scored, WEIGHTS, AS_CONFIGURED)
+    expected = -2 * (0.25 * log(0.7) + log(0.5)) / 2
+    assert_close(losses["predicate"], torch.tensor(expected))
+    human = replace(truth, triple_scores=torch.tensor([float("nan")]))
+    unweighted = graph_losses(passed, matched, truth, WEIGHTS, AS_CONFIGURED)
+    for name, loss in graph_losses(passed, matched, human, WEIGHTS, AS_CONFIGURED).items():
+        assert_close(loss, unweighted[name])
 
 
 def test_losses_are_sums_over_samples_of_the_whole_batch() -> None:

@@ -16,6 +16,7 @@ from autoenc_sg.training.target_assignment import (
     add_missed,
     match_regions,
     pair_predicates,
+    pair_weights,
     region_labels,
 )
 from tests.support.graphs import random_batch, random_boxes, seeded
@@ -138,3 +139,15 @@ def test_batched_equals_one_by_one() -> None:
         in_image = index == b
         alone.append(region_labels(match_regions(boxes[in_image], index[in_image] * 0, one), one))
     assert_close(together, torch.cat(alone))
+
+
+def test_pairs_weigh_as_their_relations_scores() -> None:
+    """Regions 0..3 are the true objects 0, 1, 2 and none; human, 0.25, and none for the pair."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [20, 0, 30, 10]])
+    triples, scores = torch.tensor([[0, 1, 1], [1, 2, 2]]), torch.tensor([float("nan"), 0.25])
+    graph = SceneGraph(torch.tensor([1, 1, 1]), boxes, triples, (40, 40), triple_scores=scores)
+    pairs = torch.tensor([[0, 1], [1, 2], [2, 1], [3, 1]])
+    matched = torch.tensor([0, 1, 2, -1])
+    truth = SceneGraphBatch.collate([graph])
+    assert pair_predicates(pairs, matched, truth).tolist() == [1, 2, 0, 0]
+    assert_close(pair_weights(pairs, matched, truth), torch.tensor([1, 0.25, 1, 1]))

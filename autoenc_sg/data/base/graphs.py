@@ -74,11 +74,16 @@ def make_graph(
 
 def one_per_pair(triples: Tensor, generator: torch.Generator) -> Tensor:
     """One triple, uniformly at random, of each (subject, object), in order of first appearance."""
+    return triples[one_row_per_pair(triples, generator)]
+
+
+def one_row_per_pair(triples: Tensor, generator: torch.Generator) -> Tensor:
+    """The rows of `one_per_pair`: `[m]`, ascending."""
     order = torch.randperm(len(triples), generator=generator)
     pairs, inverse = triples[order][:, [0, 2]].unique(dim=0, return_inverse=True)
     first = torch.full((len(pairs),), len(triples))
     first.scatter_reduce_(0, inverse, torch.arange(len(triples)), "amin")
-    return triples[order[first].sort().values]
+    return order[first].sort().values
 
 
 def resize_graph(graph: SceneGraph, size: ImageSize) -> SceneGraph:

@@ -24,6 +24,7 @@ from autoenc_sg.data.inspect.statistics import (
     count_split,
     overview,
     predicate_table,
+    pseudo_tables,
     triple_table,
 )
 from autoenc_sg.data.open import open_dataset
@@ -81,6 +82,7 @@ def write_data_report(
         [_summary(config, splits)],
         [
             overview(splits),
+            *pseudo_tables(map(datasets["train"].graph, range(len(datasets["train"]))), vocabulary),
             triple_table(splits, vocabulary),
             predicate_table(splits, vocabulary),
             class_table(splits, vocabulary),

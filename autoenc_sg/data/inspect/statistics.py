@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.visualization.tables import Cell, Table
@@ -101,6 +102,30 @@ def predicate_table(splits: Sequence[SplitStatistics], vocabulary: Vocabulary) -
     """Relations of each predicate, the commonest first."""
     counts = [s.predicates for s in splits]
     return _counts("Predicates", "predicate", vocabulary.predicates, splits, counts)
+
+
+def pseudo_tables(graphs: Iterable[SceneGraph], vocabulary: Vocabulary) -> list[Table]:
+    """Pseudo-relations by predicate, the commonest first; no table if there are none.
+
+    Args:
+        graphs: of the train split, which have scores for pseudo-relations, NaN for others.
+        vocabulary: the names.
+    """
+    counts = torch.zeros(vocabulary.num_predicates, dtype=torch.int64)
+    sums = torch.zeros(vocabulary.num_predicates, dtype=torch.float64)
+    for graph in graphs:
+        if graph.triple_scores is not None:
+            is_pseudo = ~graph.triple_scores.isnan()
+            predicates = graph.triples[is_pseudo, 1]
+            counts += predicates.bincount(minlength=len(counts))
+            sums.index_add_(0, predicates, graph.triple_scores[is_pseudo].double())
+    order = sorted(counts.nonzero()[:, 0].tolist(), key=lambda i: (-int(counts[i]), i))
+    rows: list[list[Cell]] = [
+        [vocabulary.predicates[i], int(counts[i]), float(sums[i] / counts[i])] for i in order
+    ]
+    note = f"{int(counts.sum()):,} of the train split, one of each pair; in no other table"
+    columns = ["predicate", "count", "mean score"]
+    return [Table("Pseudo-relations", columns, rows, note)] if rows else []
 
 
 def triple_table(splits: Sequence[SplitStatistics], vocabulary: Vocabulary) -> Table:

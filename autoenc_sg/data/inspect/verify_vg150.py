@@ -26,6 +26,7 @@ from autoenc_sg.data.vg150.files import (
     decode_boxes,
     file_paths,
     read_image_data,
+    read_relation_scores,
     read_tables,
     read_vocabulary,
     without_broken,
@@ -67,7 +68,9 @@ def vg150_findings(root: Path) -> list[Finding]:
     arrays = None if tables is None else {name: t.numpy() for name, t in tables.items()}
     images = None if sizes is None else _images(sizes, arrays, findings)
     if arrays is not None:
+        is_pseudo = _pseudo_flags(path, len(arrays["predicates"]), findings)
         findings += _table_findings(arrays, vocabulary, images)
+        findings += _split_findings(arrays, is_pseudo)
     return findings
 
 
@@ -144,17 +147,6 @@ def _table_findings(
     split = tables["split"]
     rows = np.flatnonzero((split != TRAIN) & (split != TEST))
     yield from findings_of("error", "split that is neither 0 nor 2", _rows("split", rows), _AGAIN)
-    empty = [name for name, s in _SPLITS if not (split == s).any()]
-    yield from findings_of(
-        "error", "empty split", empty, "write 0 (train) and 2 (test) into 'split'"
-    )
-    for kind in ("box", "rel"):
-        has_rows = tables[f"img_to_first_{kind}"] >= 0
-        without_rows = [n for n, s in _SPLITS if n not in empty and not has_rows[split == s].any()]
-        what = "boxes" if kind == "box" else "relations"
-        yield from findings_of(
-            "error", f"split without {what}", without_rows, f"its images need {what}; {_AGAIN}"
-        )
     rows = np.flatnonzero((tables["boxes_1024"][:, 2:] < 1).any(1))
     remedy = "w and h are at least 1; " + _AGAIN
     yield from findings_of("error", "boxes without area", _rows("boxes_1024", rows), remedy)
@@ -167,6 +159,51 @@ def _table_findings(
         yield from _relation_findings(tables, owned)
         yield from _box_findings(tables, owned, images)
         yield from _unused(tables, owned, vocabulary)
+
+
+def _pseudo_flags(path: Path, count: int, findings: list[Finding]) -> Array:
+    """Which of the relations are pseudo-relations: `[count]` bool."""
+    scores = _read(path, lambda file: read_relation_scores(file, count), findings)
+    flags = np.zeros(count, bool) if scores is None else ~np.isnan(scores.numpy())
+    remedy = "nothing: they are trained on, and never scored against"
+    findings += findings_of(
+        "note", "pseudo-relations", _rows("predicates", np.flatnonzero(flags)), remedy
+    )
+    return flags
+
+
+def _split_findings(tables: Tables, is_pseudo: Array) -> Iterator[Finding]:
+    """Splits without images, boxes, relations, or relations of humans."""
+    split = tables["split"]
+    parts = [(name, split == number) for name, number in _SPLITS]
+    empty = [name for name, part in parts if not part.any()]
+    remedy = "write 0 (train) and 2 (test) into 'split'"
+    yield from findings_of("error", "empty split", empty, remedy)
+    parts = [(name, part) for name, part in parts if name not in empty]
+    has_boxes = tables["img_to_first_box"] >= 0
+    names = [name for name, part in parts if not has_boxes[part].any()]
+    yield from findings_of(
+        "error", "split without boxes", names, f"its images need boxes; {_AGAIN}"
+    )
+    first, last = tables["img_to_first_rel"], tables["img_to_last_rel"]
+    has_any = first >= 0
+    names = [name for name, part in parts if not has_any[part].any()]
+    if not is_pseudo.any():
+        remedy = f"its images need relations; {_AGAIN}"
+        yield from findings_of("error", "split without relations", names, remedy)
+        return
+    human = np.concatenate([[0], np.cumsum(~is_pseudo)])
+    size = len(is_pseudo)
+    has_human = has_any & (human[(last + 1).clip(0, size)] > human[first.clip(0, size)])
+    yield from findings_of(
+        "error", "split without relations", [n for n in names if n == "train"], "see data relate"
+    )
+    remedy = (
+        "recall is measured against relations of humans alone: annotate some of the test images "
+        "('triples' in docs/own_data.md)"
+    )
+    names = [name for name, part in parts if name == "test" and not has_human[part].any()]
+    yield from findings_of("warning", "split without human relations", names, remedy)
 
 
 def _rows(name: str, rows: Array) -> Iterator[str]:

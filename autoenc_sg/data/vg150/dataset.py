@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
-from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.scene_graph import SceneGraph, take_rows
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.dataset import AnnotatedDataset
-from autoenc_sg.data.base.graphs import check_aspect, one_per_pair, resize_graph, same_aspect
-from autoenc_sg.data.base.samples import Split, num_validation
+from autoenc_sg.data.base.graphs import check_aspect, one_row_per_pair, resize_graph, same_aspect
+from autoenc_sg.data.base.samples import GraphDataset, Split, num_validation
 from autoenc_sg.data.images.decode import Pixels
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.vg150.files import (
@@ -27,7 +28,7 @@ _SLACK = 0.02  # of the long side: by how much boxes of a right size pass the im
 
 
 def open_vg150(
-    root: Path | str,
+    root: Path | str | VG150Annotations,
     split: Split,
     num_val: int = 5000,
     filter_empty_relations: bool = True,
@@ -39,36 +40,38 @@ def open_vg150(
     """One split of the VG150 files in a folder, filtered as Neural Motifs and its successors do.
 
     In every split, images without boxes are left out. Validation is the first part of the remaining
-    train images.
+    train images. Pseudo-relations (`files`) are in the graphs of the train split alone.
 
     Args:
-        root: the folder of the files.
+        root: the folder of the files, or what was read from it (see `use_pseudo_relations`).
         split: which part.
         num_val: validation images; 10 % where fewer than 10 times as many are left to train.
-        filter_empty_relations: leave out images without relations, in every split.
+        filter_empty_relations: leave out images without relations, in every split; of validation
+            and test those without human ones.
         filter_overlap: train only: leave out relations whose boxes do not overlap (IoU > 0 with
             the + 1 pixel convention), then images without relations.
         flip: train only: mirror half of the samples.
         seed: of the predicate choice and of flipping.
-        store: the images; None: as `find_images(root)` finds them. Images that are not in it
+        store: the images; None: as `find_images` finds them there. Images that are not in it
             are left out after the splits are cut, unless it is empty.
 
     Raises:
         InputError: see `files.read_annotations`.
     """
-    data = read_annotations(Path(root))
+    data = root if isinstance(root, VG150Annotations) else read_annotations(Path(root))
     rows, kept_relations = split_rows(data, split, num_val, filter_empty_relations, filter_overlap)
     if store is None:
-        store = ImageStore(find_images(Path(root)))
+        store = ImageStore(find_images(data.root))
     source = VG150Source(data, rows, kept_relations, split)
-    return AnnotatedDataset(source, store, split, seed, flip, root)
+    return AnnotatedDataset(source, store, split, seed, flip, data.root)
 
 
 class VG150Source:
     """The graphs of some images of the files, as `dataset.GraphSource`.
 
     In the train split each access keeps one predicate, drawn at random, of every (subject, object)
-    pair; the other splits keep all relations, duplicates too.
+    pair; the other splits keep all relations, duplicates too. Where the files have
+    pseudo-relations, graphs of the train split have `triple_scores`, NaN for relations of humans.
 
     Args:
         data: all annotations.
@@ -84,10 +87,18 @@ class VG150Source:
     ) -> None:
         self.vocabulary: Vocabulary = data.vocabulary
         self.image_ids: tuple[int, ...] = tuple(data.image_ids[rows].tolist())
+        self.root = data.root
         self._data = data
         self._rows: list[int] = rows.tolist()
         self._kept_relations = kept_relations
-        self._one_per_pair = split == "train"
+        self._is_train = split == "train"
+
+    @property
+    def only_pseudo(self) -> bool:
+        """Whether the data set has pseudo-relations, and no image here has one of humans."""
+        human = ~self._data.is_pseudo
+        has_human = _any_in(human, self._data.rel_ranges[torch.tensor(self._rows).long()])
+        return not human.all() and not has_human.any()
 
     def graph(self, row: int, generator: torch.Generator) -> SceneGraph:
         """In pixels of the size that image_data.json states."""
@@ -109,23 +120,29 @@ class VG150Source:
         return resize_graph(graph, (pixels.image.shape[1], pixels.image.shape[2]))
 
     def annotated(self, row: int) -> SceneGraph:
-        """With every relation of the files (after `filter_overlap`)."""
+        """With every relation of humans in the files (after `filter_overlap`)."""
         return self._graph(row, self._data.image_size(self._rows[row]), None)
 
     def _graph(self, row: int, size: ImageSize, generator: torch.Generator | None) -> SceneGraph:
-        """In pixels of an image of `size`; with all relations if there is no generator."""
+        """In pixels of an image of `size`; with all of humans if there is no generator."""
         data = self._data
         first, end = data.box_ranges[self._rows[row]].tolist()
         first_relation, end_relation = data.rel_ranges[self._rows[row]].tolist()
         is_kept = self._kept_relations[first_relation:end_relation]
+        if generator is None:
+            is_kept = is_kept & ~data.is_pseudo[first_relation:end_relation]
         ends = data.relationships[first_relation:end_relation][is_kept] - first
         predicates = data.predicates[first_relation:end_relation][is_kept]
         triples = torch.stack([ends[:, 0], predicates, ends[:, 1]], 1)
+        scores = None
+        if data.relation_scores is not None and self._is_train and generator is not None:
+            scores = data.relation_scores[first_relation:end_relation][is_kept]
+        if self._is_train and generator is not None:
+            chosen = one_row_per_pair(triples, generator)
+            triples, scores = triples[chosen], take_rows(scores, chosen)
         boxes = clip_to_image(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         inside = has_area(boxes)
-        if self._one_per_pair and generator is not None:
-            triples = one_per_pair(triples, generator)
-        graph = SceneGraph(data.labels[first:end], boxes, triples, size)
+        graph = SceneGraph(data.labels[first:end], boxes, triples, size, triple_scores=scores)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
     def _check_size(self, row: int, size: ImageSize, name: str) -> None:
@@ -140,6 +157,20 @@ class VG150Source:
             check_aspect(name, size, stated)
 
 
+def check_human_relations(dataset: GraphDataset) -> None:
+    """Check that there is something to measure recall against.
+
+    Raises:
+        InputError: the data set has pseudo-relations, and this split none of humans.
+    """
+    source = getattr(dataset, "source", None)
+    if isinstance(source, VG150Source) and source.only_pseudo:
+        what = f"{source.root} {getattr(dataset, 'split', '')}"
+        expected = "relations of humans, which alone are scored against"
+        hint = "annotate some of its images ('triples' in docs/own_data.md)"
+        raise bad_input(what, expected, f"pseudo-relations alone: {hint}")
+
+
 def split_rows(
     data: VG150Annotations,
     split: Split,
@@ -152,9 +183,10 @@ def split_rows(
     Returns:
         Rows of images `[n]`, and `[R]` bool.
     """
+    used = ~data.is_pseudo if split != "train" else torch.ones_like(data.is_pseudo)
     rows = _unfiltered_rows(data, split, num_val, filter_empty)
     if not filter_overlap or split != "train":
-        return rows, torch.ones(len(data.predicates), dtype=torch.bool)
+        return rows, used
     overlapping = _overlapping(data.raw_boxes, data.relationships)
     return rows[_any_in(overlapping, data.rel_ranges[rows])], overlapping
 
@@ -164,13 +196,17 @@ def _unfiltered_rows(
 ) -> Tensor:
     in_split = data.split == (TEST if split == "test" else TRAIN)
     in_split &= data.box_ranges[:, 1] > data.box_ranges[:, 0]
+    has_human = _any_in(~data.is_pseudo, data.rel_ranges)
     if filter_empty:
-        in_split &= data.rel_ranges[:, 1] > data.rel_ranges[:, 0]
+        has_any = data.rel_ranges[:, 1] > data.rel_ranges[:, 0]
+        in_split &= has_human if split == "test" else has_any
     rows = in_split.nonzero()[:, 0]
     if split == "test":
         return rows
     cut = num_validation(len(rows), num_val)
-    return rows[:cut] if split == "val" else rows[cut:]
+    if split == "train":
+        return rows[cut:]
+    return rows[:cut][has_human[rows[:cut]]] if filter_empty else rows[:cut]
 
 
 def _overlapping(boxes: Tensor, relations: Tensor) -> Tensor:

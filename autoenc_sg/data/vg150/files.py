@@ -10,24 +10,31 @@ by Neural Motifs and Scene-Graph-Benchmark. N images, B boxes and R relations of
     img_to_first_box, img_to_last_box, img_to_first_rel, img_to_last_rel
                     (N,)    inclusive ranges of rows; -1: none
     split           (N,)    0 train, 2 test
+
+`data relate` adds pseudo-relations, proposed by a program, to the train split. They are in the same
+tables, so that other programs read them as relations, and are marked by two optional data sets:
+
+    relation_is_pseudo  (R,)  integers, 1: proposed, 0: annotated by a human
+    relation_scores     (R,)  floats, the probability of a proposed one; not used of the others
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autoenc_sg.config.data import PseudoUse
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, read_json
 from autoenc_sg.data.base.samples import LONGEST_SIDE
-from autoenc_sg.data.h5_files import read_arrays
+from autoenc_sg.data.h5_files import present_arrays, read_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +48,7 @@ _NAMES = (
 # Image files that were broken when VG150 was made: in image_data.json, but not in the h5.
 BROKEN_IMAGES = frozenset({1592, 1722, 4616, 4617})
 _RANGES = ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel")
+PSEUDO, SCORES = "relation_is_pseudo", "relation_scores"
 _COLUMNS = {"labels": 1, "boxes_1024": 4, "predicates": 1, "relationships": 2}
 
 
@@ -58,6 +66,9 @@ class VG150Annotations:
         image_ids: `[N]` int64.
         sizes: `[N, 2]` int64, height and width in pixels as image_data.json has them.
         vocabulary: the names.
+        relation_scores: `[R]` in [0, 1], the probability of a pseudo-relation, NaN for a relation
+            that a human annotated; None: all are human.
+        root: the folder of the files.
     """
 
     labels: Tensor
@@ -70,11 +81,48 @@ class VG150Annotations:
     image_ids: Tensor
     sizes: Tensor
     vocabulary: Vocabulary
+    relation_scores: Tensor | None = None
+    root: Path = Path()
+
+    @property
+    def is_pseudo(self) -> Tensor:
+        """Which relations were proposed by a program: `[R]` bool."""
+        if self.relation_scores is None:
+            return torch.zeros(len(self.predicates), dtype=torch.bool)
+        return ~self.relation_scores.isnan()
 
     def image_size(self, row: int) -> ImageSize:
         """(height, width) of an image in pixels."""
         height, width = self.sizes[row].tolist()
         return height, width
+
+
+def use_pseudo_relations(
+    data: VG150Annotations, use: PseudoUse, least_score: float = 0.0
+) -> VG150Annotations:
+    """The annotations with the pseudo-relations that are to be trained on.
+
+    Args:
+        data: as read.
+        use: `by_score`: each with its score; `equal`: all with a score of 1; `none`: none.
+        least_score: those with a lower score are left out.
+    """
+    scores = data.relation_scores
+    if scores is None:
+        return data
+    kept = ~data.is_pseudo
+    if use != "none":
+        kept |= scores >= least_score
+    if use == "equal":
+        scores = torch.where(scores.isnan(), scores, torch.ones_like(scores))
+    position = torch.cat([torch.zeros(1, dtype=torch.int64), kept.long().cumsum(0)])
+    return replace(
+        data,
+        predicates=data.predicates[kept],
+        relationships=data.relationships[kept],
+        rel_ranges=position[data.rel_ranges],
+        relation_scores=None if use == "none" else scores[kept],
+    )
 
 
 def decode_boxes(stored: Tensor) -> Tensor:
@@ -124,6 +172,8 @@ def read_annotations(root: Path) -> VG150Annotations:
         ids_sizes[:, 0],
         ids_sizes[:, 1:],
         vocabulary,
+        read_relation_scores(path, len(tables["predicates"])),
+        root,
     )
     outside = len(boxes_outside(data))
     if outside:
@@ -159,6 +209,35 @@ def read_tables(path: Path) -> dict[str, Tensor]:
                 len(arrays[name]),
             )
     return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+
+
+def read_relation_scores(path: Path, count: int) -> Tensor | None:
+    """The scores of `count` relations, see `VG150Annotations`; None if the h5 marks none.
+
+    Raises:
+        InputError: the file cannot be read, only one of the two data sets is there, or they are of
+            another shape or have other values than stated above.
+    """
+    present = present_arrays(path, (PSEUDO, SCORES))
+    if not present:
+        return None
+    arrays = read_arrays(path, (PSEUDO, SCORES), "the annotations of VG150")
+    for name, kind in ((PSEUDO, np.integer), (SCORES, np.floating)):
+        array = arrays[name]
+        if array.shape != (count,) or not np.issubdtype(array.dtype, kind):
+            expected = f"{'integers' if kind is np.integer else 'floats'} of shape [{count}]"
+            raise bad_input(f"{path} {name!r}", expected, f"{array.dtype} {list(array.shape)}")
+    flags = torch.from_numpy(arrays[PSEUDO].astype(np.int64))
+    scores = torch.from_numpy(arrays[SCORES].astype(np.float32))
+    wrong = ((flags != 0) & (flags != 1)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise bad_input(f"{path} {PSEUDO!r} row {row}", "0 or 1", int(flags[row]))
+    wrong = ((flags == 1) & ~((scores >= 0) & (scores <= 1))).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise bad_input(f"{path} {SCORES!r} row {row}", "0..1", float(scores[row]))
+    return scores.masked_fill(flags == 0, torch.nan)
 
 
 def read_vocabulary(path: Path) -> Vocabulary:

@@ -7,10 +7,11 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from autoenc_sg.core.atomic_files import new_folder
@@ -28,7 +29,9 @@ from autoenc_sg.visualization.progress import Reporter
 logger = logging.getLogger(__name__)
 
 STAGE = "copy photos"
-_KEYS = {"image", "labels", "boxes", "triples", "image_size", "split"}
+_KEYS = {
+    *("image", "labels", "boxes", "triples", "triple_scores", "image_size", "split", "captions"),
+}
 _ORIENTATION = 0x0112  # EXIF
 
 
@@ -40,8 +43,10 @@ class Line:
         where: file and line number, for messages.
         image: the photo's path.
         labels, boxes, triples: as in the file.
+        triple_scores: of each triple, None if a human annotated it.
         image_size: (height, width) if stated.
         split: `train`, `test` or None.
+        captions: sentences about the photo; `data relate` may read relations from them.
     """
 
     where: str
@@ -51,6 +56,8 @@ class Line:
     triples: list[tuple[int, str, int]]
     image_size: ImageSize | None
     split: str | None
+    triple_scores: list[float | None]
+    captions: list[str]
 
 
 def convert_lines(
@@ -159,7 +166,20 @@ def _line(path: Path, number: int, text: str) -> Line:
         [(s, p.strip(), o) for s, p, o in triples],
         None if size is None else (size[0], size[1]),
         split,
+        _scores(data.get("triple_scores"), len(triples), where),
+        _list_of(data.get("captions", []), _is_text, f"{where} captions", "a list of sentences"),
     )
+
+
+def _scores(value: Any, count: int, where: str) -> list[float | None]:
+    """The score of each of `count` triples, None of humans' ones."""
+    if value is None:
+        return [None] * count
+    expected = "for each triple a probability in 0..1, or null: a human annotated it"
+    scores = _list_of(value, _is_score, f"{where} triple_scores", expected)
+    if len(scores) != count:
+        raise bad_input(f"{where} triple_scores", expected, f"{len(scores)} for {count} triples")
+    return scores
 
 
 def _list_of(value: Any, good: Any, where: str, expected: str) -> list[Any]:
@@ -173,6 +193,14 @@ def _list_of(value: Any, good: Any, where: str, expected: str) -> list[Any]:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
 
 
 def _is_list(value: Any, length: int) -> bool:
@@ -219,7 +247,11 @@ def _graph(line: Line, vocabulary: Vocabulary, size: ImageSize) -> SceneGraph:
         triples = [(s, vocabulary.predicate_id(p), o) for s, p, o in line.triples]
     except InputError as error:
         raise InputError(f"{line.where}: {error}") from None
-    return make_graph(labels, line.boxes, triples, size, line.where, strict=True)
+    graph = make_graph(labels, line.boxes, triples, size, line.where, strict=True)
+    if all(score is None for score in line.triple_scores):
+        return graph
+    scores = [torch.nan if score is None else score for score in line.triple_scores]
+    return replace(graph, triple_scores=torch.tensor(scores))
 
 
 def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:

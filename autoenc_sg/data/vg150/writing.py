@@ -18,6 +18,7 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.json_files import write_json
+from autoenc_sg.data.vg150.files import PSEUDO, SCORES
 
 Array = NDArray[Any]
 
@@ -62,7 +63,10 @@ def write_annotations(
     split: Sequence[int],
     vocabulary: Vocabulary,
 ) -> None:
-    """Write the three annotation files of N images into the existing folder `root`."""
+    """Write the three annotation files of N images into the existing folder `root`.
+
+    Relations with a score (`triple_scores`, not NaN) are marked as pseudo-relations.
+    """
     counts = torch.tensor([len(g) for g in graphs])
     rel_counts = torch.tensor([len(g.triples) for g in graphs])
     first_box = counts.cumsum(0) - counts
@@ -78,6 +82,7 @@ def write_annotations(
         **inclusive_ranges("box", counts.numpy()),
         **inclusive_ranges("rel", rel_counts.numpy()),
     }
+    tables |= _pseudo_tables(graphs)
     for side in LONG_SIDES:
         stored = [encode_boxes(g.boxes, g.image_size, side) for g in graphs]
         tables[f"boxes_{side}"] = torch.cat(stored).numpy()
@@ -93,6 +98,20 @@ def write_annotations(
     )
     sizes = np.array([[i, *g.image_size] for i, g in zip(image_ids, graphs)], dtype=np.int64)
     write_tables(root, tables, dicts, sizes)
+
+
+def _pseudo_tables(graphs: Sequence[SceneGraph]) -> dict[str, Array]:
+    """The two data sets that mark pseudo-relations; none if no relation has a score."""
+    scores = torch.cat(
+        [
+            torch.full((len(g.triples),), torch.nan) if g.triple_scores is None else g.triple_scores
+            for g in graphs
+        ]
+    ).float()
+    is_pseudo = ~scores.isnan()
+    if not is_pseudo.any():
+        return {}
+    return {PSEUDO: is_pseudo.to(torch.uint8).numpy(), SCORES: scores.nan_to_num(1.0).numpy()}
 
 
 def write_tables(

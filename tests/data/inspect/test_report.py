@@ -23,6 +23,7 @@ from autoenc_sg.data.inspect.statistics import (
     count_split,
     overview,
     predicate_table,
+    pseudo_tables,
     triple_table,
 )
 from autoenc_sg.data.open import open_dataset
@@ -137,3 +138,11 @@ def test_a_class_name_is_text_in_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<script" not in page
     assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>" in page
+
+
+def test_pseudo_relations_have_a_table_of_their_own() -> None:
+    scored = replace(FULL, triples=torch.tensor([[0, 1, 1], [0, 2, 2], [1, 2, 2], [2, 1, 0]]))
+    scored = replace(scored, triple_scores=torch.tensor([float("nan"), 0.5, 1.0, 0.25]))
+    (table,) = pseudo_tables([scored, FULL], NAMES)
+    assert table.rows == [["near", 2, 0.75], ["on", 1, 0.25]]
+    assert pseudo_tables([FULL], NAMES) == []

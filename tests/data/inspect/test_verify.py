@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from autoenc_sg.config.data import DataConfig
@@ -261,3 +263,34 @@ def test_bounds_and_repetitions_of_other_formats(tmp_path: Path) -> None:
     assert names["relations twice"].count == 1
     assert names["boxes twice"].count == 1
     assert names["images in several splits"].severity == "error"  # as in the small files of tests
+
+
+def with_pseudo(root: Path, human: bool) -> Path:
+    """Six images whose train images have a pseudo-relation each, beside a human one if `human`."""
+    write(root)
+    data = graph([[0.0, 0, 16, 16], [8.0, 8, 32, 24]], [[0, 1, 1], [1, 2, 0]][not human :])
+    train = replace(data, triple_scores=torch.tensor([float("nan"), 0.5][not human :]))
+    test = replace(data, triples=data.triples[:1] if human else data.triples[:0])
+    write_annotations(root, [train] * 4 + [test] * 2, range(11, 17), [0] * 4 + [2] * 2, NAMES)
+    return root
+
+
+def test_pseudo_relations_are_noted(tmp_path: Path) -> None:
+    found = kinds(with_pseudo(tmp_path, True))
+    assert (found["pseudo-relations"].severity, found["pseudo-relations"].count) == ("note", 4)
+    assert "split without human relations" not in found
+
+
+def test_only_pseudo_relations_can_be_trained_on_but_not_scored(tmp_path: Path) -> None:
+    outcome = verify(DataConfig("vg150", str(with_pseudo(tmp_path, False))))
+    found = {f.kind: f for f in outcome.findings}
+    assert outcome.ready
+    assert found["split without human relations"].severity == "warning"
+    assert "annotate some of the test images" in found["split without human relations"].remedy
+
+
+def test_damaged_marks_of_pseudo_relations(tmp_path: Path) -> None:
+    root = with_pseudo(tmp_path, True)
+    change(root, "relation_scores", put(1, 2.0))
+    finding = kinds(root)["damaged file"]
+    assert "'relation_scores' row 1: expected 0..1, got 2.0" in finding.examples[0]

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.vg150.dataset import open_vg150
+from autoenc_sg.data.vg150.files import read_annotations
 from autoenc_sg.data.vg150.from_jsonl import convert_lines, read_lines
 
 BOXES = [[2.0, 3, 30, 20], [0, 10, 60, 40]]
@@ -257,3 +258,20 @@ def test_bad_files_and_folders(tmp_path: Path) -> None:
     bare = write_lines(tmp_path, [{"image": "photos/a b ü.jpg", "labels": []}])
     with pytest.raises(InputError, match="expected some labels and some triples"):
         convert_lines(bare, tmp_path / "out")
+
+
+def test_pseudo_relations_and_captions(tmp_path: Path) -> None:
+    line = {**LINE, "triple_scores": [None, 0.5, 1], "captions": ["a cat on a mat"]}
+    path = write_lines(tmp_path, [line, LINE])
+    assert read_lines(path)[0].captions == ["a cat on a mat"]
+    convert_lines(path, tmp_path / "out")
+    scores = read_annotations(tmp_path / "out").relation_scores
+    nan = torch.nan
+    assert_close(scores, torch.tensor([nan, 0.5, 1, nan, nan, nan]), equal_nan=True)
+
+
+@pytest.mark.parametrize("scores", [[0.5], [None, 1.5, None], [None, None, "0.5"], 0.5])
+def test_scores_that_are_none(tmp_path: Path, scores: Any) -> None:
+    path = write_lines(tmp_path, [LINE, {**LINE, "triple_scores": scores}])
+    with pytest.raises(InputError, match=r"line 2 triple_scores.*a probability in 0..1, or null"):
+        read_lines(path)
