@@ -136,8 +136,9 @@ def _train(
     run = Run(config, fabric, model, splits, start, log, reporter, on_step)
     try:
         state: Mapping[str, Any] = {}
-        for phase in pending:
-            state = run_phase(run, phase, state or start.earlier_state(phase))
+        with StopSignals(fabric) as stop:
+            for phase in pending:
+                state = run_phase(run, phase, state or start.earlier_state(phase), stop)
     finally:
         log.close()
         reporter.close()
@@ -162,7 +163,9 @@ def training_plan(
     return plan
 
 
-def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[str, Any]:
+def run_phase(
+    run: Run, name: PhaseName, earlier: Mapping[str, Any], stop: StopSignals
+) -> Mapping[str, Any]:
     """One phase from its first (or resumed) step to its last, with a checkpoint at the end.
 
     Args:
@@ -170,6 +173,7 @@ def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[
         name: the phase.
         earlier: training state that it goes on with unless it is resumed; see
             `Phase.continue_from`.
+        stop: says when a signal ends the run.
 
     Returns:
         The state that a joint phase goes on with; empty if this is not the reconstruction phase.
@@ -182,12 +186,11 @@ def run_phase(run: Run, name: PhaseName, earlier: Mapping[str, Any]) -> Mapping[
         restore_random_state(run.start.checkpoint.training, fabric)
     else:
         phase.continue_from(earlier)
-    with StopSignals(fabric) as stop:
-        _run_steps(run, phase, first, stop)
-        phase.finish()
-        save(fabric, run.model, config, phase, phase.steps)
-        if stop.is_due():
-            raise stop.interruption(f"phase {name}", Path(config.out) / CHECKPOINT)
+    _run_steps(run, phase, first, stop)
+    phase.finish()
+    save(fabric, run.model, config, phase, phase.steps)
+    if stop.is_due():
+        raise stop.interruption(f"phase {name}", Path(config.out) / CHECKPOINT)
     return phase.state() if name == "reconstruction" else {}
 
 

@@ -10,14 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.cli.train import TrainCommand, resume_line
+from autoenc_sg.config.phases import PhaseName
 from autoenc_sg.training.run_log import HISTORY
 from autoenc_sg.weights.checkpoint import read_resumable
-from tests.support.tiny import TINY, same
+from tests.support.tiny import TINY, same, tiny_config
 
 STEPS = "2000"  # more than a test waits for
 
@@ -95,11 +97,31 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one(tiny_run: Path, tmp_pa
     same(dict(first.training), dict(second.training))
 
 
+def test_a_signal_between_two_phases_ends_after_the_next_step(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoenc_sg.core.errors import TrainingInterrupted
+    from autoenc_sg.training import loop
+
+    class Signalled(loop.Phase):
+        def __init__(self, name: PhaseName, *others: Any) -> None:
+            if name == "reconstruction":
+                signal.raise_signal(signal.SIGTERM)
+            super().__init__(name, *others)
+
+    monkeypatch.setattr(loop, "Phase", Signalled)
+    one_step = ["--detector_training.steps=1", "--detector_training.validate_epochs=0"]
+    config = tiny_config(tmp_path, "--data.root", str(tiny_run / "scenes"), *one_step)
+    with pytest.raises(TrainingInterrupted, match="after reconstruction step 1"):
+        loop.train(config)
+    checkpoint = read_resumable(tmp_path / "run")
+    assert (checkpoint.phase, checkpoint.step) == ("reconstruction", 1)
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     from autoenc_sg.core.errors import TrainingInterrupted
     from autoenc_sg.training.fabric import make_fabric
     from autoenc_sg.training.guards.interrupts import StopSignals
-    from tests.support.tiny import tiny_config
 
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with StopSignals(make_fabric(tiny_config(tmp_path))) as stop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -62,3 +64,48 @@ def test_a_few_steps_learn_one_image() -> None:
         optimizer.step()
         totals.append(float(loss.detach()))
     assert totals[-1] < 0.8 * totals[0]
+
+
+def test_each_box_keeps_its_class_and_is_scaled_with_its_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detector = tiny_detector().train()
+    truth = truth_of(2, 0, 3, size=(32, 32))  # enlarged to 64
+    passed: list[Any] = []
+    roi_heads = detector.roi_heads.forward
+
+    def recorded(*arguments: Any) -> Any:
+        passed.append(arguments[3])
+        return roi_heads(*arguments)
+
+    monkeypatch.setattr(detector.roi_heads, "forward", recorded)
+    detector.losses(photos(*[(32, 32)] * 3), truth)
+    (targets,) = passed
+    for target, graph in zip(targets, truth.split()):
+        assert target["labels"].tolist() == graph.labels.tolist()
+        assert_close(target["boxes"], 2 * graph.boxes)
+
+
+def test_names_of_the_losses() -> None:
+    """The box loss of RPN trains its own head, not that of the regions."""
+    detector = tiny_detector().train()
+    losses = detector.losses(photos((64, 64)), truth_of(2))
+    losses["rpn_box"].backward(retain_graph=True)
+    assert detector.rpn.head.bbox_pred.weight.grad is not None
+    assert detector.roi_heads.box_predictor.bbox_pred.weight.grad is None
+    losses["roi_box"].backward(retain_graph=True)
+    assert detector.roi_heads.box_predictor.bbox_pred.weight.grad is not None
+
+
+def test_samples_are_faster_r_cnn_s() -> None:
+    """Anchors from IoU 0.7, regions from 0.5; half and a quarter of them objects (Ren et al.)."""
+    detector = tiny_detector()
+    rpn, heads = detector.rpn, detector.roi_heads
+    assert (rpn.proposal_matcher.high_threshold, rpn.proposal_matcher.low_threshold) == (0.7, 0.3)
+    assert (rpn.fg_bg_sampler.batch_size_per_image, rpn.fg_bg_sampler.positive_fraction) == (
+        256,
+        0.5,
+    )
+    assert heads.proposal_matcher.high_threshold == heads.proposal_matcher.low_threshold == 0.5
+    sampler = heads.fg_bg_sampler
+    assert (sampler.batch_size_per_image, sampler.positive_fraction) == (8, 0.25)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.config.phases import PhaseName
 from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import ObjectDiscriminator, PatchDiscriminator
@@ -21,7 +22,7 @@ from autoenc_sg.training.discriminators import (
     ObjectAdversary,
 )
 from autoenc_sg.training.fabric import make_fabric
-from autoenc_sg.training.objectives import Objects, Outcome
+from autoenc_sg.training.objectives import Objects, Outcome, ReconstructionObjective
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.validation import validate_phase, validation_losses
 from tests.support.tiny import tiny_config
@@ -206,6 +207,70 @@ def test_weight_decay_is_obeyed(folder: Path, name: str) -> None:
         after[1][layer] - after[0][layer], -rate * 0.5 * before[layer], rtol=1e-3, atol=1e-6
     )
     assert bool((after[0][layer] != before[layer]).any())
+
+
+def test_momentum_goes_on_with_the_step_before(folder: Path) -> None:
+    """The second step differs by 0.9 times the first, as the gradients are the same."""
+    places = []
+    for momentum in (0.0, 0.9):
+        options = (f"momentum={momentum}", "weight_decay=0", "warmup=0", "clip=1e6", "decay_at=[]")
+        model, batch = fresh(folder, *(f"--detector_training.{option}" for option in options))
+        phase = Phase("detector", make_fabric(model.config), model, model.config)
+        weight = model.detector.get_parameter("roi_heads.box_head.fc6.weight")
+        steps = [weight.detach().clone()]
+        for step in range(2):
+            torch.manual_seed(step)
+            phase.step(batch, step)
+            steps.append(weight.detach().clone())
+        places.append(steps)
+    (start, first, plain), (_, also_first, moved_on) = places
+    assert bool((first != start).any())
+    assert_close(also_first, first, rtol=0, atol=0)
+    assert_close(moved_on - plain, 0.9 * (first - start), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["detector", "reconstruction", "joint"])
+def test_the_sum_of_all_losses_is_descended(
+    folder: Path, name: PhaseName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = fresh(folder)
+    phase = Phase(name, make_fabric(model.config), model, model.config)
+    sums: list[float] = []
+    backward = phase.fabric.backward
+
+    def recorded(loss: Tensor) -> None:
+        sums.append(float(loss.detach()))
+        backward(loss)
+
+    monkeypatch.setattr(phase.fabric, "backward", recorded)
+    losses = {key: float(value) for key, value in phase.step(batch, 0).items()}
+    discriminators = {adversary.name for adversary in phase.adversaries}
+    assert discriminators == (set() if name == "detector" else {"discriminator"})
+    expected = sum(value for key, value in losses.items() if key not in discriminators)
+    assert sums[0] == pytest.approx(expected, rel=1e-5)
+    assert sums[1:] == pytest.approx([losses[key] for key in discriminators])
+
+
+def test_gradients_end_with_their_step(folder: Path) -> None:
+    model, batch = fresh(folder)
+    phase = Phase("joint", make_fabric(model.config), model, model.config)
+    phase.step(batch, 0)
+    networks = [model, *(adversary.plain for adversary in phase.adversaries)]
+    assert len(networks) == 2
+    assert all(p.grad is None for network in networks for p in network.parameters())
+
+
+def test_the_object_discriminator_is_told_the_true_objects(folder: Path) -> None:
+    model, batch = fresh(folder, "--reconstruction.object_adversarial_weight=0.1")
+    outcome = ReconstructionObjective(model, model.config.reconstruction)(batch)
+    assert outcome.objects is not None
+    labels, boxes, image_index = outcome.objects
+    for i, graph in enumerate(batch.graphs.split()):
+        height, width = graph.image_size
+        rows = image_index == i
+        assert labels[rows].tolist() == [*graph.labels.tolist(), 0]
+        size = torch.tensor([width, height, width, height])
+        assert_close(boxes[rows], torch.cat([graph.boxes / size, torch.tensor([[0.0, 0, 1, 1]])]))
 
 
 def test_validation_measures_the_average_of_the_weights(folder: Path, tmp_path: Path) -> None:
