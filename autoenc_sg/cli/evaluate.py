@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autoenc_sg.cli.device import usable_device
+from autoenc_sg.cli.model import usable_device
 from autoenc_sg.cli.options import Command
 from autoenc_sg.cli.tasks import named_tasks, print_tables
 from autoenc_sg.config.recall import RecallConventions

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from autoenc_sg.cli.device import usable_device
+from autoenc_sg.cli.model import split_model, usable_device
 from autoenc_sg.cli.options import Command
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.pipelines.options import GenerateOptions, SampleOptions
@@ -17,8 +17,9 @@ class GenerateCommand:
     """Options of `generate`.
 
     Attributes:
-        checkpoint: a trained model or imported weights: a run's folder, or a checkpoint file.
-        graph: JSON file with one graph or a list of graphs.
+        graph: JSON file with one graph or a list of graphs. A model may stand before it: a run's
+            folder, a checkpoint file, imported weights, or the name of weights that come with the
+            package (see the command weights); by default photos.
         out: folder to write to.
         device: of the model, such as cpu or cuda; auto: a GPU where there is one.
         masks: also write the objects' masks as an image, and draw with the `given` masks of the
@@ -26,8 +27,7 @@ class GenerateCommand:
         options: how to draw.
     """
 
-    checkpoint: Path
-    graph: Path
+    graph: tuple[Path, ...]
     out: Path = Path("out")
     device: str = "auto"
     masks: Literal["drawn", "given", "predicted"] | None = field(
@@ -66,9 +66,12 @@ def _generate(command: GenerateCommand) -> int:
 
     masks = None if command.masks == "drawn" else command.masks
     options = replace(command.options, masks=masks, mask_images=command.masks is not None)
-    model = AutoEncoder.from_checkpoint(command.checkpoint, usable_device(command.device))
+    checkpoint, graphs = split_model(command.graph, "a graph file")
+    if len(graphs) > 1:
+        raise bad_input("generate", "a model and one graph file", f"{len(graphs)} graph files")
+    model = AutoEncoder.from_checkpoint(checkpoint, usable_device(command.device))
     reporter = Reporter([("generate", 1.0)])
-    for path in generate_images(model, command.graph, command.out, options, reporter):
+    for path in generate_images(model, graphs[0], command.out, options, reporter):
         print(path)
     return 0
 

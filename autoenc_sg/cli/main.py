@@ -28,7 +28,7 @@ from autoenc_sg.cli.photos import PARSE, RECONSTRUCT
 from autoenc_sg.cli.score import SCORE, TRUTH
 from autoenc_sg.cli.sg2im_vg import SG2IM_VG
 from autoenc_sg.cli.train import TRAIN, TrainCommand, split_overrides
-from autoenc_sg.cli.weights import EXPORT, IMPORT
+from autoenc_sg.cli.weights import EXPORT, IMPORT, WEIGHTS
 from autoenc_sg.core.errors import InputError, TrainingDiverged, TrainingInterrupted
 
 DATA_HELP = "data sets: make, check and look at them"
@@ -42,6 +42,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     PARSE,
     GENERATE,
     SAMPLE,
+    WEIGHTS,
     IMPORT,
     EXPORT,
     SCENES,

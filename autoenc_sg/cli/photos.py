@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoenc_sg.cli.device import usable_device
+from autoenc_sg.cli.model import split_model, usable_device
 from autoenc_sg.cli.options import Command
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.pipelines.options import ParseOptions
@@ -18,15 +18,15 @@ class ReconstructCommand:
     """Options of `reconstruct`.
 
     Attributes:
-        checkpoint: a trained model: a run's folder, or a checkpoint file.
-        photos: image files.
+        photos: image files. A model may stand before them: a run's folder, a checkpoint file, or
+            the name of weights that come with the package (see the command weights); by default
+            photos.
         out: folder to write to, with a folder for each photo.
         seed: of the noise.
         device: of the model, such as cpu or cuda; auto: a GPU where there is one.
         options: how photos are parsed.
     """
 
-    checkpoint: Path
     photos: tuple[Path, ...]
     out: Path = Path("out")
     seed: int = 0
@@ -41,14 +41,14 @@ class ParseCommand:
     """Options of `parse`.
 
     Attributes:
-        checkpoint: a trained model: a run's folder, or a checkpoint file.
-        photos: image files, and folders, whose image files at any depth are taken.
+        photos: image files, and folders, whose image files at any depth are taken. A model may
+            stand before them: a run's folder, a checkpoint file, or the name of weights that come
+            with the package (see the command weights); by default photos.
         out: JSON Lines file to write, a graph a line.
         device: of the model, such as cpu or cuda; auto: a GPU where there is one.
         options: how photos are parsed.
     """
 
-    checkpoint: Path
     photos: tuple[Path, ...]
     out: Path = Path("graphs.jsonl")
     device: str = "auto"
@@ -60,9 +60,9 @@ def _reconstruct(options: ReconstructCommand) -> int:
     from autoenc_sg.pipelines.reconstruct import reconstruct_photos
     from autoenc_sg.visualization.progress import Reporter
 
-    model = AutoEncoder.from_checkpoint(options.checkpoint, usable_device(options.device))
-    reporter = Reporter([("reconstruct", 1.0)])
-    photos, out = options.photos, options.out
+    checkpoint, photos = split_model(options.photos, "photos")
+    model = AutoEncoder.from_checkpoint(checkpoint, usable_device(options.device))
+    reporter, out = Reporter([("reconstruct", 1.0)]), options.out
     failures = reconstruct_photos(model, photos, out, options.seed, reporter, options.options)
     return _report(len(photos) - len(failures), failures, out)
 
@@ -72,9 +72,10 @@ def _parse(command: ParseCommand) -> int:
     from autoenc_sg.pipelines.parse import parse_photos_to_file
     from autoenc_sg.visualization.progress import Reporter
 
-    model = AutoEncoder.from_checkpoint(command.checkpoint, usable_device(command.device))
+    checkpoint, photos = split_model(command.photos, "photos or folders")
+    model = AutoEncoder.from_checkpoint(checkpoint, usable_device(command.device))
     reporter = Reporter([("parse", 1.0)])
-    result = parse_photos_to_file(model, command.photos, command.out, command.options, reporter)
+    result = parse_photos_to_file(model, photos, command.out, command.options, reporter)
     return _report(result.done, result.failures, command.out)
 
 

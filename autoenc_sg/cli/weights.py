@@ -1,4 +1,4 @@
-"""The commands `import` and `export`: weights of other programs."""
+"""The commands `weights`, `import` and `export`: those of the package, and other programs'."""
 
 from __future__ import annotations
 
@@ -40,6 +40,38 @@ class ExportCommand:
     out: Path = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class WeightsCommand:
+    """Options of `weights`.
+
+    Attributes:
+        json: print all that their descriptions say, as JSON.
+    """
+
+    json: bool = False
+
+
+def _weights(options: WeightsCommand) -> int:
+    import json
+
+    from autoenc_sg.weights.pretrained import SHIPPED, read_about, shipped_models
+
+    abouts = {name: read_about(SHIPPED / name) for name in shipped_models()}
+    if options.json:
+        print(json.dumps(abouts, indent=1))
+        return 0
+    if not abouts:
+        print("no weights come with this version")
+    for name, about in abouts.items():
+        print(f"{name}: {about.get('summary', '')}")
+        for key in ("data", "licences"):
+            if key in about:
+                print(f"  {key}: {about[key]}")
+        for measure, value in dict(about.get("measured", {})).items():
+            print(f"  {measure}: {value}")
+    return 0
+
+
 def _import(options: ImportCommand) -> int:
     from autoenc_sg.training.run_log import HISTORY
     from autoenc_sg.weights.checkpoint import CHECKPOINT
@@ -68,5 +100,6 @@ def _export(options: ExportCommand) -> int:
     return 0
 
 
+WEIGHTS = Command("weights", "the weights that come with the package", WeightsCommand, _weights)
 IMPORT = Command("import", "weights of another program as files of ours", ImportCommand, _import)
 EXPORT = Command("export", "a checkpoint as another program reads it", ExportCommand, _export)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,10 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.features import PhotoFeatures, as_arrays
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
 from autoenc_sg.pipelines.options import ParseOptions
+from autoenc_sg.pipelines.reconstruct import FEWEST_OBJECTS
 from autoenc_sg.visualization.progress import Reporter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,9 +34,11 @@ class ParsedPhotos:
     Attributes:
         done: how many have a line in the file.
         failures: one error for each of the others.
+        few_objects: in how many of those that are done fewer than two objects were found.
     """
 
     done: int = 0
+    few_objects: int = 0
     failures: list[InputError] = field(default_factory=list)
 
 
@@ -72,12 +78,22 @@ def parse_photos_to_file(
                 else:
                     _write_line(lines, photo, parsed.graph)
                     result.done += 1
+                    result.few_objects += len(parsed.graph) < FEWEST_OBJECTS
                     if options.features is not None:
                         features.append(parsed)
                         names.append(str(photo))
                 reporter.advance(note=photo.name)
         if result.done == 0:
             raise result.failures[0]
+    if result.few_objects and all_entries is None:
+        threshold = options.object_threshold or model.config.decode.object_threshold
+        logger.warning(
+            "%d of %d photos have fewer than two objects with a class score of %g or more; lower "
+            "it with --object-threshold, or use weights that know such photos",
+            result.few_objects,
+            result.done,
+            threshold,
+        )
     if options.features is not None:
         _write_features(options.features, names, features)
     return result

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+from torch import Tensor
+
+from autoenc_sg.config.model import DecodeConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import write_graph
 from autoenc_sg.core.images import read_image, save_image, to_pil
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
 from autoenc_sg.pipelines.options import ParseOptions
@@ -16,6 +22,9 @@ from autoenc_sg.visualization.boxes import draw_boxes
 from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.progress import Reporter
+
+FEWEST_OBJECTS = 2  # detected in a photo that is drawn
+logger = logging.getLogger(__name__)
 
 
 def reconstruct_photos(
@@ -61,7 +70,9 @@ def reconstruct_photo(
 ) -> None:
     """Parse and reconstruct one photo, with detected objects or given ones.
 
-    If that fails, nothing is written.
+    If that fails, nothing is written. Of a photo in which fewer than two objects were detected a
+    picture would mislead: the graph is written and a warning says what to try, unless
+    `options.object_threshold` was chosen.
 
     Raises:
         InputError: the photo cannot be read, or the folder cannot be written.
@@ -77,18 +88,36 @@ def reconstruct_photo(
         )
     except InputError as error:
         raise InputError(f"{photo}: {error}") from error
-    reconstruction = model.render(graph, seed)
+    few = len(graph) < FEWEST_OBJECTS and entry is None and options.object_threshold is None
+    pictures = _pictures(model, image, graph, None if few else model.render(graph, seed))
+    write_graph(folder / "graph.json", graph, model.vocabulary)
+    for name, picture in pictures.items():
+        save_image(folder / f"{name}.png", picture)
+    if few:
+        logger.warning("%s: %s", photo, few_objects(len(graph), model.config.decode))
+
+
+def _pictures(
+    model: AutoEncoder, image: Tensor, graph: SceneGraph, reconstruction: Image.Image | None
+) -> dict[str, Image.Image]:
     boxes = draw_boxes(image, graph, model.vocabulary)
     drawn = draw_graph(graph, model.vocabulary)
+    pictures = {"boxes": boxes, "graph": drawn}
+    if reconstruction is None:
+        return pictures
     together = side_by_side(
         [to_pil(image), boxes, drawn, reconstruction],
         ["photo", "objects", "graph", "reconstruction"],
     )
-    write_graph(folder / "graph.json", graph, model.vocabulary)
-    for name, result in {
-        "boxes": boxes,
-        "graph": drawn,
-        "reconstruction": reconstruction,
-        "side_by_side": together,
-    }.items():
-        save_image(folder / f"{name}.png", result)
+    return {**pictures, "reconstruction": reconstruction, "side_by_side": together}
+
+
+def few_objects(count: int, decode: DecodeConfig) -> str:
+    """What to tell the user of a photo with so few detected objects."""
+    threshold = decode.object_threshold
+    objects = "object has" if count == 1 else "objects have"
+    return (
+        f"{count or 'no'} {objects} a class score of {threshold:g} or more, and no picture is "
+        f"drawn; lower it (--object-threshold {threshold / 3:.2g}), or use weights that know such "
+        "photos"
+    )

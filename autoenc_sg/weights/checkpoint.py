@@ -33,7 +33,7 @@ from autoenc_sg.weights.checkpoint_file import (
     write_model_file,
     write_training_file,
 )
-from autoenc_sg.weights.pretrained import DESCRIPTION, read_pretrained
+from autoenc_sg.weights.pretrained import DESCRIPTION, read_pretrained, shipped_or
 from autoenc_sg.weights.tensor_file import read_metadata
 
 __all__ = [
@@ -71,11 +71,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Args:
         path: a checkpoint file; a run's folder (its newest valid checkpoint, with a warning for
-            each that is skipped); or a folder of `AutoEncoder.save`.
+            each that is skipped); a folder of `AutoEncoder.save`; or the name of weights that come
+            with the package.
 
     Raises:
         InputError: there is none, it is not one of ours, damaged, or of a newer version.
     """
+    path = shipped_or(path)
     if not path.is_dir():
         return read_model_file(path)
     if (path / DESCRIPTION).is_file() and not find_checkpoints(path):
@@ -91,6 +93,7 @@ def read_training_state(path: Path) -> Mapping[str, Any]:
     Raises:
         InputError: it is missing, damaged or another checkpoint's; the message names the file.
     """
+    path = shipped_or(path)
     if not path.is_dir():
         return read_training_file(path)
     if (path / DESCRIPTION).is_file() and not find_checkpoints(path):
@@ -106,6 +109,7 @@ def read_with_training(path: Path) -> Checkpoint:
     Raises:
         InputError: as `read_checkpoint`.
     """
+    path = shipped_or(path)
     if path.is_dir() and (path / DESCRIPTION).is_file() and not find_checkpoints(path):
         return read_pretrained(path)
     return _newest_valid(path, _read_perhaps_both) if path.is_dir() else _read_perhaps_both(path)

@@ -112,6 +112,21 @@ def find_pretrained(name_or_folder: str | Path) -> Path:
     raise bad_input(f"model {name_or_folder}", f"a folder or {choices}", "neither")
 
 
+def shipped_or(path: Path) -> Path:
+    """The folder of the weights that come with the package by this name, else the path itself."""
+    return SHIPPED / str(path) if str(path) in shipped_models() else path
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The free description of a model in a folder of `save_pretrained`, without its weights.
+
+    Raises:
+        InputError: as `read_pretrained`.
+    """
+    about: dict[str, Any] = _read_description(folder / DESCRIPTION)["about"]
+    return about
+
+
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{DESCRIPTION}"))
