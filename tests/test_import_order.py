@@ -50,9 +50,9 @@ DATA_MAY_IMPORT = {
     "formats": {"images", "base", "coco"},
     "sg2im_vg": {"h5_files", "images", "base", "vg150"},
     "scenes": {"images", "base", "vg150"},
-    "relate": {"images", "base", "vg150", "coco"},
     "open": {"images", "base", "vg150", "coco", "formats", "sg2im_vg", "scenes"},
     "loading": {"images", "base"},
+    "relate": {"h5_files", "images", "base", "vg150", "coco", "open"},
     "inspect": {
         *("h5_files", "images", "base", "vg150", "coco"),
         *("formats", "sg2im_vg", "scenes", "open"),

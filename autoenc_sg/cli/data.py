@@ -1,4 +1,4 @@
-"""The commands for data sets: `data vg150`, `data from-jsonl`, `data verify`, `data stats`."""
+"""The commands `data vg150`, `data from-jsonl`, `data relate`, `data verify` and `data stats`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
 
 if TYPE_CHECKING:
+    from autoenc_sg.data.relate.names import NameFiles
+    from autoenc_sg.data.relate.propose import RelateOptions
     from autoenc_sg.data.vg150.from_raw.build import BuildRules
 
 
@@ -123,6 +125,74 @@ class FromJsonlCommand:
 
 
 @dataclass(frozen=True)
+class RelateCommand:
+    """Options of `data relate`.
+
+    Attributes:
+        boxes: folder of VG150 files or of COCO's instances.json, a COCO file, or JSON Lines.
+        prior: folder of a data set with relations of humans; its photos are not needed.
+        out: folder to make.
+        images: folder (VG150: also zip or h5) of the photos of BOXES.
+        predicates: of the prior, to keep; all, if it is not said.
+        least_probability: of a relation that the prior proposes, in 0..1.
+        most_per_image: pseudo-relations of an image at most.
+        unmapped: pairs with a class that maps to nothing are judged by geometry and their other
+            class, or not at all (skip).
+        beside_human: propose other predicates for pairs that have a relation of a human.
+        captions: read relations from the captions of the JSON Lines, too.
+        geometric: left of, right of, above, below, inside or surrounding for objects that have no
+            other relation.
+        mapping: JSON of names, class in BOXES to class in the prior or null.
+        aliases: file of lines name,alias,alias,…
+        word_vectors: .npz with words and vectors, for classes that map to nothing else.
+        least_similarity: cosine of the vectors of two names that makes them one.
+        train_fraction: fraction of the images in the train split, where none is stated.
+        link: link the photos instead of copying them.
+        seed: of the prior's training.
+    """
+
+    boxes: Path
+    prior: Path = field(kw_only=True)
+    out: Path = field(kw_only=True)
+    images: Path | None = None
+    predicates: tuple[str, ...] = ()
+    least_probability: float = 0.2
+    most_per_image: int = 20
+    unmapped: Literal["geometry", "skip"] = "geometry"
+    beside_human: bool = False
+    captions: bool = False
+    geometric: bool = False
+    mapping: Path | None = None
+    aliases: Path | None = None
+    word_vectors: Path | None = None
+    least_similarity: float = 0.75
+    train_fraction: float = 0.7
+    link: bool = False
+    seed: int = 0
+
+    def options(self) -> RelateOptions:
+        """Which pseudo-relations are proposed."""
+        from autoenc_sg.data.relate.propose import RelateOptions
+
+        return RelateOptions(
+            predicates=self.predicates,
+            least_probability=self.least_probability,
+            most_per_image=self.most_per_image,
+            unmapped=self.unmapped,
+            beside_human=self.beside_human,
+            captions=self.captions,
+            geometric=self.geometric,
+            seed=self.seed,
+        )
+
+    def files(self) -> NameFiles:
+        """How names are mapped."""
+        from autoenc_sg.data.relate.names import NameFiles
+
+        return NameFiles(self.mapping, self.aliases, self.word_vectors, self.least_similarity)
+
+
+@dataclass(frozen=True)
 class VerifyCommand(DataSource):
     """Options of `data verify`, beside those of the data set.
 
@@ -200,6 +270,28 @@ def _from_jsonl(options: FromJsonlCommand) -> int:
     return 0
 
 
+def _relate(options: RelateCommand) -> int:
+    from autoenc_sg.cli.tasks import print_tables
+    from autoenc_sg.data.relate.relate import relate
+
+    related = relate(
+        options.boxes,
+        options.prior,
+        options.out,
+        options.options(),
+        options.files(),
+        images=options.images,
+        train_fraction=options.train_fraction,
+        link=options.link,
+    )
+    print_tables([related.mapping.table(), related.table()])
+    unmapped = related.mapping.unmapped
+    if unmapped:
+        print(f"classes that map to nothing: {', '.join(unmapped)} (--mapping names them)")
+    print(options.out)
+    return 0
+
+
 def _verify(options: VerifyCommand) -> int:
     from rich.console import Console
 
@@ -240,6 +332,14 @@ VG150 = Command(
 )
 FROM_JSONL = Command(
     "from-jsonl", "your own annotated photos to VG150 files", FromJsonlCommand, _from_jsonl
+)
+RELATE = Command(
+    "relate",
+    "relations for boxes: proposed by a prior of another data set's graphs",
+    RelateCommand,
+    _relate,
+    "Writes VG150 files. Relations of humans stay; proposed ones are marked, have a score, are in "
+    "the train split alone, and are never scored against.",
 )
 VERIFY = Command("verify", "check that a data set is complete and correct", VerifyCommand, _verify)
 STATS = Command("stats", "a page of counts, plots and graphs drawn on photos", StatsCommand, _stats)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from autoenc_sg import __version__
-from autoenc_sg.cli.data import FROM_JSONL, STATS, VERIFY, VG150
+from autoenc_sg.cli.data import FROM_JSONL, RELATE, STATS, VERIFY, VG150
 from autoenc_sg.cli.demo import DEMO, SCENES
 from autoenc_sg.cli.evaluate import EVALUATE
 from autoenc_sg.cli.generate import GENERATE, SAMPLE
@@ -47,7 +47,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     EXPORT,
     SCENES,
 )
-DATA_COMMANDS: tuple[Command[Any], ...] = (VG150, FROM_JSONL, VERIFY, STATS, SG2IM_VG)
+DATA_COMMANDS: tuple[Command[Any], ...] = (VG150, FROM_JSONL, RELATE, VERIFY, STATS, SG2IM_VG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

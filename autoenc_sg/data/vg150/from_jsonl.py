@@ -87,15 +87,15 @@ def convert_lines(
     """
     lines = read_lines(path)
     _log_outside(path.parent, lines)
-    names = vocabulary or _own_names(lines)
-    splits = _splits(lines, train_fraction)
+    names = vocabulary or own_names(lines)
+    splits = splits_of(lines, train_fraction)
     reporter = reporter or Reporter([(STAGE, 1.0)])
     with new_folder(out) as folder, reporter.stage(STAGE, len(lines)):
         (folder / IMAGE_FOLDERS[0]).mkdir()
         graphs = []
         for number, line in enumerate(lines, start=1):
-            size = _store_photo(line, folder / IMAGE_FOLDERS[0] / str(number), link)
-            graphs.append(_graph(line, names, size))
+            size = store_photo(line, folder / IMAGE_FOLDERS[0] / str(number), link)
+            graphs.append(line_graph(line, names, size))
             reporter.advance()
         write_annotations(folder, graphs, range(1, len(lines) + 1), splits, names)
     return len(lines)
@@ -219,16 +219,27 @@ def _is_triple(value: Any) -> bool:
     return _is_list(value, 3) and _is_index(value[0]) and _is_name(value[1]) and _is_index(value[2])
 
 
-def _own_names(lines: Sequence[Line]) -> Vocabulary:
+def own_names(lines: Sequence[Line], need_predicates: bool = True) -> Vocabulary:
+    """All names of the lines, alphabetically.
+
+    Raises:
+        InputError: there are no labels, or no triples and `need_predicates`.
+    """
     objects = sorted({label for line in lines for label in line.labels})
     predicates = sorted({predicate for line in lines for _, predicate, _ in line.triples})
-    if not objects or not predicates:
+    if not objects or (need_predicates and not predicates):
+        expected = "some labels and some triples (data relate proposes triples)"
         got = f"{len(objects)} names of objects, {len(predicates)} of predicates"
-        raise bad_input(lines[0].where.rsplit(" line", 1)[0], "some labels and some triples", got)
+        raise bad_input(lines[0].where.rsplit(" line", 1)[0], expected, got)
     return Vocabulary.from_names(objects, predicates)
 
 
-def _splits(lines: Sequence[Line], train_fraction: float) -> list[int]:
+def splits_of(lines: Sequence[Line], train_fraction: float) -> list[int]:
+    """`TRAIN` or `TEST` of each line; see `convert_lines`.
+
+    Raises:
+        InputError: some lines state a split and others do not, or the fraction is none.
+    """
     if not 0 <= train_fraction <= 1:
         raise bad_input("train_fraction", "0..1", train_fraction)
     stated = [line for line in lines if line.split is not None]
@@ -241,7 +252,12 @@ def _splits(lines: Sequence[Line], train_fraction: float) -> list[int]:
     return [TRAIN if place < cut else TEST for place in range(len(lines))]
 
 
-def _graph(line: Line, vocabulary: Vocabulary, size: ImageSize) -> SceneGraph:
+def line_graph(line: Line, vocabulary: Vocabulary, size: ImageSize) -> SceneGraph:
+    """The graph of a line, whose photo has this (height, width); scores are NaN for human triples.
+
+    Raises:
+        InputError: a name is unknown, a box is not in the photo, or a triple joins no two objects.
+    """
     try:
         labels = [vocabulary.object_id(name) for name in line.labels]
         triples = [(s, vocabulary.predicate_id(p), o) for s, p, o in line.triples]
@@ -254,7 +270,7 @@ def _graph(line: Line, vocabulary: Vocabulary, size: ImageSize) -> SceneGraph:
     return replace(graph, triple_scores=torch.tensor(scores))
 
 
-def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:
+def store_photo(line: Line, target: Path, link: bool) -> ImageSize:
     """Put the photo to `target` with a suffix, upright; its (height, width) as it is seen."""
     try:
         pixels = read_image(line.image)
@@ -269,13 +285,18 @@ def _store_photo(line: Line, target: Path, link: bool) -> ImageSize:
         got = f"[height, width] = {list(line.image_size)}{turn}"
         raise bad_input(f"{line.where} image_size", f"{list(size)} as {line.image} is seen", got)
     if plain:
-        _copy(line.image, target.with_suffix(".jpg"), link)
+        copy_photo(line.image, target.with_suffix(".jpg"), link)
     else:  # readers of VG150 files ignore EXIF orientation; other formats may be animated
         save_image(target.with_suffix(".png"), pixels)
     return size
 
 
-def _copy(source: Path, target: Path, link: bool) -> None:
+def copy_photo(source: Path, target: Path, link: bool) -> None:
+    """Copy a file, or link it where the file system can.
+
+    Raises:
+        InputError: the system refuses to write there.
+    """
     if link:
         try:
             os.link(source.resolve(), target)  # of a link, link() makes a link

@@ -82,7 +82,7 @@ def write_annotations(
         **inclusive_ranges("box", counts.numpy()),
         **inclusive_ranges("rel", rel_counts.numpy()),
     }
-    tables |= _pseudo_tables(graphs)
+    tables |= pseudo_tables(graphs)
     for side in LONG_SIDES:
         stored = [encode_boxes(g.boxes, g.image_size, side) for g in graphs]
         tables[f"boxes_{side}"] = torch.cat(stored).numpy()
@@ -100,7 +100,7 @@ def write_annotations(
     write_tables(root, tables, dicts, sizes)
 
 
-def _pseudo_tables(graphs: Sequence[SceneGraph]) -> dict[str, Array]:
+def pseudo_tables(graphs: Sequence[SceneGraph]) -> dict[str, Array]:
     """The two data sets that mark pseudo-relations; none if no relation has a score."""
     scores = torch.cat(
         [

@@ -1,0 +1,1 @@
+"""Tests of relations proposed for boxes."""
