@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import h5py
 import torch
@@ -31,8 +31,10 @@ from autoenc_sg.data.vg150.files import (
     read_annotations,
 )
 from autoenc_sg.data.vg150.from_jsonl import (
+    Line,
     copy_photo,
     line_graph,
+    log_outside,
     own_names,
     read_lines,
     splits_of,
@@ -118,15 +120,16 @@ class JsonLinesBoxes:
     """
 
     def __init__(self, path: Path, train_fraction: float) -> None:
-        self._lines = read_lines(path)
-        self.vocabulary = own_names([*map(_human_line, self._lines)], need_predicates=False)
+        self._lines = [_human_line(line) for line in read_lines(path)]
+        log_outside(path.parent, self._lines)
+        self.vocabulary = own_names(self._lines, need_predicates=False)
         self.image_ids = range(1, len(self._lines) + 1)
         self.splits = splits_of(self._lines, train_fraction)
         self.captions = [line.captions for line in self._lines]
 
     def graph(self, place: int, target: Path, link: bool) -> SceneGraph:
         """See `BoxesSource`."""
-        line = _human_line(self._lines[place])
+        line = self._lines[place]
         return line_graph(line, self.vocabulary, store_photo(line, target, link))
 
     def write(self, folder: Path, graphs: Sequence[SceneGraph], vocabulary: Vocabulary) -> None:
@@ -134,7 +137,8 @@ class JsonLinesBoxes:
         write_annotations(folder, graphs, self.image_ids, self.splits, vocabulary)
 
 
-def _human_line(line: Any) -> Any:
+def _human_line(line: Line) -> Line:
+    """The line without its pseudo-relations."""
     rows = [t for t, score in zip(line.triples, line.triple_scores) if score is None]
     return replace(line, triples=rows, triple_scores=[None] * len(rows))
 

@@ -86,7 +86,7 @@ def convert_lines(
         InputError: one line with the file, the line number, what was expected and what was got.
     """
     lines = read_lines(path)
-    _log_outside(path.parent, lines)
+    log_outside(path.parent, lines)
     names = vocabulary or own_names(lines)
     splits = splits_of(lines, train_fraction)
     reporter = reporter or Reporter([(STAGE, 1.0)])
@@ -101,7 +101,7 @@ def convert_lines(
     return len(lines)
 
 
-def _log_outside(folder: Path, lines: Sequence[Line]) -> None:
+def log_outside(folder: Path, lines: Sequence[Line]) -> None:
     """Log which photos are not in the file's folder: they are copied, as the file says."""
     readable, outside = ReadableFolders([folder]), []
     for line in lines:
