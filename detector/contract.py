@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from autoenc_sg.core.boxes import ImageSize
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 
@@ -118,6 +119,22 @@ class Detector(nn.Module, ABC):
 
         Modules in evaluation mode (frozen ones) have no loss.
         """
+
+    def counted_losses(
+        self,
+        images: Sequence[Tensor],
+        truth: SceneGraphBatch,
+        random: ImageRandom | None = None,
+    ) -> dict[str, tuple[Tensor, int]]:
+        """`losses`, each with the number of terms that it is the mean of.
+
+        Args:
+            images: as in `losses`.
+            truth: likewise.
+            random: for the choice of those terms. A detector that does not read it, as here,
+                chooses by the global random state, and the same number in every image.
+        """
+        return {name: (loss, len(images)) for name, loss in self.losses(images, truth).items()}
 
     @abstractmethod
     def backbone_parameters(self) -> Iterator[nn.Parameter]:

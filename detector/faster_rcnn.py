@@ -19,6 +19,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
 from autoenc_sg.core.images import as_float
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbones import Backbone, build_backbone, image_sizes
@@ -28,6 +29,7 @@ from autoenc_sg.detector.detectron2_backend import Detectron2Detector
 from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_head
 from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
+from autoenc_sg.detector.sampling import ImageSampler
 from autoenc_sg.detector.suppression import choose
 
 LOSS_NAMES = {  # torchvision's -> ours
@@ -98,6 +100,9 @@ class FasterRCNN(Detector):
         strides = tuple(backbone.strides.values())
         self.rpn = region_proposals(config, strides, backbone.out_channels)
         self.roi_heads = _roi_heads(config, backbone, num_classes, head)
+        for part in (self.rpn, self.roi_heads):
+            fraction = part.fg_bg_sampler.positive_fraction
+            part.fg_bg_sampler = ImageSampler(part.fg_bg_sampler.batch_size_per_image, fraction)
         self.union_pool = roi_pool(backbone.strides, config.pooled_size, conventions)
         self.union_head = union_head(backbone.out_channels, config.feature_dim)
         self.projection = projection(_head_width(config), config.feature_dim)
@@ -196,6 +201,15 @@ class FasterRCNN(Detector):
 
         A module in evaluation mode has none: a frozen RPN still proposes regions for the RoI head.
         """
+        return {name: loss for name, (loss, _) in self.counted_losses(images, truth).items()}
+
+    def counted_losses(
+        self,
+        images: Sequence[Tensor],
+        truth: SceneGraphBatch,
+        random: ImageRandom | None = None,
+    ) -> dict[str, tuple[Tensor, int]]:
+        """See `Detector.counted_losses`; the terms are sampled anchors and sampled regions."""
         image_sizes(images, self.config.max_size)
         counts = torch.bincount(truth.image_index, minlength=len(truth)).tolist()
         targets = [
@@ -204,10 +218,19 @@ class FasterRCNN(Detector):
         ]
         batch, targets = self._resized(images, targets)
         maps = self.backbone(batch.tensors)
+        samplers = (self.rpn.fg_bg_sampler, self.roi_heads.fg_bg_sampler)
+        for sampler in samplers:
+            sampler.random = random
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, roi_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
-        computed = rpn_losses | roi_losses
-        return {ours: computed[theirs] for theirs, ours in LOSS_NAMES.items() if theirs in computed}
+        for sampler in samplers:
+            sampler.random = None
+        computed = [
+            (loss, sampler.num_sampled)
+            for losses, sampler in zip((rpn_losses, roi_losses), samplers)
+            for loss in losses.items()
+        ]
+        return {LOSS_NAMES[name]: (loss, count) for (name, loss), count in computed}
 
     def _resized(
         self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]

@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from autoenc_sg.core.layers import ImageRandom
+
 
 class AppearanceInput(nn.Module):
     """Adds projected appearance codes to object vectors, formula above; `W` starts at 0.
@@ -30,11 +32,21 @@ class AppearanceInput(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim, code_dim))
 
     def forward(
-        self, vectors: Tensor, codes: Tensor, image_index: Tensor, num_images: int
+        self,
+        vectors: Tensor,
+        codes: Tensor,
+        image_index: Tensor,
+        num_images: int,
+        random: ImageRandom | None = None,
     ) -> Tensor:
-        """Shapes: `vectors [N, D], codes [N, A], image_index [N] -> [N, D]`."""
+        """Shapes: `vectors [N, D], codes [N, A], image_index [N] -> [N, D]`.
+
+        `random` is for dropout; without, its seeds come from the global random state.
+        """
         if self.training and self.dropout > 0:
-            kept_objects = torch.rand(len(codes), device=codes.device) >= self.dropout
-            kept_images = torch.rand(num_images, device=codes.device) >= self.dropout
+            random = random or ImageRandom.from_global_state(num_images, codes.device)
+            images = torch.arange(num_images, device=codes.device)
+            kept_objects = random.uniform(image_index) >= self.dropout
+            kept_images = random.uniform(images) >= self.dropout
             codes = codes * (kept_objects & kept_images[image_index])[:, None]
         return vectors + codes.to(vectors) @ self.weight.mT

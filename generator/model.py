@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
@@ -105,6 +106,7 @@ class Generator(nn.Module):
         graph: RelaxedGraph,
         noise: GeneratorNoise | None = None,
         use_predicted_boxes: bool = False,
+        random: ImageRandom | None = None,
     ) -> Generated:
         """Draw the images of B graphs; differentiable in all tensors of the graph.
 
@@ -113,6 +115,8 @@ class Generator(nn.Module):
             noise: from `noise` or `seeded_noise`; None: zeros.
             use_predicted_boxes: the box head's boxes, also those of the `__image__` nodes, replace
                 the graph's.
+            random: for the dropout of appearance codes in training; None: its seeds come from the
+                global random state.
 
         Raises:
             InputError: there is no image, or the sizes of the vocabulary or of the appearance codes
@@ -122,7 +126,7 @@ class Generator(nn.Module):
         full = add_image_nodes(graph)
         vectors = self.object_vectors(full.graph)
         boxes = self.box_net(vectors)
-        vectors_with_appearance = self._with_appearance(vectors, full.graph)
+        vectors_with_appearance = self._with_appearance(vectors, full.graph, random)
         masks = None if self.mask_net is None else self.mask_net(vectors_with_appearance)
         layout = factor_layout(
             vectors_with_appearance * full.graph.object_weights[:, None],
@@ -158,17 +162,19 @@ class Generator(nn.Module):
             vectors, _ = self.gconv_net(vectors, predicates, *edges)
         return vectors
 
-    def _with_appearance(self, vectors: Tensor, graph: RelaxedGraph) -> Tensor:
+    def _with_appearance(
+        self, vectors: Tensor, graph: RelaxedGraph, random: ImageRandom | None
+    ) -> Tensor:
         if self.appearance_net is None or graph.appearance is None:
             return vectors
         added: Tensor = self.appearance_net(
-            vectors, graph.appearance, graph.image_index, graph.num_images
+            vectors, graph.appearance, graph.image_index, graph.num_images, random
         )
         return added
 
     def noise(self, num_images: int, generator: torch.Generator | None = None) -> GeneratorNoise:
         """Random noise for a batch, drawn with `generator`, on the model's device."""
-        device = self.obj_embeddings.weight.device
+        device = self.device
         source = device if generator is None else generator.device
         side, channels = self.refinement_net.input_side, self.config.layout_noise_dim
         size = self.config.image_size
@@ -182,8 +188,16 @@ class Generator(nn.Module):
 
     def seeded_noise(self, seeds: Sequence[int]) -> GeneratorNoise:
         """Noise for one image per seed; it depends on neither device nor batch."""
-        parts = [self.noise(1, torch.Generator().manual_seed(seed)) for seed in seeds]
-        return GeneratorNoise.cat(parts)
+        return self.noise_of(ImageRandom(seeds))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.obj_embeddings.weight.device
+
+    def noise_of(self, random: ImageRandom) -> GeneratorNoise:
+        """Noise for the images of these random streams."""
+        return GeneratorNoise.cat([self.noise(1, stream) for stream in random.streams])
 
     def _check(self, graph: RelaxedGraph) -> None:
         if graph.num_images < 1:

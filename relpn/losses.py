@@ -6,20 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.core.layers import first_per_group
+from autoenc_sg.core.layers import ImageRandom, first_per_group
 
 
 def sample_pairs(
-    related: Tensor, pair_image: Tensor, num_images: int, count: int, positive_fraction: float
+    related: Tensor,
+    pair_image: Tensor,
+    num_images: int,
+    count: int,
+    positive_fraction: float,
+    random: ImageRandom | None = None,
 ) -> Tensor:
     """Rows of at most `count` random pairs per image, at most the given fraction of them related.
 
     An image has at most `positive_fraction * count` related and at most
     `(1 - positive_fraction) * count` unrelated rows; one kind does not fill up for the other.
 
-    Shapes: `related [M] bool, pair_image [M] -> [m]`.
+    Shapes: `related [M] bool, pair_image [M] -> [m]`. Without `random` the seeds of the images come
+    from the global random state.
     """
-    order = torch.randperm(len(related), device=related.device)
+    random = random or ImageRandom.from_global_state(num_images, related.device)
+    order = random.uniform(pair_image).argsort(stable=True)
     most = int(count * positive_fraction)
     sides = [(order[related[order]], most), (order[~related[order]], count - most)]
     rows = [side[first_per_group(pair_image[side], num_images, limit)] for side, limit in sides]

@@ -1,9 +1,9 @@
-"""Layers and tensor operations that several components share."""
+"""Layers, random draws and tensor operations that several components share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -68,6 +68,56 @@ class RowNorm(nn.BatchNorm1d):
         return super().forward(rows)
 
 
+class ImageRandom:
+    """Random numbers for the rows of B images, from a stream of its own for each image.
+
+    What is drawn for an image follows from its seed and from the draws before, not from the other
+    images of the batch: a batch that is split between processes gets the same numbers.
+
+    Args:
+        seeds: one for each image, 0..2^63 - 1.
+        device: where the numbers are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.streams = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+
+    @classmethod
+    def from_global_state(cls, num_images: int, device: torch.device | str = "cpu") -> ImageRandom:
+        """Seeds drawn from PyTorch's global random state of the CPU."""
+        return cls(torch.randint(2**62, (num_images,)).tolist(), device)
+
+    def uniform(self, image_index: Tensor, *width: int) -> Tensor:
+        """Numbers in [0, 1): `[K] -> [K, *width]`; `image_index` holds 0..B-1 in any order."""
+        counts = torch.bincount(image_index, minlength=len(self.streams)).tolist()
+        parts = [
+            torch.rand(count, *width, generator=stream, device=self.device)
+            for count, stream in zip(counts, self.streams)
+        ]
+        drawn = torch.cat(parts)
+        return torch.empty_like(drawn).index_copy_(
+            0, torch.sort(image_index, stable=True).indices, drawn
+        )
+
+
+def dropout(layers: nn.Sequential, rows: Tensor, uniform: Callable[[int], Tensor]) -> Tensor:
+    """`layers(rows)`, where dropout in training takes its random numbers from `uniform`.
+
+    Args:
+        layers: of an `mlp`.
+        rows: `[K, D]`.
+        uniform: gives numbers in [0, 1) of shape `[K, width]`.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Dropout) and layer.training:
+            is_kept = uniform(rows.shape[1]) >= layer.p
+            rows = rows * is_kept / (1 - layer.p)
+        else:
+            rows = layer(rows)
+    return rows
+
+
 def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
     """Mean of the rows of `values [K, ...]` for each index: `[size, ...]`, 0 without rows."""
     total = values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
@@ -75,13 +125,15 @@ def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
     return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
 
 
-def first_per_group(group: Tensor, num_groups: int, count: int) -> Tensor:
+def first_per_group(group: Tensor, num_groups: int, count: int | Tensor) -> Tensor:
     """Rows of the first `count` members of each group: groups ascending, each in its old order.
 
-    Shapes: `[K] -> [k]`, where `group` holds 0..num_groups-1 in any order.
+    Shapes: `[K] -> [k]`, where `group` holds 0..num_groups-1 in any order; `count` may be
+    `[num_groups]`, of each group.
     """
     order = torch.sort(group, stable=True).indices
     sizes = torch.bincount(group, minlength=num_groups)
     starts = (sizes.cumsum(0) - sizes)[group[order]]
     rank = torch.arange(len(group), device=group.device) - starts
-    return order[rank < count]
+    limit = count if isinstance(count, int) else count[group[order]]
+    return order[rank < limit]

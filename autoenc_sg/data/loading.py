@@ -24,7 +24,8 @@ class BatchPlan(Sampler[list[SampleKey]]):
         steps: end of the plan.
         seed: the order of epoch `e` follows from (seed, e).
         start: first step.
-        rank, world: this process takes every `world`-th sample of a batch, from `rank` on.
+        rank, world: this process takes every `world`-th sample of a batch, from `rank` on; if
+            there is none for it, one of the others', which training then does not count.
 
     Raises:
         InputError: there is no sample.
@@ -52,7 +53,8 @@ class BatchPlan(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for step in range(self.start, self.steps):
             first = step * self.batch_size
-            yield [self._key(first + i) for i in range(self.rank, self.batch_size, self.world)]
+            places = range(self.rank, self.batch_size, self.world) or (0,)
+            yield [self._key(first + place) for place in places]
 
     def _key(self, position: int) -> SampleKey:
         epoch, place = divmod(position, self.size)

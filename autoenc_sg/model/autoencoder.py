@@ -16,6 +16,7 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, to_pil
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch, check_graphs
@@ -158,17 +159,21 @@ class AutoEncoder(nn.Module):
 
     # Encoder --------------------------------------------------------------------------------------
 
-    def graph_pass(self, regions: Regions, required: Tensor | None = None) -> GraphPass:
+    def graph_pass(
+        self,
+        regions: Regions,
+        required: Tensor | None = None,
+        random: ImageRandom | None = None,
+    ) -> GraphPass:
         """From regions to graph logits.
 
         `required [K] bool` marks candidate pairs (in `relpn.all_pairs` order) that are kept
-        whatever
-        their score: training passes the true relations.
+        whatever their score: training passes the true relations. `random` is for dropout.
         """
         candidates, logits = self.relpn(regions)
         pairs = self.relpn.select(regions, candidates, logits, required)
         subgraphs = self.detector.union_features(regions, pairs.pairs)
-        graph = self.predictor(regions, pairs, subgraphs)
+        graph = self.predictor(regions, pairs, subgraphs, random)
         if self.appearance is not None:
             codes = self.appearance(self.detector.region_maps(regions))
             graph = replace(graph, appearance=codes)

@@ -26,6 +26,8 @@ where the two objects lie in it, so the shares of each cell that the two boxes c
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +35,7 @@ from torch.nn import functional as F
 from autoenc_sg.config.model import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
-from autoenc_sg.core.layers import mlp, segment_mean
+from autoenc_sg.core.layers import ImageRandom, dropout, mlp, segment_mean
 from autoenc_sg.core.structures import CandidatePairs, Regions
 
 
@@ -75,18 +77,32 @@ class GraphPredictor(nn.Module):
         nn.init.normal_(self.box_deltas.weight, std=1e-3)
         nn.init.zeros_(self.box_deltas.bias)
 
-    def forward(self, regions: Regions, pairs: CandidatePairs, subgraphs: Tensor) -> GraphLogits:
-        """Graph logits by the formulas above; `subgraphs [M, D, S, S]` are those of `pairs`."""
+    def forward(
+        self,
+        regions: Regions,
+        pairs: CandidatePairs,
+        subgraphs: Tensor,
+        random: ImageRandom | None = None,
+    ) -> GraphLogits:
+        """Graph logits by the formulas above; `subgraphs [M, D, S, S]` are those of `pairs`.
+
+        `random` is for dropout; without, its seeds come from the global random state.
+        """
+        if random is None and self.training:
+            random = ImageRandom.from_global_state(regions.num_images, subgraphs.device)
         objects, maps = self._embed(regions, pairs, subgraphs)
         for message_passing in self.rounds:
             objects, maps = message_passing(objects, maps, pairs.pairs)
         # f_node is added to the detector's logits, so that a trained detector is kept at the start
-        object_logits = regions.class_logits + self.object_classifier(objects)
+        added = _classify(self.object_classifier, objects, regions.image_index, random)
+        object_logits = regions.class_logits + added
+        pair_image = regions.image_index[pairs.pairs[:, 0]]
+        joined = self._joined(objects, maps, pairs.pairs)
         return GraphLogits(
             object_logits,
             self._refine(regions, objects),
             pairs.pairs,
-            self._predicates(objects, maps, pairs.pairs),
+            _classify(self.relation_classifier, joined, pair_image, random),
             pairs.relatedness,
             regions.image_index,
             regions.image_sizes,
@@ -105,18 +121,26 @@ class GraphPredictor(nn.Module):
         maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
         return F.relu(self.object_in(object_inputs)), F.relu(maps)
 
-    def _predicates(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
-        """Equation 3 before the softmax: `[M, P]`."""
+    def _joined(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
+        """The input of equation 3's classifier, flat: `[M, H]`."""
         projected = self.subgraph_map(maps)
         subject = self.subject_kernel(objects)[pairs[:, 0], :, None, None]
         object_ = self.object_kernel(objects)[pairs[:, 1], :, None, None]
         joined = torch.cat([F.relu(subject * projected), F.relu(object_ * projected), maps], 1)
-        logits: Tensor = self.relation_classifier(F.relu(self.bottleneck(joined)).flatten(1))
-        return logits
+        return F.relu(self.bottleneck(joined)).flatten(1)
 
     def _refine(self, regions: Regions, objects: Tensor) -> Tensor:
         """Boxes moved by predicted deltas, in pixels: `[N, 4]`."""
         return decode_deltas(self.box_deltas(objects), regions.boxes)
+
+
+def _classify(
+    layers: nn.Sequential, rows: Tensor, image_index: Tensor, random: ImageRandom | None
+) -> Tensor:
+    if random is None:  # in evaluation mode
+        logits: Tensor = layers(rows)
+        return logits
+    return dropout(layers, rows, partial(random.uniform, image_index))
 
 
 class MessagePassing(nn.Module):

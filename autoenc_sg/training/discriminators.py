@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -22,6 +21,8 @@ from autoenc_sg.generator import (
 )
 from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
 from autoenc_sg.training.objectives import Outcome
+from autoenc_sg.training.parallel.loss_terms import Term, total_losses
+from autoenc_sg.training.parallel.processes import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -78,19 +79,19 @@ class Adversary(Protocol):
 
 
 def make_adversaries(
-    fabric: Fabric,
     config: GeneratorConfig,
     num_objects: int,
     weights: AdversarialLossWeights,
     lr: float,
+    processes: Processes,
 ) -> list[Adversary]:
     """The discriminators whose weight is not 0, the object discriminator first, as in sg2im."""
     adversaries: list[Adversary] = []
     if weights.objects > 0:
         objects = ObjectDiscriminator(config, num_objects)
-        adversaries.append(ObjectAdversary(fabric, objects, weights, lr))
+        adversaries.append(ObjectAdversary(processes, objects, weights, lr))
     if weights.image > 0:
-        adversaries.append(ImageAdversary(fabric, PatchDiscriminator(config), weights, lr))
+        adversaries.append(ImageAdversary(processes, PatchDiscriminator(config), weights, lr))
     return adversaries
 
 
@@ -106,8 +107,11 @@ class _TrainedNetwork:
     name = ""
 
     def __init__(
-        self, fabric: Fabric, network: nn.Module, weights: AdversarialLossWeights, lr: float
+        self, processes: Processes, network: nn.Module, weights: AdversarialLossWeights, lr: float
     ) -> None:
+        fabric = processes.fabric
+        processes.prepare(network)
+        self.shares = processes.shares
         self.network, self.optimizer = fabric.setup(
             network, Adam(network.parameters(), lr, fused=True)
         )
@@ -146,7 +150,8 @@ class _TrainedNetwork:
         self.plain.load_state_dict(weights)
         load_moments(self.optimizer, state.get(f"optimizer_{self.name}"))
 
-    def _descend(self, loss: Tensor) -> Tensor:
+    def _descend(self, mean: Tensor, count: int) -> Tensor:
+        loss = total_losses({self.name: [Term(mean, count)]}, self.shares)[self.name]
         self.fabric.backward(loss)
         check_step(self.fabric, {self.name: loss}, {self.name: self.optimizer}, self.plain)
         self.optimizer.step()
@@ -185,7 +190,8 @@ class ImageAdversary(_TrainedNetwork):
         self.network.requires_grad_(False)
         scores = self.plain(outcome.image, outcome.layout)
         self.network.requires_grad_(True)
-        return {"adversarial": self.weights.image * gan_generator_loss(scores, self.weights.gan)}
+        loss = self.weights.image * gan_generator_loss(scores, self.weights.gan)
+        return total_losses({"adversarial": [Term(loss, len(scores))]}, self.shares)
 
     def discriminator_step(self, outcome: Outcome) -> Tensor:
         """GAN loss on the batch's true and generated images."""
@@ -193,7 +199,8 @@ class ImageAdversary(_TrainedNetwork):
         layout = None if outcome.layout is None else outcome.layout.detach()
         real = self.network(outcome.target, layout)
         fake = self.network(outcome.image.detach(), layout)
-        return self._descend(gan_discriminator_loss(real, fake, self.weights.gan))
+        loss = gan_discriminator_loss(real, fake, self.weights.gan)
+        return self._descend(loss, len(real))
 
 
 class ObjectAdversary(_TrainedNetwork):
@@ -215,10 +222,10 @@ class ObjectAdversary(_TrainedNetwork):
         scores, classes = self.plain(outcome.image, objects.boxes, objects.image_index)
         self.network.requires_grad_(True)
         weights = self.weights
-        return {
-            "object_adversarial": weights.objects * gan_generator_loss(scores, weights.gan),
-            "auxiliary": weights.auxiliary * class_loss(classes, objects.labels),
-        }
+        adversarial = weights.objects * gan_generator_loss(scores, weights.gan)
+        auxiliary = weights.auxiliary * class_loss(classes, objects.labels)
+        terms = {"object_adversarial": adversarial, "auxiliary": auxiliary}
+        return total_losses({k: [Term(v, len(scores))] for k, v in terms.items()}, self.shares)
 
     def discriminator_step(self, outcome: Outcome) -> Tensor:
         """GAN loss and cross entropy on the batch's true and generated objects."""
@@ -230,4 +237,4 @@ class ObjectAdversary(_TrainedNetwork):
         real, real_classes = self.network(outcome.target, boxes, image_index)
         loss = gan_discriminator_loss(real, fake, self.weights.gan)
         loss = loss + class_loss(real_classes, objects.labels)
-        return self._descend(loss + class_loss(fake_classes, objects.labels))
+        return self._descend(loss + class_loss(fake_classes, objects.labels), len(boxes))

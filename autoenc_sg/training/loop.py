@@ -26,10 +26,11 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.guards.interrupts import StopSignals
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
 from autoenc_sg.training.guards.run_folder import run_folder
+from autoenc_sg.training.parallel.fabric import make_fabric, random_state, restore_random_state
+from autoenc_sg.training.parallel.processes import key_seed
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import RunLog
 from autoenc_sg.training.splits import Splits, make_splits
@@ -47,7 +48,8 @@ class StepReport:
         phase: `detector`, `reconstruction` or `joint`.
         step: steps of the phase that are done, from 1.
         losses: weighted losses of this step's batch; those of the discriminators under their names.
-            Empty if the step was skipped (`runtime.on_nonfinite`).
+            With several processes each has its part: their mean is the loss. Empty if the step
+            was skipped (`runtime.on_nonfinite`).
         learning_rates: rate of each optimizer (`graph`, `generator`) in this step, of its first
             parameter group.
     """
@@ -96,10 +98,10 @@ def train(
             `open_dataset`, a `PairsDataset`, or your own. The checkpoint does not record it.
         val_dataset: validation images; None: those of `config.data`, but if `dataset` is given, no
             phase is validated and no best weights are kept.
-        on_step: called after every step, in every process with the losses of its own part of the
-            batch. An exception it raises ends the run: the checkpoint of this step is written,
-            then the exception propagates, and a resumed run goes on after this step. With several
-            processes all of them must raise it.
+        on_step: called after every step, in every process with its own part of the losses. An
+            exception it raises ends the run: the checkpoint of this step is written, then the
+            exception propagates, and a resumed run goes on after this step. With several processes
+            all of them must raise it.
 
     Raises:
         InputError: data, configuration or checkpoint do not fit, another process trains in the
@@ -123,8 +125,8 @@ def _train(
     on_step: OnStep | None,
 ) -> Path:
     fabric = make_fabric(config)
-    torch.manual_seed(config.seed + fabric.global_rank)
     splits = make_splits(config, fabric, *images)
+    torch.manual_seed(config.seed)  # the same weights in every process, also those not trained
     model = build_model(config, splits.train, start).to(fabric.device)
     if config.runtime.compile:
         model.generator.refinement_net.compile()
@@ -179,6 +181,7 @@ def run_phase(
         The state that a joint phase goes on with; empty if this is not the reconstruction phase.
     """
     config, fabric = run.config, run.fabric
+    torch.manual_seed(key_seed(f"{config.seed}/{name}") + fabric.global_rank)
     phase = Phase(name, fabric, run.model, config)
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:

@@ -14,6 +14,10 @@ any training loop (the batch on the model's device):
         optimizer.step()
 
 The adversarial losses of eq. 6 are those of `discriminators`, computed from the `Outcome`.
+
+Every random draw for an image (sampled regions and pairs, noise, dropout) is from a stream of its
+own, `random`; without it the seeds come from the global random state. With `shares` (see
+`parallel.loss_terms`) the losses of several processes average to those of the whole batch.
 """
 
 from __future__ import annotations
@@ -23,14 +27,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
-from autoenc_sg.core.boxes import encode_deltas
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.layers import first_per_group
+from autoenc_sg.core.layers import ImageRandom, first_per_group
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
-from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.detector import Detections, Detector
 from autoenc_sg.generator import (
@@ -42,13 +43,13 @@ from autoenc_sg.generator import (
     with_image_boxes,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
-from autoenc_sg.relpn import all_pairs, relatedness_loss, sample_pairs
+from autoenc_sg.relpn import all_pairs
+from autoenc_sg.training.graph_losses import graph_terms
+from autoenc_sg.training.parallel.loss_terms import Shares, Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import (
     add_missed,
     match_regions,
     pair_predicates,
-    pair_weights,
-    region_labels,
 )
 
 
@@ -98,15 +99,24 @@ class DetectorObjective(nn.Module):
 
     Args:
         detector: the trained part of an `AutoEncoder`.
+        shares: of several processes.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, shares: Shares | None = None) -> None:
         super().__init__()
         self.detector = detector
+        self.shares = shares
 
-    def forward(self, batch: Batch) -> Outcome:
+    def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
         """`rpn_objectness`, `rpn_box`, `roi_class` and `roi_box`."""
-        return Outcome(self.detector.losses(batch.images, batch.graphs))
+        return Outcome(total_losses(_detection_terms(self.detector, batch, random), self.shares))
+
+
+def _detection_terms(
+    detector: Detector, batch: Batch, random: ImageRandom | None, weight: float = 1.0
+) -> Terms:
+    losses = detector.counted_losses(batch.images, batch.graphs, random)
+    return {name: [Term(weight * loss, count)] for name, (loss, count) in losses.items()}
 
 
 class ReconstructionObjective(nn.Module):
@@ -117,33 +127,48 @@ class ReconstructionObjective(nn.Module):
     Args:
         model: the autoencoder; its detector is used as it is and not trained.
         config: weights of the losses.
+        shares: of several processes.
     """
 
-    def __init__(self, model: AutoEncoder, config: ReconstructionPhase) -> None:
+    def __init__(
+        self, model: AutoEncoder, config: ReconstructionPhase, shares: Shares | None = None
+    ) -> None:
         super().__init__()
+        self.shares = shares
         self.generator = model.generator
         self.appearance = model.appearance
         self.relax, self.region_maps = model.relax, model.region_maps
         self.config = config
 
-    def forward(self, batch: Batch) -> Outcome:
+    def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
         """`reconstruction_losses`, and the discriminators' inputs."""
         generator, graphs = self.generator, batch.graphs
+        random = random or ImageRandom.from_global_state(len(batch), generator.device)
         if self.appearance is not None:
             codes = self.appearance(self.region_maps(batch.images, graphs))
             graphs = replace(graphs, appearance=codes)
         graph = self.relax(graphs)
         target = target_images(batch.images, generator.config.image_size)
-        generated = generator(graph, generator.noise(graph.num_images))
+        generated = generator(graph, generator.noise_of(random), random=random)
         objects = None
         if self.config.object_adversarial_weight > 0:
             labels = batch.graphs.labels.to(graph.image_index)
             objects = Objects(
                 *with_image_boxes(labels, graph.boxes, graph.image_index, graph.num_images)
             )
-        losses = reconstruction_losses(generated, graph, target, self.config)
+        terms = reconstruction_terms(generated, graph, target, self.config)
+        if self.shares is not None and self.config.mask_weight > 0:
+            terms = self._with_mask_term(terms, generated)
+        losses = total_losses(terms, self.shares)
         layout = _discriminator_layout(generated, generator)
         return Outcome(losses, generated.image, layout, target, objects)
+
+    @staticmethod
+    def _with_mask_term(terms: Terms, generated: Generated) -> Terms:
+        """In every process the same losses: another process's graphs may have masks."""
+        if generated.masks is None or "mask" in terms:
+            return terms
+        return {**terms, "mask": [Term(generated.masks.sum() * 0, 0)]}
 
 
 def reconstruction_losses(
@@ -153,15 +178,24 @@ def reconstruction_losses(
 
     Boxes and masks are left out if their weight is 0, masks also if the graphs have none.
     """
+    return total_losses(reconstruction_terms(generated, graph, target, config))
+
+
+def reconstruction_terms(
+    generated: Generated, graph: RelaxedGraph, target: Tensor, config: ReconstructionPhase
+) -> Terms:
+    """`reconstruction_losses` with the numbers of images, and of objects with `__image__` nodes."""
+    num_images = len(target)
+    num_objects = len(graph.boxes) + num_images
     pixels = pixel_loss(generated.image, target, config.pixel_space)
-    losses = {"pixel": config.pixel_weight * pixels}
+    terms = {"pixel": [Term(config.pixel_weight * pixels, num_images)]}
     if config.box_weight > 0:
         boxes = box_loss(generated.boxes, graph.boxes, generated.image_boxes, config.box_kind)
-        losses["layout_box"] = config.box_weight * boxes
+        terms["layout_box"] = [Term(config.box_weight * boxes, num_objects)]
     if config.mask_weight > 0 and graph.masks is not None and generated.masks is not None:
         masks = mask_loss(generated.masks, graph.masks, generated.image_masks)
-        losses["mask"] = config.mask_weight * masks
-    return losses
+        terms["mask"] = [Term(config.mask_weight * masks, num_objects)]
+    return terms
 
 
 def _discriminator_layout(generated: Generated, generator: Generator) -> Tensor | None:
@@ -178,10 +212,14 @@ class JointObjective(nn.Module):
     Args:
         model: the autoencoder.
         config: weights and options of the losses.
+        shares: of several processes.
     """
 
-    def __init__(self, model: AutoEncoder, config: JointPhase) -> None:
+    def __init__(
+        self, model: AutoEncoder, config: JointPhase, shares: Shares | None = None
+    ) -> None:
         super().__init__()
+        self.shares = shares
         self.model = model
         self.config = config
         if config.freeze_backbone:
@@ -196,41 +234,42 @@ class JointObjective(nn.Module):
                 part.eval()
         return self
 
-    def forward(self, batch: Batch) -> Outcome:
+    def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
         """`graph_losses` and, by their weights, the detector's and the image losses."""
         config, model = self.config, self.model
-        graph_pass, matched = self._graph(batch)
-        losses = graph_losses(graph_pass, matched, batch.graphs, config, model)
+        random = random or ImageRandom.from_global_state(len(batch), model.device)
+        graph_pass, matched = self._graph(batch, random)
+        terms = dict(graph_terms(graph_pass, matched, batch.graphs, config, model, random))
         if config.detection_weight > 0:
-            detection = model.detector.losses(batch.images, batch.graphs)
-            losses |= {name: config.detection_weight * loss for name, loss in detection.items()}
+            terms |= _detection_terms(model.detector, batch, random, config.detection_weight)
         if config.image_loss_weight == 0:
-            return Outcome(losses)
+            return Outcome(total_losses(terms, self.shares))
         generator = model.generator
         target = target_images(batch.images, generator.config.image_size)
         relaxed = graph_pass.graph.relax(config.mode)
-        generated = generator(relaxed, generator.noise(relaxed.num_images))
+        generated = generator(relaxed, generator.noise_of(random), random=random)
         weight = config.image_loss_weight * config.pixel_weight
-        losses["pixel"] = weight * pixel_loss(generated.image, target)
+        terms["pixel"] = [Term(weight * pixel_loss(generated.image, target), len(batch))]
         if config.true_graph_weight > 0:
-            losses |= self._true_graph_losses(batch, target)
+            terms |= self._true_graph_terms(batch, target, random)
         layout = _discriminator_layout(generated, generator)
-        return Outcome(losses, generated.image, layout, target)
+        return Outcome(total_losses(terms, self.shares), generated.image, layout, target)
 
-    def _true_graph_losses(self, batch: Batch, target: Tensor) -> dict[str, Tensor]:
+    def _true_graph_terms(self, batch: Batch, target: Tensor, random: ImageRandom) -> Terms:
         """Pixel loss of images generated from the true graphs, and the box head's error."""
         config, generator = self.config, self.model.generator
         graph = self.model.relax(batch.graphs)
-        generated = generator(graph, generator.noise(len(batch)))
+        generated = generator(graph, generator.noise_of(random), random=random)
         weight = config.image_loss_weight * config.true_graph_weight
         pixels = pixel_loss(generated.image, target)
-        losses = {"true_graph_pixel": weight * config.pixel_weight * pixels}
+        terms = {"true_graph_pixel": [Term(weight * config.pixel_weight * pixels, len(batch))]}
         if config.layout_box_weight > 0:
-            error = box_loss(generated.boxes, graph.boxes, generated.image_boxes)
-            losses["layout_box"] = weight * config.layout_box_weight * error
-        return losses
+            error = weight * box_loss(generated.boxes, graph.boxes, generated.image_boxes)
+            num_objects = len(graph.boxes) + len(batch)
+            terms["layout_box"] = [Term(config.layout_box_weight * error, num_objects)]
+        return terms
 
-    def _graph(self, batch: Batch) -> tuple[GraphPass, Tensor]:
+    def _graph(self, batch: Batch, random: ImageRandom | None = None) -> tuple[GraphPass, Tensor]:
         """The graph over detections and missed true objects, and their true rows `[N]` or -1."""
         model, truth = self.model, batch.graphs
         with torch.set_grad_enabled(not self.config.freeze_backbone and torch.is_grad_enabled()):
@@ -245,84 +284,10 @@ class JointObjective(nn.Module):
         regions = model.detector.describe(maps, boxes, image_index)
         candidates = all_pairs(image_index, len(batch))
         related = pair_predicates(candidates, matched, truth) > 0
-        return model.graph_pass(regions, related), matched
+        return model.graph_pass(regions, related, random), matched
 
 
 def _at_most(detections: Detections, num_images: int, count: int) -> Detections:
     """The first `count` detections of each image."""
     rows = first_per_group(detections.image_index, num_images, count)
     return detections.select(rows)
-
-
-def graph_losses(
-    graph_pass: GraphPass,
-    matched: Tensor,
-    truth: SceneGraphBatch,
-    config: JointPhase,
-    model: AutoEncoder,
-) -> dict[str, Tensor]:
-    """Equation 7 and the relatedness loss, weighted; `matched [N]` are true rows or -1."""
-    graph, regions, candidates = graph_pass.graph, graph_pass.regions, graph_pass.candidates
-    labels = region_labels(matched, truth)
-    predicates = pair_predicates(graph.pairs, matched, truth)
-    weights = None
-    if truth.triple_scores is not None:
-        weights = pair_weights(graph.pairs, matched, truth)
-    related = pair_predicates(candidates, matched, truth) > 0
-    relpn = model.relpn.config
-    rows = sample_pairs(
-        related,
-        regions.image_index[candidates[:, 0]],
-        regions.num_images,
-        relpn.samples_per_image,
-        relpn.positive_fraction,
-    )
-    is_object = matched >= 0
-    boxes = graph.boxes[is_object]
-    true_boxes = truth.boxes[matched[is_object]] if is_object.any() else boxes
-    return {
-        "predicate": config.predicate_weight
-        * predicate_loss(graph.predicate_logits, predicates, config.background_ratio, weights),
-        "object": config.object_weight * _mean_cross_entropy(graph.object_logits, labels),
-        "box": config.box_weight * refinement_loss(boxes, regions.boxes[is_object], true_boxes),
-        "relatedness": config.relatedness_weight
-        * relatedness_loss(graph_pass.relatedness_logits[rows], related[rows]),
-    }
-
-
-def predicate_loss(
-    logits: Tensor, predicates: Tensor, background_ratio: float, weights: Tensor | None = None
-) -> Tensor:
-    """Mean cross entropy over all related pairs and a random sample of unrelated ones.
-
-    The sample has `background_ratio` times as many pairs, at least 8 (or all there are). With
-    weights each pair's cross entropy is multiplied by its own before the mean is taken.
-
-    Shapes: `logits [M, P], predicates [M], weights [M] -> []`.
-    """
-    positive = (predicates > 0).nonzero()[:, 0]
-    negative = (predicates == 0).nonzero()[:, 0]
-    count = max(8, int(background_ratio * len(positive)))
-    negative = negative[torch.randperm(len(negative), device=negative.device)[:count]]
-    rows = torch.cat([positive, negative])
-    return _mean_cross_entropy(
-        logits[rows], predicates[rows], None if weights is None else weights[rows]
-    )
-
-
-def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 between the deltas from `start` to `boxes` and to `target`; 0 without boxes.
-
-    Shapes: `[N, 4]` each -> `[]`.
-    """
-    if len(boxes) == 0:
-        return boxes.sum() * 0
-    return F.smooth_l1_loss(encode_deltas(boxes, start), encode_deltas(target, start))
-
-
-def _mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean (weighted) cross entropy; 0 with a gradient of 0 if there is no row."""
-    if weights is not None:
-        losses = F.cross_entropy(logits, target, reduction="none")
-        return (weights.to(losses) * losses).sum() / max(len(target), 1)
-    return F.cross_entropy(logits, target, reduction="sum") / max(len(target), 1)

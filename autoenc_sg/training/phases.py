@@ -25,7 +25,6 @@ from autoenc_sg.training.discriminators import (
     make_adversaries,
 )
 from autoenc_sg.training.ema import WeightAverage
-from autoenc_sg.training.fabric import OpaqueBatch, TakesOpaqueBatch
 from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
 from autoenc_sg.training.objectives import (
     DetectorObjective,
@@ -33,7 +32,9 @@ from autoenc_sg.training.objectives import (
     Outcome,
     ReconstructionObjective,
 )
-from autoenc_sg.training.precision import StepPrecision
+from autoenc_sg.training.parallel.fabric import OpaqueBatch, TakesOpaqueBatch
+from autoenc_sg.training.parallel.precision import StepPrecision
+from autoenc_sg.training.parallel.processes import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +73,19 @@ class Phase:
         self.precision = precision if isinstance(precision, StepPrecision) else None
         self.config = config
         self.settings = phase_settings(config, name)
+        self.processes = Processes(fabric, self.batch_size)
         objective = self._objective(model)
+        self.processes.prepare(objective)
         self.optimizers = self._optimizers(model)
         wrapped = fabric.setup(TakesOpaqueBatch(objective), *self.optimizers.values())
         self.objective: nn.Module = wrapped[0]
         self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
         self.adversaries = make_adversaries(
-            fabric,
             config.generator,
             model.vocabulary.num_objects,
             self._adversarial_weights(),
             self._generator_lr,
+            self.processes,
         )
         decay = config.reconstruction.ema_decay if name == "reconstruction" else 0.0
         self.average = WeightAverage(_generator_side(model), decay) if decay > 0 else None
@@ -120,7 +123,8 @@ class Phase:
     def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self._set_rates(step)
         self._set_mode(step)
-        outcome: Outcome = self.objective(OpaqueBatch(batch))
+        random = self.processes.random(f"{self.config.seed}/{self.name}/{step}", len(batch))
+        outcome: Outcome = self.objective(OpaqueBatch(batch, random))
         losses = dict(outcome.losses)
         adversaries = self.adversaries if outcome.image is not None else []
         for adversary in adversaries:
@@ -195,11 +199,12 @@ class Phase:
         model.requires_grad_(True)
         for parameter in model.detector.frozen_parameters():
             parameter.requires_grad_(False)
+        shares = self.processes.shares if self.processes.world > 1 else None
         if self.name == "detector":
-            return DetectorObjective(model.detector)
+            return DetectorObjective(model.detector, shares)
         if self.name == "reconstruction":
-            return ReconstructionObjective(model, self.config.reconstruction)
-        return JointObjective(model, self.config.joint)
+            return ReconstructionObjective(model, self.config.reconstruction, shares)
+        return JointObjective(model, self.config.joint, shares)
 
     def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
         config = self.config

@@ -70,7 +70,8 @@ class RunLog:
     ) -> None:
         """Add a step's losses; every `every` steps and at the end write their means.
 
-        With the means go the learning rates and the images per second.
+        With the means go the learning rates and the images per second. They are those of the whole
+        batches: of several processes the mean, so that all have to call this.
         """
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value
@@ -78,7 +79,7 @@ class RunLog:
         self._steps += 1
         if step % every != 0 and step != state.steps:
             return
-        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        means = self._means(state)
         seconds = time.monotonic() - self._since
         speed = self._steps * state.batch_size / max(seconds, 1e-9)
         self.note = (
@@ -87,6 +88,13 @@ class RunLog:
         self._write(phase, step, means, state.rates(), speed)
         self._sums, self._counts, self._steps = {}, Counter(), 0
         self._since = time.monotonic()
+
+    def _means(self, phase: Phase) -> dict[str, float]:
+        names = list(self._sums)
+        if not names:
+            return {}
+        means = torch.stack([self._sums[name] / self._counts[name] for name in names])
+        return dict(zip(names, phase.processes.mean(means).tolist()))
 
     def _write(
         self,

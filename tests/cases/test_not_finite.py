@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from autoenc_sg.core.errors import InputError, TrainingDiverged
-from autoenc_sg.training.fabric import make_fabric
 from autoenc_sg.training.guards.nonfinite import MAX_SKIPPED, check_weights
 from autoenc_sg.training.guards.saved_batch import read_batch
 from autoenc_sg.training.guards.step_checks import NonFiniteStep, check_step
 from autoenc_sg.training.loop import train
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_resumable

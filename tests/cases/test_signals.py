@@ -120,8 +120,8 @@ def test_a_signal_between_two_phases_ends_after_the_next_step(
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     from autoenc_sg.core.errors import TrainingInterrupted
-    from autoenc_sg.training.fabric import make_fabric
     from autoenc_sg.training.guards.interrupts import StopSignals
+    from autoenc_sg.training.parallel.fabric import make_fabric
 
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with StopSignals(make_fabric(tiny_config(tmp_path))) as stop:

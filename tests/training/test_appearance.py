@@ -14,7 +14,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.fabric import make_fabric
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import validation_losses

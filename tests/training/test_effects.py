@@ -21,8 +21,9 @@ from autoenc_sg.training.discriminators import (
     ImageAdversary,
     ObjectAdversary,
 )
-from autoenc_sg.training.fabric import make_fabric
 from autoenc_sg.training.objectives import Objects, Outcome, ReconstructionObjective
+from autoenc_sg.training.parallel.fabric import make_fabric
+from autoenc_sg.training.parallel.processes import Processes
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.validation import validate_phase, validation_losses
 from tests.support.tiny import tiny_config
@@ -83,7 +84,9 @@ def test_the_patch_discriminator_learns_to_prefer_real_images(folder: Path) -> N
     torch.manual_seed(0)
     fabric = make_fabric(tiny_config(folder))
     network = PatchDiscriminator(CONFIG)
-    adversary = ImageAdversary(fabric, network, AdversarialLossWeights(image=1.0), 1e-3)
+    adversary = ImageAdversary(
+        Processes(fabric, 1), network, AdversarialLossWeights(image=1.0), 1e-3
+    )
     batch = outcome(6)
     losses = [float(adversary.discriminator_step(batch)) for _ in range(30)]
     assert losses[-1] < losses[0]
@@ -98,7 +101,7 @@ def test_the_object_discriminator_learns_real_objects_and_classes(folder: Path) 
     fabric = make_fabric(tiny_config(folder))
     network = ObjectDiscriminator(CONFIG, 4)
     weights = AdversarialLossWeights(objects=1.0, auxiliary=1.0)
-    adversary = ObjectAdversary(fabric, network, weights, 1e-3)
+    adversary = ObjectAdversary(Processes(fabric, 1), network, weights, 1e-3)
     batch = outcome(6)
     assert batch.objects is not None
     boxes, image_index = batch.objects.boxes, batch.objects.image_index
@@ -119,7 +122,7 @@ def test_the_patch_discriminator_sees_the_layout_beside_real_and_generated_image
 ) -> None:
     fabric = make_fabric(tiny_config(folder))
     weights = AdversarialLossWeights(image=1.0)
-    adversary = ImageAdversary(fabric, PatchDiscriminator(CONFIG), weights, 1e-3)
+    adversary = ImageAdversary(Processes(fabric, 1), PatchDiscriminator(CONFIG), weights, 1e-3)
     recorded = Recorded(adversary.network)
     adversary.network = recorded
     batch = outcome(6)
@@ -138,7 +141,7 @@ def test_the_generator_is_scored_with_the_layout_and_the_discriminator_stays(fol
     fabric = make_fabric(tiny_config(folder))
     weights = AdversarialLossWeights(image=0.5)
     network = PatchDiscriminator(CONFIG)
-    adversary = ImageAdversary(fabric, network, weights, 1e-3)
+    adversary = ImageAdversary(Processes(fabric, 1), network, weights, 1e-3)
     batch = outcome(6)
     assert batch.image is not None
     image = batch.image.requires_grad_(True)

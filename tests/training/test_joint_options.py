@@ -14,8 +14,8 @@ from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import GeneratorNoise, box_loss, pixel_loss
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.fabric import make_fabric
 from autoenc_sg.training.objectives import JointObjective
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 

@@ -14,8 +14,8 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.fabric import make_fabric
 from autoenc_sg.training.loop import train
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase, decayed
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.training.start import Start, find_start

@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.graph_logits import GraphLogits
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
@@ -23,13 +24,8 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
 from autoenc_sg.relpn import all_pairs
-from autoenc_sg.training.objectives import (
-    DetectorObjective,
-    JointObjective,
-    graph_losses,
-    predicate_loss,
-    refinement_loss,
-)
+from autoenc_sg.training.graph_losses import graph_losses, refinement_loss, sample_predicates
+from autoenc_sg.training.objectives import DetectorObjective, JointObjective
 from autoenc_sg.training.target_assignment import match_regions
 from tests.support.graphs import C, D, P, one_image, random_boxes, random_graph, renumbered, seeded
 from tests.support.tiny import tiny_config
@@ -153,21 +149,22 @@ def test_regions_that_match_nothing_with_backward() -> None:
 def test_related_pairs_beside_a_share_of_the_others(
     positive: int, negative: int, ratio: float, num_sampled: int
 ) -> None:
-    logits = torch.tensor([[0.5, 0.25, 0.25]]).log().repeat(positive + negative, 1)
     predicates = torch.tensor([1, 2] * 20)[: positive + negative].clone()
     predicates[torch.randperm(positive + negative, generator=seeded(0))[:negative]] = 0
-    loss = predicate_loss(logits, predicates, ratio)
-    assert_close(
-        loss, torch.tensor((positive * log(4) + num_sampled * log(2)) / (positive + num_sampled))
-    )
+    image = torch.ones(len(predicates), dtype=torch.int64)  # image 0 has no pair
+    rows = sample_predicates(predicates, image, ratio, ImageRandom([1, 2]))
+    assert len(set(rows.tolist())) == len(rows)
+    assert int((predicates[rows] > 0).sum()) == positive
+    assert int((predicates[rows] == 0).sum()) == num_sampled
 
 
-def test_no_pair_costs_nothing_with_backward() -> None:
-    logits = torch.zeros(0, 4, requires_grad=True)
-    loss = predicate_loss(logits, torch.zeros(0, dtype=torch.int64), 3.0)
-    assert float(loss.detach()) == 0
-    loss.backward()
-    assert logits.grad is not None
+def test_an_images_sample_does_not_depend_on_the_other_images() -> None:
+    predicates = torch.zeros(60, dtype=torch.int64)
+    image = torch.arange(3).repeat_interleave(20)
+    together = sample_predicates(predicates, image, 1.0, ImageRandom([5, 6, 7]))
+    alone = sample_predicates(predicates[20:40], image[:20], 1.0, ImageRandom([6]))
+    assert_close(together[8:16] - 20, alone)
+    assert together[:8].tolist() != (together[8:16] - 20).tolist()
 
 
 def test_refinement_by_hand() -> None:

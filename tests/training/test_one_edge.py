@@ -12,7 +12,7 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.training.fabric import make_fabric
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 

@@ -19,9 +19,9 @@ from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training import loop
-from autoenc_sg.training.fabric import OpaqueBatch, make_fabric
+from autoenc_sg.training.parallel.fabric import OpaqueBatch, make_fabric
+from autoenc_sg.training.parallel.precision import StepPrecision
 from autoenc_sg.training.phases import Phase
-from autoenc_sg.training.precision import StepPrecision
 from autoenc_sg.training.start import find_start
 from autoenc_sg.weights.checkpoint import read_resumable
 from tests.support.tiny import same, tiny_config

@@ -17,8 +17,8 @@ from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.ema import WeightAverage
-from autoenc_sg.training.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.loop import train
+from autoenc_sg.training.parallel.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import find_start
 from autoenc_sg.training.validation import is_due, validate_phase, validation_losses

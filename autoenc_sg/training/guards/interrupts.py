@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from lightning.fabric import Fabric
 
 from autoenc_sg.core.errors import TrainingInterrupted
-from autoenc_sg.training.fabric import any_process
+from autoenc_sg.training.parallel.fabric import any_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NOTICE = b"\nautoenc-sg: finishing the step, then writing a checkpoint; once more ends at once\n"

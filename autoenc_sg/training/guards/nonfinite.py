@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from autoenc_sg.core.errors import TrainingDiverged
 from autoenc_sg.data.base.samples import Batch
-from autoenc_sg.training.fabric import any_process
 from autoenc_sg.training.guards.saved_batch import save_batch
 from autoenc_sg.training.guards.step_checks import NonFiniteStep
+from autoenc_sg.training.parallel.fabric import any_process
 from autoenc_sg.training.phases import Phase
 
 MAX_SKIPPED = 20  # steps in a row that are skipped before the run stops

@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.training.fabric import any_process
+from autoenc_sg.training.parallel.fabric import any_process
 
 
 class NonFiniteStep(RuntimeError):

@@ -12,8 +12,9 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.data.base.samples import Batch
-from autoenc_sg.training.precision import MixedKind, StepPrecision
+from autoenc_sg.training.parallel.precision import MixedKind, StepPrecision
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -21,8 +22,8 @@ def make_fabric(config: RunConfig) -> Fabric:
 
     DistributedDataParallel is set up with `find_unused_parameters`, since a phase leaves some
     parameters without a gradient, and without `broadcast_buffers`: a discriminator runs forward
-    twice before its backward, and buffers overwritten in between would make that fail. Buffers so
-    differ between processes; those of the first process are saved. Mixed precision is
+    twice before its backward, and buffers overwritten in between would make that fail. Buffers are
+    batch norm's statistics, the same in every process (`batch_norm`). Mixed precision is
     `StepPrecision`.
     """
     runtime = config.runtime
@@ -55,17 +56,21 @@ def make_fabric(config: RunConfig) -> Fabric:
 
 
 class OpaqueBatch:
-    """Hides a batch from Fabric's tensor traversal, which refuses frozen dataclasses."""
+    """Hides a batch from Fabric's tensor traversal, which refuses frozen dataclasses.
 
-    def __init__(self, batch: Batch) -> None:
+    `random` are the batch's random streams, or None.
+    """
+
+    def __init__(self, batch: Batch, random: ImageRandom | None = None) -> None:
         self.batch = batch
+        self.random = random
 
 
 class TakesOpaqueBatch(nn.Module):
     """An objective as Fabric wraps it: called with an `OpaqueBatch` instead of a `Batch`.
 
     Args:
-        objective: a module from a `Batch` to its losses.
+        objective: a module from a `Batch` and its random streams to its losses.
     """
 
     def __init__(self, objective: nn.Module) -> None:
@@ -74,7 +79,7 @@ class TakesOpaqueBatch(nn.Module):
 
     def forward(self, opaque: OpaqueBatch) -> Any:
         """The objective's output for the hidden batch."""
-        return self.objective(opaque.batch)
+        return self.objective(opaque.batch, opaque.random)
 
 
 def any_process(fabric: Fabric, condition: bool) -> bool:

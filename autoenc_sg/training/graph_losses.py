@@ -1,0 +1,122 @@
+"""The joint phase's losses of the predicted graph: predicates, classes, boxes, relatedness."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.core.boxes import encode_deltas
+from autoenc_sg.core.layers import ImageRandom, first_per_group
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
+from autoenc_sg.relpn import relatedness_loss, sample_pairs
+from autoenc_sg.training.parallel.loss_terms import Term, Terms, total_losses
+from autoenc_sg.training.target_assignment import pair_predicates, pair_weights, region_labels
+
+
+def graph_losses(
+    graph_pass: GraphPass,
+    matched: Tensor,
+    truth: SceneGraphBatch,
+    config: JointPhase,
+    model: AutoEncoder,
+) -> dict[str, Tensor]:
+    """Equation 7 and the relatedness loss, weighted; `matched [N]` are true rows or -1."""
+    return total_losses(graph_terms(graph_pass, matched, truth, config, model))
+
+
+def graph_terms(
+    graph_pass: GraphPass,
+    matched: Tensor,
+    truth: SceneGraphBatch,
+    config: JointPhase,
+    model: AutoEncoder,
+    random: ImageRandom | None = None,
+) -> Terms:
+    """`graph_losses` with the numbers of pairs, regions, matched regions, and sampled pairs."""
+    graph, regions = graph_pass.graph, graph_pass.regions
+    labels = region_labels(matched, truth)
+    predicates = pair_predicates(graph.pairs, matched, truth)
+    random = random or ImageRandom.from_global_state(regions.num_images, matched.device)
+    pair_image = regions.image_index[graph.pairs[:, 0]]
+    rows = sample_predicates(predicates, pair_image, config.background_ratio, random)
+    is_object = matched >= 0
+    boxes = graph.boxes[is_object]
+    true_boxes = truth.boxes[matched[is_object]] if is_object.any() else boxes
+    weights = None
+    if truth.triple_scores is not None:
+        weights = pair_weights(graph.pairs, matched, truth)[rows]
+    predicate = _mean_cross_entropy(graph.predicate_logits[rows], predicates[rows], weights)
+    object_ = _mean_cross_entropy(graph.object_logits, labels)
+    box = refinement_loss(boxes, regions.boxes[is_object], true_boxes)
+    return {
+        "predicate": [Term(config.predicate_weight * predicate, len(rows))],
+        "object": [Term(config.object_weight * object_, len(labels))],
+        "box": [Term(config.box_weight * box, len(boxes))],
+        "relatedness": _relatedness_terms(graph_pass, matched, truth, config, model, random),
+    }
+
+
+def _relatedness_terms(
+    graph_pass: GraphPass,
+    matched: Tensor,
+    truth: SceneGraphBatch,
+    config: JointPhase,
+    model: AutoEncoder,
+    random: ImageRandom,
+) -> list[Term]:
+    """One over the related pairs of the sample, one over the unrelated ones."""
+    regions, candidates = graph_pass.regions, graph_pass.candidates
+    related, relpn = pair_predicates(candidates, matched, truth) > 0, model.relpn.config
+    rows = sample_pairs(
+        related,
+        regions.image_index[candidates[:, 0]],
+        regions.num_images,
+        relpn.samples_per_image,
+        relpn.positive_fraction,
+        random,
+    )
+    sides = [rows[related[rows]], rows[~related[rows]]]
+    logits, weight = graph_pass.relatedness_logits, config.relatedness_weight
+    losses = [relatedness_loss(logits[side], related[side]) for side in sides]
+    return [Term(weight * loss, len(side)) for loss, side in zip(losses, sides)]
+
+
+def sample_predicates(
+    predicates: Tensor, pair_image: Tensor, background_ratio: float, random: ImageRandom
+) -> Tensor:
+    """Rows of all related pairs, and of a random sample of each image's unrelated ones.
+
+    The sample of an image has `background_ratio` times as many pairs as the image has related ones,
+    rounded down, and at least 8 (or all there are).
+
+    Shapes: `predicates [M], pair_image [M] -> [m]`.
+    """
+    num_images = len(random.streams)
+    positive = (predicates > 0).nonzero()[:, 0]
+    order = random.uniform(pair_image).argsort(stable=True)
+    negative = order[predicates[order] == 0]
+    counts = torch.bincount(pair_image[positive], minlength=num_images)
+    counts = (background_ratio * counts).long().clamp(min=8)
+    rows = first_per_group(pair_image[negative], num_images, counts)
+    return torch.cat([positive, negative[rows]])
+
+
+def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 between the deltas from `start` to `boxes` and to `target`; 0 without boxes.
+
+    Shapes: `[N, 4]` each -> `[]`.
+    """
+    if len(boxes) == 0:
+        return boxes.sum() * 0
+    return F.smooth_l1_loss(encode_deltas(boxes, start), encode_deltas(target, start))
+
+
+def _mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean (weighted) cross entropy; 0 with a gradient of 0 if there is no row."""
+    if weights is not None:
+        losses = F.cross_entropy(logits, target, reduction="none")
+        return (weights.to(losses) * losses).sum() / max(len(target), 1)
+    return F.cross_entropy(logits, target, reduction="sum") / max(len(target), 1)
