@@ -215,7 +215,8 @@ def _run_steps(run: Run, phase: Phase, first: int, stop: StopSignals) -> None:
         loader = training_loader(run.splits.train, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
             losses = guard.step(phase, batch.to(fabric.device), step)
-            _after_step(run, phase, step + 1, losses, validation_images)
+            with stop.unhurried():
+                _after_step(run, phase, step + 1, losses, validation_images)
             if step + 1 < phase.steps and stop.is_due():
                 save(fabric, run.model, config, phase, step + 1)
                 place = f"{phase.name} step {step + 1}"

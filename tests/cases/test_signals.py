@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +134,30 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGINT)
     assert caught.value.signal_number == signal.SIGINT
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_step_that_hangs_ends_after_the_first_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoenc_sg.training.guards import interrupts
+
+    ended, lines = threading.Event(), []
+    statuses: list[int] = []
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        ended.set()
+
+    system: Any = SimpleNamespace(write=lambda _, line: lines.append(line), _exit=end)
+    monkeypatch.setattr(interrupts, "os", system)
+    monkeypatch.setattr(interrupts, "PATIENCE", 0.05)
+    fabric: Any = SimpleNamespace(world_size=2, is_global_zero=True)
+    with interrupts.StopSignals(fabric) as stop:
+        with stop.unhurried():
+            signal.raise_signal(signal.SIGTERM)
+            assert not ended.wait(0.3)  # validation may take its time
+        assert ended.wait(30)
+    assert statuses == [128 + signal.SIGTERM]
+    assert len(lines) == 2
+    assert b"ended without a checkpoint" in lines[1]
 
 
 def test_resume_line_keeps_phase_and_overrides_but_no_initial_weights() -> None:

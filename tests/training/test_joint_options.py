@@ -61,7 +61,7 @@ def test_pictures_of_true_graphs_are_scored_beside_those_of_predicted_ones(
     model, batch = fresh(folder, *options, "--joint.pixel_weight=2")
     generator, size = model.generator, model.config.generator.image_size
     noise = generator.seeded_noise([0, 1])
-    monkeypatch.setattr(generator, "noise", lambda count: noise)
+    monkeypatch.setattr(generator, "noise_of", lambda random: noise)
     objective = JointObjective(model, model.config.joint).eval()
     with torch.no_grad():
         losses = objective(batch).losses

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from lightning.fabric import Fabric
@@ -13,7 +15,9 @@ from autoenc_sg.core.errors import TrainingInterrupted
 from autoenc_sg.training.parallel.fabric import any_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 120.0  # seconds that a step may take after a signal, where there are several processes
 _NOTICE = b"\nautoenc-sg: finishing the step, then writing a checkpoint; once more ends at once\n"
+_GIVEN_UP = b"\nautoenc-sg: the step does not end (a process hangs?); ended without a checkpoint\n"
 
 
 class StopSignals:
@@ -21,6 +25,10 @@ class StopSignals:
 
     The handlers of before are restored at its end. Outside the main thread, where Python has no
     handlers, it does nothing.
+
+    With several processes a step may wait for one that hangs, for ever. So the first process, once
+    it has received a signal, is ended if `is_due` is not reached within `PATIENCE` seconds, except
+    inside `unhurried`; the others end with it.
 
     Args:
         fabric: of the run.
@@ -32,6 +40,8 @@ class StopSignals:
     def __init__(self, fabric: Fabric) -> None:
         self.fabric = fabric
         self.received: int | None = None
+        self._timer: threading.Timer | None = None
+        self._is_unhurried = False
         self._handlers: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignals:
@@ -47,6 +57,7 @@ class StopSignals:
         traceback: TracebackType | None,
     ) -> None:
         """Restore the handlers of before."""
+        self._stop_timer()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -56,9 +67,42 @@ class StopSignals:
         self.received = number
         if self.fabric.is_global_zero:
             os.write(2, _NOTICE)  # print may be what was interrupted
+            if self.fabric.world_size > 1:
+                self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._timer = threading.Timer(PATIENCE, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        """In the timer's thread: the main thread may wait in a collective operation, for ever."""
+        if self._is_unhurried:
+            self._start_timer()
+            return
+        os.write(2, _GIVEN_UP)
+        os._exit(128 + (self.received or signal.SIGTERM))
+
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Inside, what the first process does alone may take longer: validation, a checkpoint."""
+        self._is_unhurried = True
+        try:
+            yield
+        finally:
+            self._is_unhurried = False
 
     def is_due(self) -> bool:
         """Whether any process has received a signal; all of them have to ask."""
+        is_due = self._any_received()
+        self._stop_timer()
+        return is_due
+
+    def _any_received(self) -> bool:
         return any_process(self.fabric, self.received is not None)
 
     def interruption(self, place: str, checkpoint: object) -> TrainingInterrupted:
