@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from autoenc_sg.training.fabric import make_fabric
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -14,6 +13,7 @@ from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import FasterRCNN
 from autoenc_sg.model import AutoEncoder
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 

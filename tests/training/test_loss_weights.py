@@ -16,8 +16,8 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model import AutoEncoder
-from autoenc_sg.training.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.objectives import Outcome, reconstruction_losses
+from autoenc_sg.training.parallel.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.phases import Phase
 from tests.support.tiny import tiny_config
 
