@@ -134,7 +134,7 @@ class RelateCommand:
         out: folder to make.
         images: folder (VG150: also zip or h5) of the photos of BOXES.
         predicates: of the prior, to keep; all, if it is not said.
-        least_probability: of a relation that the prior proposes, in 0..1.
+        least_probability: of a relation that the prior or a caption proposes, in 0..1.
         most_per_image: pseudo-relations of an image at most.
         unmapped: pairs with a class that maps to nothing are judged by geometry and their other
             class, or not at all (skip).

@@ -28,7 +28,7 @@ class RelateOptions:
 
     Attributes:
         predicates: of the prior, to keep; none: all.
-        least_probability: of a relation that the prior proposes, in 0..1.
+        least_probability: of a relation that the prior or a caption proposes, in 0..1.
         most_per_image: pseudo-relations of an image at most; those of captions come first, then
             the most probable ones, then geometric ones.
         unmapped: pairs with a class that maps to nothing are judged by their other class and
@@ -109,7 +109,8 @@ class Proposer:
         proposals = _Proposals(graph, self._options)
         if self._options.captions:
             for row, score in self._caption_rows(graph, captions, scores):
-                proposals.add(row, score)
+                if score >= self._options.least_probability:
+                    proposals.add(row, score)
         best, predicates = scores.max(1)
         pairs = all_pairs(len(graph))
         likely = (best >= self._options.least_probability) & (predicates > 0) & (best > 0)

@@ -98,14 +98,17 @@ def test_a_pair_that_a_human_related_gets_no_other_predicate_unless_asked() -> N
 def test_captions_choose_the_pair_by_the_prior() -> None:
     """Two horses: the prior gives both pairs 0.6, so each has half of the caption's relation."""
     two = graph([PERSON, HORSE, HORSE])
-    one = proposer(captions=True, least_probability=0.9)
+    unlikely = {(1, 2, 1): 0.1, (2, 1, 3): 0.1}
+    one = proposer(unlikely, captions=True, least_probability=0.5)
     assert proposed(one, two, ("a man riding a horse", "horse near person")) == [
         (0, RIDING, 1, 0.5),
         (1, NEAR, 0, 0.5),
     ]
     assert proposed(one, EVERYTHING, ("a person riding a horse",)) == [(0, RIDING, 1, 1.0)]
     assert proposed(one, EVERYTHING, ("a zeppelin near a zeppelin",)) == []
-    off = proposer(least_probability=0.9)
+    surer = proposer(unlikely, captions=True, least_probability=0.51)
+    assert proposed(surer, two, ("a man riding a horse",)) == []
+    off = proposer(unlikely, least_probability=0.5)
     assert proposed(off, EVERYTHING, ("a person riding a horse",)) == []
 
 
