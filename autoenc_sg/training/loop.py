@@ -131,7 +131,8 @@ def _train(
     if config.runtime.compile:
         model.generator.refinement_net.compile()
     pending = [phase for phase in phases if not start.skips(phase)]
-    log = RunLog(Path(config.out), fabric.is_global_zero, start, pending)
+    gan = config.reconstruction.gan
+    log = RunLog(Path(config.out), fabric.is_global_zero, start, pending, gan)
     log.write_config(config)
     console = Console(file=sys.stderr, quiet=not fabric.is_global_zero)  # one bar for all processes
     reporter = reporter or Reporter(training_plan(config, pending, start), console)

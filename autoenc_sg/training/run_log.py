@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,20 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from autoenc_sg.config.files import dump_config
-from autoenc_sg.config.phases import PHASES, PhaseName
+from autoenc_sg.config.phases import PHASES, GanKind, PhaseName
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import make_folder, replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import as_float, resize_square
 from autoenc_sg.data.base.samples import Batch, GraphDataset, collate_samples
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.guards.collapse import CollapseWarnings
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import Start
 
 HISTORY = "history.jsonl"
 VALIDATION = "validation.jsonl"
+LOGS = "logs"
 SAMPLE_IMAGES = 4
 
 
@@ -36,14 +39,20 @@ class RunLog:
         out: folder of the run.
         active: whether this process writes; the others only keep `note`.
         start: of the run; one that is resumed or goes on in place continues its history.
-        phases: about to be trained; rows that will be written again are dropped.
+        phases: about to be trained; what will be written again is dropped.
+        gan: kind of the GAN loss, for warnings.
 
     Attributes:
         note: the last mean loss, for the progress bar.
     """
 
     def __init__(
-        self, out: Path, active: bool, start: Start, phases: Sequence[PhaseName] = ()
+        self,
+        out: Path,
+        active: bool,
+        start: Start,
+        phases: Sequence[PhaseName] = (),
+        gan: GanKind = "gan",
     ) -> None:
         self.out = out
         self.active = active
@@ -52,12 +61,14 @@ class RunLog:
         self._counts: Counter[str] = Counter()
         self._steps = 0
         self._since = time.monotonic()
-        self._writer: SummaryWriter | None = None
+        self._collapse = CollapseWarnings(gan)
+        self._start = start
+        self._writers: dict[str, SummaryWriter] = {}
         if active:
             make_folder(out)
             for name in (HISTORY, VALIDATION):
                 _begin_history(out, name, start, phases)
-            self._writer = SummaryWriter(str(out / "logs"))
+            _begin_logs(out / LOGS, start, phases)
 
     def write_config(self, config: RunConfig) -> None:
         """Write the whole configuration to `config.yaml`."""
@@ -104,21 +115,24 @@ class RunLog:
         rates: Mapping[str, float],
         speed: float,
     ) -> None:
-        if self._writer is None:
+        if not self.active:
             return
+        writer = self._writer(phase)
         for name, value in means.items():
-            self._writer.add_scalar(f"{phase}/{name}", value, step)
+            writer.add_scalar(f"{phase}/{name}", value, step)
         for name, value in rates.items():
-            self._writer.add_scalar(f"{phase}_lr/{name}", value, step)
-        self._writer.add_scalar(f"{phase}/images_per_second", speed, step)
-        line = {"phase": phase, "step": step, "images_per_second": speed, "losses": dict(means)}
-        self._append(HISTORY, line)
+            writer.add_scalar(f"{phase}_lr/{name}", value, step)
+        writer.add_scalar(f"{phase}/images_per_second", speed, step)
+        for line in self._collapse.of_losses(phase, step, means):
+            writer.add_text(f"{phase}/warning", line, step)
+        row = {"phase": phase, "step": step, "images_per_second": speed, "losses": dict(means)}
+        self._append(HISTORY, row)
 
     def validation(self, phase: str, step: int, scores: Mapping[str, float]) -> None:
         """Write the scores on the validation split."""
-        if self._writer is not None:
+        if self.active:
             for name, value in scores.items():
-                self._writer.add_scalar(f"{phase}_validation/{name}", value, step)
+                self._writer(phase).add_scalar(f"{phase}_validation/{name}", value, step)
             self._append(VALIDATION, {"phase": phase, "step": step, "scores": dict(scores)})
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -127,15 +141,29 @@ class RunLog:
 
     def samples(self, phase: str, step: int, model: AutoEncoder, dataset: GraphDataset) -> None:
         """Write a grid of the first images above their reconstructions (not of the detector)."""
-        if self._writer is None or phase == "detector":
+        if not self.active or phase == "detector":
             return
         batch = collate_samples([dataset[i] for i in range(min(SAMPLE_IMAGES, len(dataset)))])
-        self._writer.add_images(f"{phase}/reconstructions", sample_grid(phase, model, batch), step)
+        grid, writer = sample_grid(phase, model, batch), self._writer(phase)
+        writer.add_images(f"{phase}/reconstructions", grid, step)
+        for line in self._collapse.of_images(phase, step, grid[:, :, grid.shape[-1] :]):
+            writer.add_text(f"{phase}/warning", line, step)
 
     def close(self) -> None:
-        """Flush and close TensorBoard's file."""
-        if self._writer is not None:
-            self._writer.close()
+        """Flush and close TensorBoard's files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _writer(self, phase: str) -> SummaryWriter:
+        """TensorBoard's writer of a phase; of points after a resumed run's checkpoint none count.
+
+        Each phase has a folder of its own, since such a cut is by step, and each begins at 1.
+        """
+        if phase not in self._writers:
+            step = self._start.step(phase)  # type: ignore[arg-type]
+            purge = step + 1 if step > 0 else None
+            self._writers[phase] = SummaryWriter(str(self.out / LOGS / phase), purge_step=purge)
+        return self._writers[phase]
 
 
 def sample_grid(phase: str, model: AutoEncoder, batch: Batch) -> Tensor:
@@ -175,6 +203,17 @@ def read_history(out: Path, name: str = HISTORY) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise bad_input(f"{path}:{number}", "a line of JSON", error) from error
     return rows
+
+
+def _begin_logs(folder: Path, start: Start, phases: Sequence[PhaseName]) -> None:
+    """Remove TensorBoard's files of phases that begin anew, or of all in a new run."""
+    if not (start.resume or start.in_place):
+        phases = PHASES
+        for file in folder.glob("events.*"):  # of version 1, all phases in one
+            file.unlink()
+    for phase in phases:
+        if start.step(phase) == 0 and (folder / phase).is_dir():
+            shutil.rmtree(folder / phase)
 
 
 def _begin_history(out: Path, name: str, start: Start, phases: Sequence[PhaseName]) -> None:

@@ -77,7 +77,8 @@ def test_run_writes_all_it_promises(finished: Path) -> None:
         checkpoint.training
     )
     assert (run / "config.yaml").is_file()
-    assert list((run / "logs").glob("events.*"))
+    for phase in PHASES:
+        assert list((run / "logs" / phase).glob("events.*"))
     losses = {(row["phase"], name) for row in read_history(run) for name in row["losses"]}
     assert {
         ("detector", "rpn_objectness"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from autoenc_sg.core.atomic_files import make_folder
+from autoenc_sg.core.atomic_files import make_folder, remove_temporaries
 from autoenc_sg.core.errors import InputError, bad_input
 
 try:
@@ -19,6 +19,7 @@ except ImportError:  # Windows: no lock
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+TEMPORARY = (".safetensors", ".jsonl", ".yaml", ".npz")  # suffixes of files written atomically
 
 
 @contextmanager
@@ -32,6 +33,9 @@ def run_folder(folder: Path) -> Iterator[None]:
     """
     is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     with run_lock(folder) if is_first else nullcontext(), _quiet_threads():
+        if is_first:
+            for suffix in TEMPORARY:  # of a run that was killed while writing
+                remove_temporaries(folder, suffix)
         try:
             yield
         except OSError as error:
