@@ -162,4 +162,5 @@ def joint_recall(
 
 def _check_not_empty(dataset: GraphDataset) -> None:
     if len(dataset) == 0:
-        raise bad_input("validation split", "one image or more (data.num_val)", 0)
+        expected = "one image or more (data.num_val, data.filter_empty_relations)"
+        raise bad_input("validation split", expected, 0)
