@@ -137,6 +137,27 @@ def test_the_patch_discriminator_sees_the_layout_beside_real_and_generated_image
         assert_close(got, expected, rtol=0, atol=0)
 
 
+def test_the_object_discriminator_s_loss_by_hand(folder: Path) -> None:
+    """Real objects from the true images; classes of real and of generated ones."""
+    torch.manual_seed(0)
+    network, batch = ObjectDiscriminator(CONFIG, 4), outcome(6)
+    assert batch.objects is not None
+    labels, boxes, image_index = batch.objects
+    real, real_classes = network(batch.target, boxes, image_index)
+    fake, fake_classes = network(batch.image, boxes, image_index)
+    assert bool((real != fake).all())
+    functional = nn.functional
+    expected = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    for classes in (real_classes, fake_classes):
+        expected = expected + functional.cross_entropy(classes, labels)
+    weights = AdversarialLossWeights(objects=0.5, auxiliary=0.25)
+    adversary = ObjectAdversary(make_fabric(tiny_config(folder)), network, weights, 1e-3)
+    losses = adversary.generator_losses(batch)
+    assert_close(losses["object_adversarial"], 0.5 * functional.softplus(-fake).mean())
+    assert_close(losses["auxiliary"], 0.25 * functional.cross_entropy(fake_classes, labels))
+    assert_close(adversary.discriminator_step(batch), expected.detach())
+
+
 def test_the_generator_is_scored_with_the_layout_and_the_discriminator_stays(folder: Path) -> None:
     fabric = make_fabric(tiny_config(folder))
     weights = AdversarialLossWeights(image=0.5)

@@ -26,7 +26,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.graph_losses import graph_losses, refinement_loss, sample_predicates
 from autoenc_sg.training.objectives import DetectorObjective, JointObjective
-from autoenc_sg.training.target_assignment import match_regions
+from autoenc_sg.training.target_assignment import match_regions, pair_predicates
 from tests.support.graphs import C, D, P, one_image, random_boxes, random_graph, renumbered, seeded
 from tests.support.tiny import tiny_config
 
@@ -94,6 +94,13 @@ def test_a_pseudo_relation_weighs_as_its_score() -> None:
     unweighted = graph_losses(passed, matched, truth, WEIGHTS, AS_CONFIGURED)
     for name, loss in graph_losses(passed, matched, human, WEIGHTS, AS_CONFIGURED).items():
         assert_close(loss, unweighted[name])
+
+
+def test_boxes_are_refined_towards_the_objects_that_they_match() -> None:
+    passed, _, truth = passed_by_hand()
+    losses = graph_losses(passed, torch.tensor([1, 0, -1]), truth, WEIGHTS, AS_CONFIGURED)
+    # deltas in x and y: 0 instead of 10 and 1 instead of -10; smooth L1 is |d| - 0.5, of 8 numbers
+    assert_close(losses["box"], torch.tensor(4 * (2 * 9.5 + 2 * 10.5) / 8))
 
 
 def test_losses_are_sums_over_samples_of_the_whole_batch() -> None:
@@ -330,6 +337,21 @@ def test_true_boxes_join_what_is_found_or_do_not(folder: Path) -> None:
         else:
             assert max(counts) <= 2
             assert_close(again, matched)
+
+
+def test_related_pairs_are_in_the_graph_in_training(folder: Path) -> None:
+    batch = some_batch((4, 3), (3, 2))
+    model = fresh(folder, "--relpn.top_k", "4")
+    passed, matched = JointObjective(model, model.config.joint).eval()._graph(batch)
+    truth = batch.graphs
+    image = passed.regions.image_index
+    for i in (0, 1):
+        candidates = passed.candidates[image[passed.candidates[:, 0]] == i]
+        pairs = passed.graph.pairs[image[passed.graph.pairs[:, 0]] == i]
+        related = int((pair_predicates(candidates, matched, truth) > 0).sum())
+        assert 0 < related < len(candidates)
+        assert len(pairs) == 4
+        assert int((pair_predicates(pairs, matched, truth) > 0).sum()) == min(related, 4)
 
 
 def test_frozen_parts_stay_in_evaluation_mode(folder: Path) -> None:
