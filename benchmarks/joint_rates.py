@@ -47,8 +47,8 @@ from autoenc_sg.weights.checkpoint import (
 ROWS: Mapping[str, Sequence[str]] = {
     "demo": (),
     "one rate for all, 0.04": ("--joint.lr", "0.04", "--joint.detector_lr_factor", "1"),
-    "0.1, detector 0.005": ("--joint.lr", "0.1", "--joint.detector_lr_factor", "0.05"),
     "without true graphs": ("--joint.true_graph_weight", "0"),
+    "0.1, detector 0.005": ("--joint.lr", "0.1", "--joint.detector_lr_factor", "0.05"),
 }
 SCORES = {
     "AP50": "detection AP50",

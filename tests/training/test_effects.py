@@ -16,6 +16,7 @@ from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.generator import ObjectDiscriminator, PatchDiscriminator
 from autoenc_sg.model import AutoEncoder
+from autoenc_sg.training import validation
 from autoenc_sg.training.discriminators import (
     AdversarialLossWeights,
     ImageAdversary,
@@ -25,7 +26,8 @@ from autoenc_sg.training.objectives import Objects, Outcome, ReconstructionObjec
 from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.parallel.processes import Processes
 from autoenc_sg.training.phases import Phase
-from autoenc_sg.training.validation import validate_phase, validation_losses
+from autoenc_sg.training.validation import BEST_DETECTOR, validate_phase, validation_losses
+from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.tiny import tiny_config
 
 
@@ -311,6 +313,38 @@ def test_validation_measures_the_average_of_the_weights(folder: Path, tmp_path: 
     assert measured == validation_losses(model, dataset, model.config.reconstruction)
     assert measured != own
     assert any(not torch.equal(unaveraged[n], p) for n, p in model.generator.named_parameters())
+
+
+def test_the_average_follows_the_steps_and_is_what_the_phase_ends_with(folder: Path) -> None:
+    model, batch = fresh(folder, "--reconstruction.ema_decay=0.75", "--reconstruction.lr=0.05")
+    phase = Phase("reconstruction", make_fabric(model.config), model, model.config)
+    expected = weights_of(model.generator)
+    for step in range(3):
+        phase.step(batch, step)
+        for name, weight in weights_of(model.generator).items():
+            expected[name] = 0.75 * expected[name] + 0.25 * weight
+    own = weights_of(model.generator)
+    phase.finish()
+    for name, weight in weights_of(model.generator).items():
+        assert_close(weight, expected[name], rtol=1e-4, atol=1e-5)
+    assert any(float((own[name] - expected[name]).abs().max()) > 1e-3 for name in own)
+
+
+def test_the_detector_with_the_largest_ap50_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = fresh(folder)
+    dataset = open_dataset(model.config.data, "val")
+    phase = Phase("detector", make_fabric(model.config), model, model.config)
+    scores = iter([(0.2, 0.1), (0.1, 0.3), (0.3, 0.2)])  # AP50 and AP
+    monkeypatch.setattr(
+        validation, "detector_precision", lambda *_: dict(zip(("AP50", "AP"), next(scores)))
+    )
+    kept = []
+    for step in (1, 2, 3):
+        validate_phase(phase, model, dataset, tmp_path, step)
+        kept.append((read_checkpoint(tmp_path / BEST_DETECTOR).step, phase.best))
+    assert kept == [(1, -0.2), (1, -0.2), (3, -0.3)]
 
 
 def test_each_loss_reaches_its_own_part(folder: Path) -> None:
