@@ -58,6 +58,14 @@ def test_a_false_detection_before_the_true_one_halves_the_precision() -> None:
     assert behind["AP50"] == pytest.approx(1.0)
 
 
+def test_the_best_detections_of_an_image_count() -> None:
+    both = detections_of([SQUARE, APART], [1, 1], [0.8, 0.9])
+    metric = DetectionPrecision(max_detections=1)
+    metric.update([both], [truth([SQUARE, APART], [1, 1])])
+    assert metric.compute()["AR"].item() == pytest.approx(0.5)
+    assert metric.compute()["AP50"].item() == pytest.approx(51 / 101)
+
+
 def test_scores_are_compared_across_images() -> None:
     one = truth([SQUARE], [1])
     false_first = [

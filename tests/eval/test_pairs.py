@@ -52,6 +52,13 @@ def test_accuracy_ranks_the_true_pairs_alone() -> None:
     assert "A@1" not in scores(P3)
 
 
+def test_a_pair_the_other_way_round_is_another_pair() -> None:
+    # (1, 0) is not true, so the best of the true pairs is the wrong (0, 2, 1), then (1, 2, 2).
+    rows = [[0.0, 0.0, 0.9], [0.0, 0.8, 0.0], [0.0, 0.6, 0.0]]
+    got = scores(prediction([[1, 0], [0, 1], [1, 2]], rows), task="PredCls")
+    assert (got["A@1"], got["A@2"]) == (0.0, 0.5)
+
+
 def test_accuracy_pools_counts_and_pairs_average_images() -> None:
     one = replace(TRUTH, triples=TRUTH.triples[1:])
     metric = PairRecall(RecallConventions(ks=(2,), task="SGCls", averages=("macro", "micro")))
