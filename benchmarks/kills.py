@@ -29,6 +29,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -240,7 +241,7 @@ def count_good(
             check_equal(run, reference)
             good += 1
         except AssertionError as error:
-            print(f"{name} {i}: {str(error).splitlines()[0] or repr(error)}", file=sys.stderr)
+            print(f"{name} {i}: {error or traceback.format_exc()}", file=sys.stderr)
     return good
 
 

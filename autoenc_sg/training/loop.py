@@ -187,6 +187,7 @@ def run_phase(
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:
         phase.load_state(run.start.checkpoint.training)
+        phase.set_rates(first - 1)  # those saved again, if no step is left
         restore_random_state(run.start.checkpoint.training, fabric)
     else:
         phase.continue_from(earlier)

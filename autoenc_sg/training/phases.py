@@ -121,7 +121,7 @@ class Phase:
                 self.precision.update_scale()
 
     def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        self._set_rates(step)
+        self.set_rates(step)
         self._set_mode(step)
         random = self.processes.random(f"{self.config.seed}/{self.name}/{step}", len(batch))
         outcome: Outcome = self.objective(OpaqueBatch(batch, random))
@@ -247,7 +247,8 @@ class Phase:
             config.reconstruction.lr if self.name == "reconstruction" else config.joint.generator_lr
         )
 
-    def _set_rates(self, step: int) -> None:
+    def set_rates(self, step: int) -> None:
+        """Set the learning rates of all optimizers to those of a step, counted from 0."""
         warmup = getattr(self.settings, "warmup", 0)
         for name, optimizer in self.optimizers.items():
             ramp_steps = warmup if name == "graph" else 0

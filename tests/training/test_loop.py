@@ -69,6 +69,17 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(
     assert steps_of[0] == steps_of[1]
 
 
+def test_a_finished_run_that_is_resumed_stays_as_it_is(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    config = tiny_config(tmp_path, "--data.root", str(finished / "scenes"))
+    before = read_resumable(tmp_path / "run")
+    train(config, start=find_start(config, None, resume=True))
+    after = read_resumable(tmp_path / "run")
+    assert (after.phase, after.step) == ("joint", 4)
+    same(dict(before.model), dict(after.model))
+    same(dict(before.training), dict(after.training))
+
+
 def test_run_writes_all_it_promises(finished: Path) -> None:
     run = finished / "run"
     checkpoint = read_resumable(run)

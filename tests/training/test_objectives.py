@@ -103,6 +103,15 @@ def test_boxes_are_refined_towards_the_objects_that_they_match() -> None:
     assert_close(losses["box"], torch.tensor(4 * (2 * 9.5 + 2 * 10.5) / 8))
 
 
+def test_refinement_is_measured_from_the_region() -> None:
+    passed, _, truth = passed_by_hand()
+    wide = torch.tensor([[0.0, 0, 20, 10], [0, 0, 1, 1], [0, 0, 1, 1]])  # region 0 is 10 wide
+    wide_pass = replace(passed, graph=replace(passed.graph, boxes=wide))
+    losses = graph_losses(wide_pass, torch.tensor([0, -1, -1]), truth, WEIGHTS, AS_CONFIGURED)
+    # 10 times half a width in x and 5 log 2 in width, each less 0.5; of 4 numbers
+    assert_close(losses["box"], torch.tensor(4 * (5 - 0.5 + 5 * log(2) - 0.5) / 4))
+
+
 def test_losses_are_sums_over_samples_of_the_whole_batch() -> None:
     passed, matched, truth = passed_by_hand()
     sampled: Any = SimpleNamespace(relpn=SimpleNamespace(config=RelpnConfig(samples_per_image=2)))
