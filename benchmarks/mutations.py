@@ -32,6 +32,7 @@ NARROW = {  # by the beginning of the file's path: tests that are quick and like
         "training/test_objectives.py training/test_loss_weights.py training/test_joint_options.py "
         "training/test_gradient.py training/test_effects.py"
     ),
+    "autoenc_sg/training/graph_losses": "training/test_objectives.py",
     "autoenc_sg/training/target": "training/test_target_assignment.py training/test_objectives.py",
     "autoenc_sg/training/validation": (
         "training/test_joint_validation.py training/test_effects.py "
