@@ -153,7 +153,8 @@ def test_the_object_discriminator_s_loss_by_hand(folder: Path) -> None:
     for classes in (real_classes, fake_classes):
         expected = expected + functional.cross_entropy(classes, labels)
     weights = AdversarialLossWeights(objects=0.5, auxiliary=0.25)
-    adversary = ObjectAdversary(make_fabric(tiny_config(folder)), network, weights, 1e-3)
+    processes = Processes(make_fabric(tiny_config(folder)), 1)
+    adversary = ObjectAdversary(processes, network, weights, 1e-3)
     losses = adversary.generator_losses(batch)
     assert_close(losses["object_adversarial"], 0.5 * functional.softplus(-fake).mean())
     assert_close(losses["auxiliary"], 0.25 * functional.cross_entropy(fake_classes, labels))
