@@ -32,12 +32,13 @@ from autoenc_sg.training.guards.run_folder import run_folder
 from autoenc_sg.training.parallel.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.parallel.processes import key_seed
 from autoenc_sg.training.phases import Phase, phase_settings
-from autoenc_sg.training.run_log import RunLog
+from autoenc_sg.training.run_log import VALIDATION, RunLog, read_history
 from autoenc_sg.training.splits import Splits, make_splits
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import is_due, open_validation_split, validate_phase
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
+from autoenc_sg.weights.manifest import write_manifest
 
 
 @dataclass(frozen=True)
@@ -272,4 +273,5 @@ def save(fabric: Fabric, model: AutoEncoder, config: RunConfig, phase: Phase, st
     if fabric.is_global_zero:
         checkpoint = Checkpoint(config, model.vocabulary, weights, phase.name, step, training)
         save_checkpoint(Path(config.out), checkpoint, config.runtime.keep_last)
+        write_manifest(Path(config.out), read_history(Path(config.out), VALIDATION))
     fabric.barrier()

@@ -19,7 +19,7 @@ except ImportError:  # Windows: no lock
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-TEMPORARY = (".safetensors", ".jsonl", ".yaml", ".npz")  # suffixes of files written atomically
+TEMPORARY = (".safetensors", ".jsonl", ".json", ".yaml", ".npz")  # of files written atomically
 
 
 @contextmanager
