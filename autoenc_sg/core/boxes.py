@@ -87,6 +87,21 @@ def check_boxes(boxes: Tensor) -> None:
         raise bad_input("boxes", "finite (x1, y1, x2, y2), x1 <= x2 and y1 <= y2", wrong)
 
 
+def box_like(box: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """A user's box as `[4]`, of the type and on the device of `like`.
+
+    Raises:
+        InputError: it is not four numbers.
+    """
+    try:
+        values = torch.as_tensor(box, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise bad_input("box", "four numbers", repr(box)) from error
+    if values.shape != (4,):
+        raise bad_input("box", "[x1, y1, x2, y2]", list(values.shape))
+    return values
+
+
 def has_area(boxes: Tensor) -> Tensor:
     """Whether x1 < x2 and y1 < y2: `[N, 4] -> [N]`; false where a coordinate is NaN."""
     return (boxes[:, 2:] > boxes[:, :2]).all(1)

@@ -22,9 +22,8 @@ from torchvision.ops import batched_nms
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_images, to_unit_boxes
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
-from autoenc_sg.core.scene_graph import take_rows
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.core.structures import GraphPrediction
+from autoenc_sg.core.structures import GraphPrediction, take_rows
 
 RelaxMode = Literal["soft", "straight_through", "detached"]
 
@@ -46,6 +45,8 @@ class GraphLogits:
         object_vectors: `[N, D]` the predictor's object vectors after message passing, or None of a
             predictor without such vectors.
         pair_vectors: `[M, D]` the same of each pair, or None.
+        background: `[B, G G, A]` codes of what lies outside an image's boxes, or None; passed on as
+            `appearance` is.
     """
 
     object_logits: Tensor
@@ -58,6 +59,7 @@ class GraphLogits:
     appearance: Tensor | None = None
     object_vectors: Tensor | None = None
     pair_vectors: Tensor | None = None
+    background: Tensor | None = None
 
     def edge_weights(self) -> Tensor:
         """`relatedness x (1 - p(no relation))`: `[M]` in [0, 1]."""
@@ -94,6 +96,7 @@ class GraphLogits:
             self.image_index,
             len(self.image_sizes),
             appearance=self.appearance,
+            background=self.background,
         )
 
     def without_duplicates(self, nms_threshold: float) -> GraphLogits:
@@ -130,6 +133,7 @@ class GraphLogits:
             take_rows(self.appearance, rows),
             take_rows(self.object_vectors, rows),
             take_rows(self.pair_vectors, kept_pairs),
+            self.background,
         )
 
     def selection(self, object_threshold: float, edge_threshold: float) -> tuple[Tensor, Tensor]:
@@ -164,7 +168,8 @@ class GraphLogits:
             self.image_sizes,
             scores[objects],
             predicate_scores * scores[ends].prod(1),
-            appearance=None if self.appearance is None else self.appearance[objects],
+            appearance=take_rows(self.appearance, objects),
+            background=self.background,
         )
 
     def _clipped_boxes(self) -> Tensor:

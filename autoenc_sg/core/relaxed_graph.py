@@ -31,6 +31,7 @@ class RelaxedGraph:
         num_images: B.
         masks: `[N, S, S]` in [0, 1] over each box, or None.
         appearance: `[N, A]` appearance codes, or None.
+        background: `[B, G G, A]` codes of what lies outside an image's boxes, or None.
     """
 
     objects: Tensor
@@ -43,6 +44,7 @@ class RelaxedGraph:
     num_images: int
     masks: Tensor | None = None
     appearance: Tensor | None = None
+    background: Tensor | None = None
 
     def to(self, device: torch.device | str) -> RelaxedGraph:
         """The same on another device."""
@@ -65,4 +67,5 @@ class RelaxedGraph:
             graph.num_images,
             graph.masks,
             graph.appearance,
+            graph.background,
         )

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.boxes import ImageSize, check_boxes, checked_size
+from autoenc_sg.core.boxes import ImageSize, box_like, check_boxes, checked_size
 from autoenc_sg.core.errors import bad_input, is_fraction, whole_number
-from autoenc_sg.core.structures import check_ids, check_range, check_shape, check_tensors, to_device
+from autoenc_sg.core.structures import (
+    check_ids,
+    check_range,
+    check_shape,
+    check_square,
+    check_tensors,
+    take_rows,
+    to_device,
+)
 from autoenc_sg.core.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -62,6 +70,8 @@ class SceneGraph:
         vocabulary: the names behind the ids, or None.
         has_boxes: the boxes say where the objects are. If not, each is the whole image, and
             `render` draws boxes that the generator predicts.
+        background: `[G G, A]` codes of what lies outside all boxes, of a G x G grid row by row, a
+            row of zeros where a part has none, or None.
 
     Raises:
         InputError: a shape, a type, an index or a box is not as stated above, or an id lies outside
@@ -78,10 +88,12 @@ class SceneGraph:
     appearance: Tensor | None = None
     vocabulary: Vocabulary | None = None
     has_boxes: bool = True
+    background: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensors(self, ("labels", "boxes", "triples"))
-        check_tensors(self, ("object_scores", "triple_scores", "masks", "appearance"), floats=True)
+        optional = ("object_scores", "triple_scores", "masks", "appearance", "background")
+        check_tensors(self, optional, floats=True)
         if not isinstance(self.vocabulary, (Vocabulary, type(None))):
             raise bad_input("vocabulary", "a Vocabulary", type(self.vocabulary).__name__)
         object.__setattr__(self, "image_size", checked_size(self.image_size))
@@ -93,6 +105,8 @@ class SceneGraph:
         check_shape("triple_scores", self.triple_scores, (m,))
         check_shape("masks", self.masks, (n, None, None))
         check_shape("appearance", self.appearance, (n, None))
+        check_shape("background", self.background, (None, None))
+        check_square("background", self.background)
         check_ids("labels", self.labels)
         check_ids("triples", self.triples)
         check_boxes(self.boxes)
@@ -148,6 +162,7 @@ class SceneGraph:
             take_rows(self.appearance, objects),
             self.vocabulary,
             self.has_boxes,
+            self.background,
         )
 
     # Names ----------------------------------------------------------------------------------------
@@ -223,7 +238,7 @@ class SceneGraph:
             has, got = ("a box", "none") if self.has_boxes else ("none", "a box")
             raise bad_input("box", f"{has}, as the other objects have", got)
         height, width = self.image_size
-        new = _box((0, 0, width, height) if box is None else box, self.boxes)
+        new = box_like((0, 0, width, height) if box is None else box, self.boxes)
         return replace(
             self,
             has_boxes=box is not None,
@@ -281,7 +296,7 @@ class SceneGraph:
                 "move", "a graph with boxes", "one whose boxes the generator is to place"
             )
         boxes = self.boxes.clone()
-        boxes[self._row(index)] = _box(box, self.boxes)
+        boxes[self._row(index)] = box_like(box, self.boxes)
         return replace(self, boxes=boxes)
 
     def replace_predicate(self, index: int, predicate: str | int) -> SceneGraph:
@@ -348,22 +363,6 @@ def name_of(vocabulary: Vocabulary | None, kind: Literal["objects", "predicates"
     if vocabulary is not None:
         return getattr(vocabulary, kind)[i]  # type: ignore[no-any-return]
     return f"{'class' if kind == 'objects' else 'predicate'} {i}"
-
-
-def take_rows(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
-    """These rows, or None of None."""
-    return None if values is None else values[rows]
-
-
-def _box(box: Sequence[float] | Tensor, like: Tensor) -> Tensor:
-    """A user's box as `[4]`, of the kind of `like`."""
-    try:
-        values = torch.as_tensor(box, dtype=like.dtype, device=like.device)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise bad_input("box", "four numbers", repr(box)) from error
-    if values.shape != (4,):
-        raise bad_input("box", "[x1, y1, x2, y2]", list(values.shape))
-    return values
 
 
 def _checked_row(kind: str, value: object, count: int) -> int:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize, to_unit_boxes
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.scene_graph import SceneGraph, take_rows
-from autoenc_sg.core.structures import to_device
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import take_rows, to_device
 from autoenc_sg.core.vocabulary import Vocabulary
 
 
@@ -26,6 +26,7 @@ class SceneGraphBatch:
         image_index: `[N]` int64, the image of each object, ascending.
         image_sizes: (height, width) of each image; its length is B.
         vocabulary: that of all the graphs, None if they have none or different ones.
+        background: `[B, G G, A]` codes of what lies outside an image's boxes, or None.
     """
 
     labels: Tensor
@@ -38,6 +39,7 @@ class SceneGraphBatch:
     masks: Tensor | None = None
     appearance: Tensor | None = None
     vocabulary: Vocabulary | None = None
+    background: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_sizes)
@@ -64,10 +66,10 @@ class SceneGraphBatch:
     def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
         """One batch of at least one graph; an optional field is kept if all graphs have it.
 
-        Appearance is kept if any graph has it; objects of graphs without it get codes of zeros.
+        Codes of objects and of the background are kept if any graph has them; the others get zeros.
 
         Raises:
-            InputError: there is no graph, or their codes differ in width or their masks in size.
+            InputError: there is no graph, or their codes or masks differ in size.
         """
         if not graphs:
             raise bad_input("graphs of a batch", "one or more", "none")
@@ -87,6 +89,7 @@ class SceneGraphBatch:
             _join_masks([g.masks for g in graphs]),
             _join_codes([g.appearance for g in graphs], counts.tolist()),
             _common([g.vocabulary for g in graphs]),
+            _stack_codes([g.background for g in graphs]),
         )
 
     def split(self) -> list[SceneGraph]:
@@ -109,6 +112,7 @@ class SceneGraphBatch:
                     take_rows(self.masks, objects),
                     take_rows(self.appearance, objects),
                     self.vocabulary,
+                    background=None if self.background is None else self.background[i],
                 )
             )
             start += count
@@ -146,6 +150,17 @@ def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
         raise bad_input("appearance codes of a batch", "one width", sorted(widths))
     like, width = present[0], widths.pop()
     return torch.cat([like.new_zeros(n, width) if p is None else p for p, n in zip(parts, counts)])
+
+
+def _stack_codes(parts: list[Tensor | None]) -> Tensor | None:
+    """Background codes `[B, G G, A]`, zeros where a graph has none."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    shapes = {tuple(part.shape) for part in present}
+    if len(shapes) > 1:
+        raise bad_input("background codes of a batch", "one shape", sorted(shapes))
+    return torch.stack([torch.zeros_like(present[0]) if p is None else p for p in parts])
 
 
 def _common(vocabularies: list[Vocabulary | None]) -> Vocabulary | None:

@@ -8,6 +8,7 @@ them in [0, 1]. A batch of graphs is one disconnected graph with an image index:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -125,6 +126,22 @@ def check_shape(name: str, value: Tensor | None, shape: tuple[int | None, ...]) 
     if not same:
         expected = [("any" if size is None else size) for size in shape]
         raise bad_input(name, f"shape {expected}", list(value.shape))
+
+
+def check_square(name: str, value: Tensor | None) -> None:
+    """Raise InputError unless the number of rows is that of a square grid: 1, 4, 9, ..."""
+    if value is not None and not is_square(len(value)):
+        raise bad_input(name, "G x G rows: 1, 4, 9, ...", len(value))
+
+
+def is_square(count: int) -> bool:
+    """Whether `count` is 1, 4, 9, ..."""
+    return count > 0 and math.isqrt(count) ** 2 == count
+
+
+def take_rows(values: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    """These rows, or None of None."""
+    return None if values is None else values[rows]
 
 
 def check_ids(name: str, value: Tensor) -> None:
