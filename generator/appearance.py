@@ -7,6 +7,14 @@ one class apart (colour, texture, pose). There is no bias, so a code of zeros me
 is 1, but in training 0 for dropped codes, so that the generator also learns to draw without codes.
 A code is dropped by itself or together with all of its image, each with probability p: hand-made
 graphs have no codes, edited ones lack some.
+
+The background's codes a_g, of a G x G grid, are added to the `__image__` node's vector, each in its
+part of the layout:
+
+    v'_img(x, y) = v_img + \sum_g d W_b a_g h_g(x, y)
+
+with the bilinear hats h_g of the grid (`layout.with_background_vectors`), so that codes blend into
+each other. d drops all codes of an image with probability p.
 """
 
 from __future__ import annotations
@@ -50,3 +58,25 @@ class AppearanceInput(nn.Module):
             kept_images = random.uniform(images) >= self.dropout
             codes = codes * (kept_objects & kept_images[image_index])[:, None]
         return vectors + codes.to(vectors) @ self.weight.mT
+
+
+class BackgroundInput(nn.Module):
+    """Projects the background's codes to `W_b a_g`, formula above; `W_b` starts at 0.
+
+    Args:
+        code_dim: A, width of the codes.
+        dim: D, width of the object vectors.
+        dropout: p.
+    """
+
+    def __init__(self, code_dim: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.weight = nn.Parameter(torch.zeros(dim, code_dim))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Shapes: `[B, G G, A] -> [B, G G, D]`."""
+        if self.training and self.dropout > 0:
+            kept_images = torch.rand(len(codes), device=codes.device) >= self.dropout
+            codes = codes * kept_images[:, None, None]
+        return codes.to(self.weight) @ self.weight.mT

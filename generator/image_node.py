@@ -60,6 +60,7 @@ def add_image_nodes(graph: RelaxedGraph) -> GraphWithImages:
         num_images=graph.num_images,
         masks=None if graph.masks is None else merge(graph.masks, torch.ones(())),
         appearance=None if graph.appearance is None else merge(graph.appearance, torch.zeros(())),
+        background=graph.background,
     )
     return GraphWithImages(merged, object_rows, image_rows)
 

@@ -20,6 +20,7 @@ Source: paper, section 3.2, "Image Generator", for the result; the factorization
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -83,6 +84,41 @@ def factor_layout(
     slots, width = object_slots(image_index, num_images)
     rows, columns = _sampling(boxes, masks, size)
     return Layout(*(in_slots(t, slots, num_images, width) for t in (vectors, rows, columns)))
+
+
+def with_background_vectors(layout: Layout, ranks: Tensor, vectors: Tensor) -> Layout:
+    r"""The layout with vectors added to one object of each image, each in its part of the picture.
+
+        layout(x, y) + m_i(x, y) \sum_g w_g h_g(x, y)
+
+    with the bilinear hats `h_g` of a G x G grid (`hats`), which sum to 1. A hat is a product of a
+    row and a column, so each part is one more mask of the layout.
+
+    Args:
+        layout: of B images.
+        ranks: `[B]`, place of the object i among those of its image: the `__image__` node.
+        vectors: `[B, G G, D]`, the w_g, row by row.
+    """
+    images = torch.arange(len(ranks), device=ranks.device)
+    side = math.isqrt(vectors.shape[1])
+    weights = hats(side, layout.rows.shape[2], layout.rows)
+    rows = layout.rows[images, ranks][:, None] * weights.repeat_interleave(side, 0)[:, :, None]
+    columns = layout.columns[images, ranks][:, None] * weights.repeat(side, 1)[:, :, None]
+    parts = ((layout.vectors, vectors), (layout.rows, rows), (layout.columns, columns))
+    return Layout(*(torch.cat([old, new.to(old)], 1) for old, new in parts))
+
+
+def hats(side: int, pixels: int, like: Tensor) -> Tensor:
+    r"""Linear interpolation between the middles of G parts, along one axis: `[G, pixels]`.
+
+        h_g(x) = \max(0, 1 - |c(G x - 1/2) - g|),   x = j / (pixels - 1),   c clamps to [0, G - 1]
+
+    The G values of a pixel sum to 1.
+    """
+    pixel = torch.linspace(0, 1, pixels, dtype=like.dtype, device=like.device)
+    position = (pixel * side - 0.5).clamp(0, side - 1)
+    part = torch.arange(side, dtype=like.dtype, device=like.device)
+    return (1 - (position - part[:, None]).abs()).relu()
 
 
 def _sampling(boxes: Tensor, masks: Tensor | None, size: int) -> tuple[Tensor, Tensor]:

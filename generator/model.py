@@ -2,7 +2,8 @@
 
     object vectors = graph convolutions over embeddings -> box head
     + appearance codes, if any -> mask head
-    layout = sum of vectors over warped masks -> cascaded refinement -> RGB
+    layout = sum of vectors over warped masks + background codes, if any
+    -> cascaded refinement -> RGB
 
 Source: paper, section 3.2, "Image Generator"; Johnson et al., Image Generation from Scene Graphs
 (CVPR 2018) and google/sg2im `model.py`, whose parameter names and shapes are kept, so that its
@@ -22,11 +23,11 @@ from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
-from autoenc_sg.generator.appearance import AppearanceInput
+from autoenc_sg.generator.appearance import AppearanceInput, BackgroundInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head
 from autoenc_sg.generator.image_node import add_image_nodes
-from autoenc_sg.generator.layout import Layout, factor_layout
+from autoenc_sg.generator.layout import Layout, factor_layout, with_background_vectors
 from autoenc_sg.generator.noise import GeneratorNoise
 from autoenc_sg.generator.normalization import ImageNormalization
 from autoenc_sg.generator.refinement import RefinementNetwork
@@ -100,6 +101,11 @@ class Generator(nn.Module):
             self.appearance_net = AppearanceInput(
                 config.appearance_dim, dim, config.appearance_dropout
             )
+        self.background_net: BackgroundInput | None = None
+        if config.background_cells:
+            self.background_net = BackgroundInput(
+                config.appearance_dim, dim, config.appearance_dropout
+            )
 
     def forward(
         self,
@@ -136,6 +142,9 @@ class Generator(nn.Module):
             graph.num_images,
             self.config.image_size,
         )
+        if self.background_net is not None and graph.background is not None:
+            counts = torch.bincount(graph.image_index, minlength=graph.num_images)
+            layout = with_background_vectors(layout, counts, self.background_net(graph.background))
         noise = noise or GeneratorNoise()
         image = self.normalization.inverse(self.refinement_net(layout, noise.layout, noise.input))
         rows, image_rows = full.object_rows, full.image_rows
@@ -211,6 +220,11 @@ class Generator(nn.Module):
         if codes is not None and codes.shape[1] != width:
             rule = f"{width} numbers an object" if width else "none: this generator reads none"
             raise bad_input("appearance codes", rule, f"{codes.shape[1]} numbers an object")
+        background, cells = graph.background, self.config.background_cells
+        shape = [graph.num_images, cells**2, width]
+        if background is not None and list(background.shape) != shape:
+            rule = f"shape {shape}" if cells else "none: this generator reads none"
+            raise bad_input("background codes", rule, list(background.shape))
 
 
 def _first_layer(config: GeneratorConfig) -> GraphTripleConv | nn.Linear:

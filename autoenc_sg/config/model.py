@@ -198,6 +198,8 @@ class GeneratorConfig:
         object_size: side of its input crops in pixels.
         appearance_dim: numbers of an object's appearance code, such as 16; 0: no codes (the paper).
         appearance_dropout: in training, fraction of images and of objects whose codes are left out.
+        background_cells: appearance codes of what lies outside all boxes: 0: none, 1: one for the
+            image, G: one for each part of a G x G grid.
     """
 
     image_size: int = 64
@@ -220,6 +222,7 @@ class GeneratorConfig:
     object_size: int = 32
     appearance_dim: int = 0
     appearance_dropout: float = 0.2
+    background_cells: int = 0
 
     def __post_init__(self) -> None:
         sizes = (32, 64, 128, 256)
@@ -234,7 +237,13 @@ class GeneratorConfig:
         require_at_least(
             1, self, where, "embedding_dim", "gconv_dim", "gconv_hidden_dim", "object_size"
         )
-        require_at_least(0, self, where, "gconv_layers", "layout_noise_dim", "appearance_dim")
+        require_at_least(
+            *(0, self, where, "gconv_layers", "layout_noise_dim"),
+            *("appearance_dim", "background_cells"),
+        )
+        cells = self.background_cells
+        expected = "0 without appearance codes (generator.appearance_dim 0)"
+        require(cells == 0 or self.appearance_dim > 0, f"{where}.background_cells", expected, cells)
         dropout = self.appearance_dropout
         require(0 <= dropout <= 1, f"{where}.appearance_dropout", "0..1", dropout)
         for name in ("refinement_dims", "discriminator_dims", "object_discriminator_dims"):

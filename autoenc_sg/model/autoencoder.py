@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
@@ -26,9 +25,12 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.detector import Detections, FeatureMaps, build_detector
 from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
+from autoenc_sg.model.background import BackgroundEncoder
+from autoenc_sg.model.codes import encode_appearance, with_background
 from autoenc_sg.model.features import PhotoFeatures, features_of
-from autoenc_sg.model.given_objects import Boxes, Labels
-from autoenc_sg.model.modes import eval_mode, inference
+from autoenc_sg.model.given_objects import Boxes, Labels, with_given_classes
+from autoenc_sg.model.graph_pass import GraphPass
+from autoenc_sg.model.modes import inference
 from autoenc_sg.model.noise_seeds import Seeds, checked_seeds
 from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
 from autoenc_sg.predictors.gcn import GraphPredictor
@@ -36,24 +38,6 @@ from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.weights.checkpoint import DECODER, Checkpoint, is_decoder, read_checkpoint
 from autoenc_sg.weights.pretrained import find_pretrained, save_pretrained
 from autoenc_sg.weights.state_dict import load_weights
-
-_CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
-
-
-@dataclass(frozen=True, eq=False)
-class GraphPass:
-    """What one way from regions to a graph computes; training needs the steps in between.
-
-    Attributes:
-        regions: the N regions.
-        candidates: `[K, 2]` all ordered pairs, `relatedness_logits [K]` theirs.
-        graph: the logits of the graph on the chosen pairs.
-    """
-
-    regions: Regions
-    candidates: Tensor
-    relatedness_logits: Tensor
-    graph: GraphLogits
 
 
 class AutoEncoder(nn.Module):
@@ -72,6 +56,7 @@ class AutoEncoder(nn.Module):
 
     Attributes:
         appearance: from regions' maps to appearance codes, or None without codes.
+        background: the same of what lies outside all boxes, or None.
         has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
             raises.
     """
@@ -89,8 +74,9 @@ class AutoEncoder(nn.Module):
         )
         self.generator = Generator(config.generator, objects, predicates)
         codes = config.generator.appearance_dim
-        channels = self.detector.map_channels
+        cells, channels = config.generator.background_cells, self.detector.map_channels
         self.appearance = AppearanceEncoder(channels, codes) if codes else None
+        self.background = BackgroundEncoder(channels, codes, cells) if cells else None
         self.has_encoder = True
 
     @classmethod
@@ -180,8 +166,13 @@ class AutoEncoder(nn.Module):
         return GraphPass(regions, candidates, logits, graph)
 
     @torch.no_grad()
-    def graph_logits(self, images: Sequence[Tensor]) -> GraphLogits:
+    def graph_logits(
+        self, images: Sequence[Tensor], object_threshold: float | None = None
+    ) -> GraphLogits:
         """Images `[3, H, W]` (uint8 or float in [0, 1]) to the logits of their graphs (SGGen).
+
+        The background's codes are those outside the objects above `object_threshold`; see
+        `codes.with_background`.
 
         Raises:
             InputError: the model is a decoder alone.
@@ -189,17 +180,20 @@ class AutoEncoder(nn.Module):
         if not self.has_encoder:
             raise bad_input("parse", "a model with an encoder", "a decoder alone")
         maps = self.detector.encode([image.to(self.device) for image in images])
-        return self.detected_graph_logits(maps)[0]
+        return self.detected_graph_logits(maps, object_threshold)[0]
 
     @torch.no_grad()
-    def detected_graph_logits(self, maps: FeatureMaps) -> tuple[GraphLogits, Detections]:
+    def detected_graph_logits(
+        self, maps: FeatureMaps, object_threshold: float | None = None
+    ) -> tuple[GraphLogits, Detections]:
         """The graphs over what the detector finds (SGGen), without duplicates; and its detections.
 
         Duplicates are suppressed with `config.decode.nms_threshold`, after the predictor.
         """
         detections = self.detector.detect(maps)
         logits = self.graph_logits_of(maps, detections.boxes, detections.image_index)
-        return logits.without_duplicates(self.config.decode.nms_threshold), detections
+        logits = logits.without_duplicates(self.config.decode.nms_threshold)
+        return with_background(self, logits, maps, object_threshold), detections
 
     @torch.no_grad()
     def graph_logits_of(
@@ -216,27 +210,13 @@ class AutoEncoder(nn.Module):
         """
         regions = self.detector.describe(maps, boxes, image_index)
         if labels is not None:
-            logits = regions.class_logits
-            certain = _CERTAIN * F.one_hot(labels, self.vocabulary.num_objects).to(logits)
-            logits = torch.where(labels[:, None] > 0, certain, logits)
-            regions = replace(regions, class_logits=logits)
+            regions = with_given_classes(regions, labels)
         return self.graph_pass(regions).graph
 
     @torch.no_grad()
-    def region_maps(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Tensor:
-        """What the detector, as it is, sees in the graphs' boxes: `[N, D_map, S, S]`."""
-        with eval_mode(self.detector):
-            maps = self.detector.encode([image.to(self.device) for image in images])
-            boxes, index = graphs.boxes.to(self.device), graphs.image_index.to(self.device)
-            return self.detector.region_maps(self.detector.describe(maps, boxes, index))
-
-    @torch.no_grad()
     def with_appearance(self, images: Sequence[Tensor], graphs: SceneGraphBatch) -> SceneGraphBatch:
-        """The graphs of these images with their objects' codes; unchanged by a model without."""
-        if self.appearance is None:
-            return graphs
-        codes = self.appearance(self.region_maps(images, graphs))
-        return replace(graphs, appearance=codes.to(graphs.boxes.device))
+        """`codes.encode_appearance` without gradient."""
+        return encode_appearance(self, images, graphs)
 
     @overload
     def parse(  # type: ignore[overload-overlap]  # a str is a Sequence of str, too

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input, whole_number
+from autoenc_sg.core.structures import Regions
 from autoenc_sg.core.vocabulary import Vocabulary
 
 Boxes = Sequence[Sequence[float]] | NDArray[Any] | Tensor
 Labels = Sequence[str | int] | NDArray[Any] | Tensor
 
+_CERTAIN = 100.0  # logit of a given class: its probability is 1 in float32
 _SMALLEST = 1.0  # pixels: what a box must have of the image in width and height
 
 
@@ -85,6 +88,13 @@ def read_labels(labels: Labels, count: int, vocabulary: Vocabulary) -> Tensor:
     return torch.tensor(
         [_class_id(item, i, vocabulary) for i, item in enumerate(items)], dtype=torch.int64
     )
+
+
+def with_given_classes(regions: Regions, labels: Tensor) -> Regions:
+    """The regions with certain classes `[N]` instead of predicted ones; 0 is an unknown class."""
+    logits = regions.class_logits
+    certain = _CERTAIN * F.one_hot(labels, logits.shape[1]).to(logits)
+    return replace(regions, class_logits=torch.where(labels[:, None] > 0, certain, logits))
 
 
 def _as_array(boxes: Boxes) -> NDArray[np.float64]:

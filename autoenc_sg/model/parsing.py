@@ -15,6 +15,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.images import ImageSource, as_tensor
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.model.codes import with_background
 from autoenc_sg.model.given_objects import Boxes, GivenObjects, Labels, given_objects
 from autoenc_sg.model.modes import inference
 
@@ -113,9 +114,9 @@ def parsed_batches(model: AutoEncoder, request: ParseRequest) -> Iterator[Parsed
         part = slice(start, start + request.batch_size)
         images = [as_tensor(photo) for photo in request.photos[part]]
         if request.boxes is None:
-            with inference(model):
-                logits = model.graph_logits(images)
             decode = request.decode
+            with inference(model):
+                logits = model.graph_logits(images, decode.object_threshold)
             selected = logits.selection(decode.object_threshold, decode.edge_threshold)
         else:
             labels = [None] * len(images) if request.labels is None else request.labels[part]
@@ -143,5 +144,5 @@ def _logits_of_given(
     index = torch.repeat_interleave(torch.arange(len(objects)), counts).to(model.device)
     with inference(model):
         maps = model.detector.encode([image.to(model.device) for image in images])
-        logits = model.graph_logits_of(maps, boxes, index, labels)
-    return replace(logits, boxes=boxes)
+        logits = replace(model.graph_logits_of(maps, boxes, index, labels), boxes=boxes)
+        return with_background(model, logits, maps, object_threshold=0.0)

@@ -152,15 +152,20 @@ def _prepared(
 
 
 def check_appearance(graph: SceneGraph, model: AutoEncoder, where: str) -> None:
-    """Check that a graph's appearance codes fit the model.
+    """Check that a graph's codes of objects and background fit the model.
 
     Raises:
-        InputError: they have another width, or the model takes none.
+        InputError: they have another width or number, or the model takes none.
     """
     width = model.config.generator.appearance_dim
     if graph.appearance is not None and graph.appearance.shape[1] != width:
         expected = f"{width} numbers an object" if width else "none (this model reads none)"
         raise bad_input(f"{where}, appearance", expected, f"{graph.appearance.shape[1]} an object")
+    cells = model.config.generator.background_cells
+    if graph.background is not None and graph.background.shape != (cells**2, width):
+        count, numbers = graph.background.shape
+        expected = f"{cells**2} of {width} numbers" if cells else "none (this model reads none)"
+        raise bad_input(f"{where}, background", expected, f"{count} of {numbers}")
 
 
 def _batches(

@@ -23,6 +23,7 @@ own, `random`; without it the seeds come from the global random state. With `sha
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,9 @@ from autoenc_sg.generator import (
     pixel_loss,
     with_image_boxes,
 )
-from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.codes import encode_appearance, with_background
+from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.graph_losses import graph_terms
 from autoenc_sg.training.parallel.loss_terms import Shares, Term, Terms, total_losses
@@ -122,7 +125,7 @@ def _detection_terms(
 class ReconstructionObjective(nn.Module):
     """Phase 1: images generated from true graphs.
 
-    Its parameters are those of the generator and, if there is one, the appearance encoder.
+    Its parameters are those of the generator and, if there are some, the encoders of appearance.
 
     Args:
         model: the autoencoder; its detector is used as it is and not trained.
@@ -136,18 +139,15 @@ class ReconstructionObjective(nn.Module):
         super().__init__()
         self.shares = shares
         self.generator = model.generator
-        self.appearance = model.appearance
-        self.relax, self.region_maps = model.relax, model.region_maps
+        self.appearance, self.background = model.appearance, model.background
+        self.relax, self.encode_appearance = model.relax, partial(encode_appearance, model)
         self.config = config
 
     def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
         """`reconstruction_losses`, and the discriminators' inputs."""
-        generator, graphs = self.generator, batch.graphs
+        generator = self.generator
         random = random or ImageRandom.from_global_state(len(batch), generator.device)
-        if self.appearance is not None:
-            codes = self.appearance(self.region_maps(batch.images, graphs))
-            graphs = replace(graphs, appearance=codes)
-        graph = self.relax(graphs)
+        graph = self.relax(self.encode_appearance(batch.images, batch.graphs))
         target = target_images(batch.images, generator.config.image_size)
         generated = generator(graph, generator.noise_of(random), random=random)
         objects = None
@@ -284,7 +284,9 @@ class JointObjective(nn.Module):
         regions = model.detector.describe(maps, boxes, image_index)
         candidates = all_pairs(image_index, len(batch))
         related = pair_predicates(candidates, matched, truth) > 0
-        return model.graph_pass(regions, related, random), matched
+        graph_pass = model.graph_pass(regions, related, random)
+        graph = with_background(model, graph_pass.graph, maps)
+        return replace(graph_pass, graph=graph), matched
 
 
 def _at_most(detections: Detections, num_images: int, count: int) -> Detections:

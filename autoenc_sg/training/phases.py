@@ -299,10 +299,9 @@ def _trainable(parts: Iterable[nn.Module]) -> list[nn.Parameter]:
 
 
 def _generator_side(model: AutoEncoder) -> nn.Module:
-    """What image losses alone train: the generator and, if there is one, the appearance encoder."""
-    if model.appearance is None:
-        return model.generator
-    return nn.ModuleList([model.generator, model.appearance])
+    """What image losses alone train: the generator and the encoders of appearance, if any."""
+    encoders = [part for part in (model.appearance, model.background) if part is not None]
+    return nn.ModuleList([model.generator, *encoders]) if encoders else model.generator
 
 
 def _detector_groups(model: AutoEncoder, settings: DetectorPhase) -> list[dict[str, Any]]:

@@ -143,13 +143,16 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
 def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights of a model without appearance codes, completed by `model`'s fresh appearance modules.
 
-    Images of graphs without codes do not change. Weights that have such modules, and those for a
-    model without codes, are returned as they are.
+    Those of objects and those of the background, each where the weights have none of them. Images
+    of graphs without codes do not change.
     """
-    prefixes = ("appearance.", f"{DECODER}appearance_net.")
-    fresh = {name: value for name, value in model.state_dict().items() if name.startswith(prefixes)}
-    if any(name in weights for name in fresh):
-        return weights
-    if is_decoder(weights):
-        fresh = {name: value for name, value in fresh.items() if name.startswith(DECODER)}
-    return {**weights, **fresh}
+    added: dict[str, Tensor] = {}
+    for kind in ("appearance", "background"):
+        prefixes = (f"{kind}.", f"{DECODER}{kind}_net.")
+        fresh = {n: value for n, value in model.state_dict().items() if n.startswith(prefixes)}
+        if any(name in weights for name in fresh):
+            continue
+        added |= {
+            n: v for n, v in fresh.items() if n.startswith(DECODER) or not is_decoder(weights)
+        }
+    return {**weights, **added} if added else weights

@@ -128,6 +128,9 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
         notes.append(
             "no appearance codes, which sg2im does not have; pictures without them are the same"
         )
+    if config.background_cells:
+        weights = {n: v for n, v in weights.items() if not n.startswith("background_net.")}
+        notes.append("no codes of the background either: likewise")
     kwargs = model_kwargs(config, checkpoint.vocabulary)
     head = checkpoint.training.get("rel_aux_net")
     state = weights | (head or _empty_head(config, checkpoint.vocabulary))

@@ -25,7 +25,16 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_names(["sky", "tree", "dog"], ["above", "left of", "on"])
-FIELDS = ("labels", "boxes", "triples", "object_scores", "triple_scores", "masks", "appearance")
+FIELDS = (
+    "labels",
+    "boxes",
+    "triples",
+    "object_scores",
+    "triple_scores",
+    "masks",
+    "appearance",
+    "background",
+)
 
 
 def full_graph() -> SceneGraph:
@@ -38,6 +47,7 @@ def full_graph() -> SceneGraph:
         torch.tensor([0.0, 0.7, 0.123456789]),
         torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)),
         torch.randn(3, 2, generator=torch.Generator().manual_seed(1)),
+        background=torch.randn(4, 2, generator=torch.Generator().manual_seed(2)),
     )
 
 
@@ -101,6 +111,7 @@ def test_round_trip_through_a_file_is_exact(tmp_path: Path, keep: list[int]) -> 
             graph.image_size,
             graph.object_scores,
             graph.triple_scores,
+            background=graph.background,
         )
     assert_same(parsed, graph)
 
@@ -187,6 +198,13 @@ def test_unknown_keys_and_null_are_passed_over() -> None:
         ({"appearance": [[1], [1], [1]]}, "appearance: expected a list of 2, got a list of 3"),
         ({"appearance": [[1, 2], [1]]}, r"appearance\[1\]: expected a list of 2, got a list of 1"),
         ({"appearance": 4}, "appearance: expected a list of 2, got int 4"),
+        ({"background": 4}, "background: expected a list of G x G codes: 1, 4, 9, ..., got int 4"),
+        ({"background": []}, "background: expected a list of G x G codes: .*, got a list of 0"),
+        ({"background": [[1]] * 3}, "background: expected a list of G x G .*, got a list of 3"),
+        ({"background": [1]}, r"background\[0\]: expected a list of 1, got int 1"),
+        ({"background": [[1, 2], [1], [1, 2], [1, 2]]}, r"background\[1\]: expected a list of 2, "),
+        ({"background": [[1, "x"]]}, r"background\[0\]\[1\]: expected a finite number, got 'x'"),
+        ({"background": [[1, 1e39]]}, r"background\[0\]\[1\]: expected a finite number, got 1e"),
     ],
 )
 def test_bad_graphs_are_named_in_one_line(change: dict[str, Any], message: str) -> None:
@@ -194,6 +212,15 @@ def test_bad_graphs_are_named_in_one_line(change: dict[str, Any], message: str) 
         graph_from_json(hand_made() | change, VOCABULARY, "g")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("g, ")
+
+
+def test_parts_of_the_background_without_a_code_are_null() -> None:
+    data = hand_made() | {"background": [[0.5, 1], None, None, [-1, 0]]}
+    codes = graph_from_json(data, VOCABULARY).background
+    assert_close(codes, torch.tensor([[0.5, 1], [0, 0], [0, 0], [-1, 0]]))
+    for nothing in (None, [None]):
+        data = hand_made() | {"background": nothing}
+        assert graph_from_json(data, VOCABULARY).background is None
 
 
 def test_all_unknown_words_are_named() -> None:

@@ -113,6 +113,22 @@ def test_appearance_is_kept_if_any_graph_has_it() -> None:
     assert both.triple_scores.shape == (2,)
 
 
+def test_background_is_kept_if_any_graph_has_it() -> None:
+    full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
+    assert full.background is not None
+    mixed = SceneGraphBatch.collate([bare, full, SceneGraph.empty((4, 4))])
+    assert mixed.background is not None
+    assert mixed.background.shape == (3, 4, 2)
+    first, second, third = mixed.to("cpu").split()
+    torch.testing.assert_close(second.background, full.background)
+    for part in (first, third):
+        torch.testing.assert_close(part.background, torch.zeros(4, 2))
+    assert SceneGraphBatch.collate([bare, bare]).background is None
+    other = replace(bare, background=torch.zeros(1, 2))
+    with pytest.raises(InputError, match=r"background codes of a batch: expected one shape, got"):
+        SceneGraphBatch.collate([full, other])
+
+
 def test_select_by_hand() -> None:
     part = graph().select(torch.tensor([2, 0]))
     assert_close(part.labels, torch.tensor([2, 3]))
@@ -157,6 +173,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"triple_scores": torch.zeros(3, 1)}, "triple_scores: expected shape [3], got [3, 1]"),
     ({"masks": torch.zeros(3, 4)}, "masks: expected shape [3, 'any', 'any'], got [3, 4]"),
     ({"appearance": torch.zeros(2, 4)}, "appearance: expected shape [3, 'any'], got [2, 4]"),
+    ({"background": torch.zeros(4)}, r"background: expected shape ['any', 'any'], got [4]"),
+    ({"background": torch.zeros(3, 2)}, "background: expected G x G rows: 1, 4, 9, ..., got 3"),
+    ({"background": torch.zeros(0, 2)}, "background: expected G x G rows: 1, 4, 9, ..., got 0"),
+    (
+        {"background": torch.zeros(1, 2).long()},
+        "background: expected a floating-point tensor, or None, got torch.int64",
+    ),
     ({"labels": torch.tensor([1, 0, 2])}, "labels: expected >= 1, got 0..2"),
     ({"labels": torch.tensor([1.0, 1, 2])}, "labels: expected int64, got torch.float32"),
     ({"triples": torch.zeros(3, 3)}, "triples: expected int64, got torch.float32"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.graph_json import graph_from_json
 from autoenc_sg.core.scene_graph import Relation, SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.core.scene_graph_views import translate
 from autoenc_sg.core.vocabulary import Vocabulary
 
 WORDS = Vocabulary.from_names(["dog", "grass", "tree"], ["on", "near"])
@@ -92,6 +94,26 @@ def test_add_and_relate_by_hand() -> None:
     assert_close(graph.masks[3], torch.ones(2, 2))
     assert graph.appearance is not None
     assert_close(graph.appearance[:, 0], torch.tensor([1.0, 2, 3, 0]))
+
+
+def test_edits_and_translation_keep_the_background() -> None:
+    codes = torch.tensor([[0.25, -0.5]])
+    graph = replace(two_dogs(), background=codes)
+    others = Vocabulary.from_names(["tree", "dog", "grass"], ["near", "on"])
+    for edited in (
+        graph.add("tree", (1, 2, 3, 4)),
+        graph.relate(2, "on", 1),
+        graph.remove(0),
+        graph.remove_relation(0),
+        graph.relabel(0, "tree"),
+        graph.move(0, (0, 0, 4, 4)),
+        graph.replace_predicate(0, "near"),
+        graph.select(torch.zeros(0, dtype=torch.int64)),
+        translate(graph, others),
+    ):
+        assert edited.background is codes
+    read = graph_from_json(graph.to_dict(), others)
+    assert_close(read.background, codes)
 
 
 def test_a_graph_is_built_by_name() -> None:

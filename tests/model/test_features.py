@@ -85,7 +85,7 @@ def test_a_predictor_without_vectors_is_named(
 ) -> None:
     graph_logits = model.graph_logits
     monkeypatch.setattr(
-        model, "graph_logits", lambda images: replace(graph_logits(images), pair_vectors=None)
+        model, "graph_logits", lambda *given: replace(graph_logits(*given), pair_vectors=None)
     )
     with pytest.raises(InputError, match="features: expected a predictor with vectors"):
         model.features(photos[0])

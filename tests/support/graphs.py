@@ -43,6 +43,7 @@ def random_graph(
         torch.rand(triples, generator=g) if full else None,
         torch.rand(objects, 3, 3, generator=g) if full else None,
         torch.rand(objects, 2, generator=g) if full else None,
+        background=torch.rand(4, 2, generator=g) if full else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -33,6 +34,12 @@ def flip_boxes(boxes: Tensor, width: float) -> Tensor:
     return torch.stack([width - x2, y1, width - x1, y2], -1)
 
 
+def flip_grid(codes: Tensor) -> Tensor:
+    """Codes `[G G, A]` of a G x G grid, row by row, with the columns mirrored."""
+    side = math.isqrt(len(codes))
+    return codes.reshape(side, side, -1).flip(1).reshape_as(codes)
+
+
 def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
     """The graph of the mirrored image.
 
@@ -50,6 +57,7 @@ def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
         triples=torch.stack([subject, predicate, obj], 1)[has_mirror],
         triple_scores=None if scores is None else scores[has_mirror],
         masks=None if graph.masks is None else graph.masks.flip(-1),
+        background=None if graph.background is None else flip_grid(graph.background),
     )
 
 

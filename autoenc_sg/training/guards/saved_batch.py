@@ -14,7 +14,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 
 _GRAPH_TENSORS = ("labels", "boxes", "triples", "image_index")
-_OPTIONAL_TENSORS = ("object_scores", "triple_scores", "masks", "appearance")
+_OPTIONAL_TENSORS = ("object_scores", "triple_scores", "masks", "appearance", "background")
 
 
 def save_batch(path: Path, batch: Batch) -> None:
@@ -59,5 +59,6 @@ def read_batch(path: Path) -> Batch:
         triple_scores=tensors.get("triple_scores"),
         masks=tensors.get("masks"),
         appearance=tensors.get("appearance"),
+        background=tensors.get("background"),
     )
     return Batch(images, graphs, tuple(tensors["image_ids"].tolist()))

@@ -30,6 +30,7 @@ def make(seed: int, objects: int, triples: int, width: int = 7) -> Sample:
         (5, width),
         triple_scores=torch.rand(count, generator=generator),
         masks=torch.rand(objects, 4, 4, generator=generator),
+        background=torch.rand(9, 2, generator=generator),
     )
     image = torch.randint(256, (3, 5, width), generator=generator, dtype=torch.uint8)
     return Sample(image, graph, 3)
@@ -46,12 +47,14 @@ def test_hand_computed_flip() -> None:
         torch.tensor([[0, 1, 1], [0, 2, 1]]),
         (5, 7),
         masks=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]),
+        background=torch.tensor([[1.0, 5], [2, 6], [3, 7], [4, 8]]),  # sky left, right, sand ...
     )
     image = torch.arange(105, dtype=torch.uint8).reshape(3, 5, 7)
     mirrored = flip(Sample(image, graph, 1), SWAP)
     assert_close(mirrored.graph.boxes, torch.tensor([[5.0, 1, 7, 3], [0, 0, 3, 5]]))
     assert_close(mirrored.graph.triples, torch.tensor([[0, 3, 1], [0, 2, 1]]))
     assert_close(mirrored.graph.masks, torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]))
+    assert_close(mirrored.graph.background, torch.tensor([[2.0, 6], [1, 5], [4, 8], [3, 7]]))
     assert mirrored.image[0, 0].tolist() == [6, 5, 4, 3, 2, 1, 0]
 
 
@@ -78,6 +81,7 @@ def test_flip_twice_is_the_identity(seed: int, objects: int, triples: int) -> No
     assert_close(twice.graph.boxes, sample.graph.boxes)
     assert_close(twice.graph.triples, sample.graph.triples)
     assert_close(twice.graph.masks, sample.graph.masks)
+    assert_close(twice.graph.background, sample.graph.background)
     assert_close(twice.graph.triple_scores, sample.graph.triple_scores)
 
 
