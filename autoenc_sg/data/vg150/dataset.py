@@ -9,7 +9,8 @@ from torch import Tensor
 
 from autoenc_sg.core.boxes import ImageSize, clip_to_image, has_area
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.scene_graph import SceneGraph, take_rows
+from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.core.structures import take_rows
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import check_aspect, one_row_per_pair, resize_graph, same_aspect
