@@ -74,9 +74,11 @@ class BackgroundInput(nn.Module):
         self.dropout = dropout
         self.weight = nn.Parameter(torch.zeros(dim, code_dim))
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Shapes: `[B, G G, A] -> [B, G G, D]`."""
+    def forward(self, codes: Tensor, random: ImageRandom | None = None) -> Tensor:
+        """Shapes: `[B, G G, A] -> [B, G G, D]`; `random` as in `AppearanceInput`."""
         if self.training and self.dropout > 0:
-            kept_images = torch.rand(len(codes), device=codes.device) >= self.dropout
+            random = random or ImageRandom.from_global_state(len(codes), codes.device)
+            images = torch.arange(len(codes), device=codes.device)
+            kept_images = random.uniform(images) >= self.dropout
             codes = codes * kept_images[:, None, None]
         return codes.to(self.weight) @ self.weight.mT

@@ -144,7 +144,8 @@ class Generator(nn.Module):
         )
         if self.background_net is not None and graph.background is not None:
             counts = torch.bincount(graph.image_index, minlength=graph.num_images)
-            layout = with_background_vectors(layout, counts, self.background_net(graph.background))
+            added = self.background_net(graph.background, random)
+            layout = with_background_vectors(layout, counts, added)
         noise = noise or GeneratorNoise()
         image = self.normalization.inverse(self.refinement_net(layout, noise.layout, noise.input))
         rows, image_rows = full.object_rows, full.image_rows

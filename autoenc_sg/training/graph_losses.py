@@ -10,7 +10,8 @@ from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.boxes import encode_deltas
 from autoenc_sg.core.layers import ImageRandom, first_per_group
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.relpn import relatedness_loss, sample_pairs
 from autoenc_sg.training.parallel.loss_terms import Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import pair_predicates, pair_weights, region_labels

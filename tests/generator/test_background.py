@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator import Generator
 from autoenc_sg.generator.appearance import BackgroundInput
@@ -165,6 +166,20 @@ def test_the_codes_of_whole_images_are_dropped_in_training_alone() -> None:
     assert torch.equal(output.amax((1, 2)), output.amin((1, 2)))  # whole images
     assert float(output.mean()) == pytest.approx(0.7, abs=0.03)
     assert_close(layer.eval()(codes), codes)
+
+
+def test_an_image_s_dropout_follows_from_its_own_random_stream() -> None:
+    layer = BackgroundInput(2, 2, 0.5)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(2))
+    codes = torch.ones(40, 4, 2)
+    whole = layer(codes, ImageRandom(range(40)))
+    halves = [
+        layer(codes[:15], ImageRandom(range(15))),
+        layer(codes[15:], ImageRandom(range(15, 40))),
+    ]
+    assert torch.equal(torch.cat(halves), whole)
+    assert 0 < float(whole.detach().mean()) < 1
 
 
 @pytest.mark.parametrize("layers", [0, 2])
