@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from autoenc_sg.core.errors import require, require_at_least
+from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
 BackboneName = Literal[
     "small",
@@ -17,6 +17,8 @@ BackboneName = Literal[
     "mobilenet_v3",
     "vgg16",
 ]
+MAX_WIDTH = 1 << 14  # of a layer; checked before anything is built
+MAX_LAYERS = 100
 ConventionsName = Literal["torchvision", "motifs", "graph_rcnn"]
 
 
@@ -108,6 +110,11 @@ class DetectorConfig:
             values = getattr(self, name)
             good = len(values) > 0 and min(values) > 0
             require(good, f"detector.{name}", "one or more, > 0", values)
+        require_at_most(MAX_WIDTH, self, "detector", "channels", "feature_dim", "box_head_dim")
+        require_at_most(MAX_LAYERS, self, "detector", "pooled_size", "box_pooled_size")
+        for name in ("anchor_sizes", "anchor_ratios"):
+            count = len(getattr(self, name))
+            require(count <= MAX_LAYERS, f"detector.{name}", f"at most {MAX_LAYERS}", count)
 
     @property
     def head_width(self) -> int:
@@ -141,6 +148,7 @@ class RelpnConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "relpn", "dim", "top_k", "samples_per_image")
+        require_at_most(MAX_WIDTH, self, "relpn", "dim")
         overlap = self.pair_nms
         require(overlap is None or 0 <= overlap <= 1, "relpn.pair_nms", "0..1 or null", overlap)
         require(
@@ -168,6 +176,8 @@ class PredictorConfig:
     def __post_init__(self) -> None:
         require_at_least(1, self, "predictor", "dim")
         require_at_least(0, self, "predictor", "steps")
+        require_at_most(MAX_WIDTH, self, "predictor", "dim")
+        require_at_most(MAX_LAYERS, self, "predictor", "steps")
         require(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
 
 
@@ -231,7 +241,10 @@ class GeneratorConfig:
         )
         mask = self.mask_size
         require(
-            mask == 0 or mask & (mask - 1) == 0, "generator.mask_size", "0 or a power of two", mask
+            0 <= mask <= 256 and mask & (mask - 1) == 0,
+            "generator.mask_size",
+            "0 or a power of two up to 256",
+            mask,
         )
         where = "generator"
         require_at_least(
@@ -250,6 +263,11 @@ class GeneratorConfig:
             dims = getattr(self, name)
             good = len(dims) > 0 and min(dims) > 0
             require(good, f"{where}.{name}", "one or more, all > 0", dims)
+            require(len(dims) <= MAX_LAYERS, f"{where}.{name}", f"<= {MAX_LAYERS}", len(dims))
+            require_at_most(MAX_WIDTH, self, where, name)
+        widths = ("embedding_dim", "gconv_dim", "gconv_hidden_dim", "layout_noise_dim")
+        require_at_most(MAX_WIDTH, self, where, *widths, "appearance_dim", "object_size")
+        require_at_most(MAX_LAYERS, self, where, "gconv_layers")
         depth = len(self.refinement_dims)
         require(
             1 <= depth < self.image_size.bit_length(),

@@ -76,6 +76,14 @@ def require_at_least(least: float, config: object, section: str, *names: str) ->
         require(value >= least, f"{section}.{name}", f">= {least}", value)
 
 
+def require_at_most(most: float, config: object, section: str, *names: str) -> None:
+    """Raise `bad_input` unless these attributes, or each of their values, are <= `most`."""
+    for name in names:
+        value = getattr(config, name)
+        largest = max(value) if isinstance(value, tuple) else value
+        require(largest <= most, f"{section}.{name}", f"<= {most}", value)
+
+
 class TrainingDiverged(RuntimeError):
     """Losses, gradients or weights are not finite; the message is one line that names them."""
 

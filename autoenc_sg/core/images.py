@@ -176,8 +176,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise bad_input("image", "8 or 16 bits a channel", "floating-point pixels")
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them at 255
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray((wide / 257).round().astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        wide += 128
+        wide //= 257  # rounded
+        return Image.fromarray(wide.astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         front = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), front).convert("RGB")

@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.errors import InputError, bad_input
+
+MAX_BYTES = 1 << 28  # of a data set that is read whole; the longest of Visual Genome has 60 MB
 
 # What h5py raises on damaged files: it has no exceptions of its own.
 H5_ERRORS = (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError)
@@ -25,7 +27,8 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
         what: what the file is, for messages.
 
     Raises:
-        InputError: the file is missing or damaged, or lacks a data set.
+        InputError: the file is missing or damaged, lacks a data set, or has
+            one of more than 256 MiB.
     """
     if not path.is_file():
         raise bad_input(path, what, "no such file")
@@ -33,7 +36,11 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
         with h5py.File(path, "r") as file:
             missing = missing_names(file, names)
             present = sorted(map(str, file))
+            for name in [] if missing else names:
+                _check_size(path, name, file[name])
             arrays = {} if missing else {name: np.asarray(file[name][()]) for name in names}
+    except InputError:
+        raise
     except H5_ERRORS as error:
         raise bad_input(path, "a complete HDF5 file", error) from None
     if missing:
@@ -57,6 +64,13 @@ def present_arrays(path: Path, names: Sequence[str]) -> list[str]:
 def missing_names(file: h5py.File, names: Sequence[str]) -> list[str]:
     """The names that are not data sets of an open file, held in that file itself."""
     return [name for name in names if not _is_held(file, file.get(name))]
+
+
+def _check_size(path: Path, name: str, data: h5py.Dataset) -> None:
+    """Refuse a data set that states more than it can be: damaged or hostile files are small."""
+    size = int(data.size or 0) * max(data.dtype.itemsize, 8)
+    if size > MAX_BYTES:
+        raise bad_input(f"{path} {name!r}", f"at most {MAX_BYTES} bytes", f"{size}, {data.shape}")
 
 
 def _is_held(file: h5py.File, data: object) -> bool:

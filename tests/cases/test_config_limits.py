@@ -26,6 +26,10 @@ CASES = [
     ("k" * 900 + ": 1", "expected a known key"),
     ("x" * 5000, "expected a mapping of keys to values"),
     ("seed: " + "x" * 5000, "seed: expected "),
+    ("generator: {gconv_layers: 100000000}", "generator.gconv_layers: expected <= 100"),
+    ("predictor: {steps: 100000000}", "predictor.steps: expected <= 100"),
+    ("detector: {feature_dim: 100000000}", "detector.feature_dim: expected <= 16384"),
+    ("generator: {mask_size: 1073741824}", "mask_size: expected 0 or a power of two up to 256"),
 ]
 
 

@@ -19,6 +19,7 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import from_pil
 
+MAX_FILE_BYTES = 1 << 29  # an image of the most pixels, four channels of 8 bits, has 358 million
 _DRAFT = 4  # a JPEG that is to shrink by this is decoded at less than its size
 
 
@@ -41,6 +42,9 @@ def read_pixels(path: Path, short_side: int | None = None) -> Pixels:
             `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise bad_input(path, f"an image file of at most {MAX_FILE_BYTES} bytes", size)
         data = path.read_bytes()
     except FileNotFoundError:
         raise bad_input(path, "a readable image file", "no such file") from None

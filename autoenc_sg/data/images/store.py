@@ -21,6 +21,7 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.h5_files import H5_ERRORS, missing_names, read_arrays
 from autoenc_sg.data.images.decode import (
+    MAX_FILE_BYTES,
     Pixels,
     decode_pixels,
     image_file_size,
@@ -169,6 +170,9 @@ class ImageStore:
     def _zip_bytes(self, place: Place) -> bytes:
         container = self._container(str(place.container))
         try:
+            size = container.getinfo(place.member).file_size
+            if size > MAX_FILE_BYTES:
+                raise bad_input(place, f"an image file of at most {MAX_FILE_BYTES} bytes", size)
             data: bytes = container.read(place.member)
         except _ZIP_ERRORS as error:
             raise bad_input(place, "a readable image file", error) from None

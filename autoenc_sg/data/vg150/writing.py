@@ -27,16 +27,20 @@ LONG_SIDES = (512, 1024)
 
 
 def encode_boxes(boxes: Tensor, image_size: ImageSize, long_side: int) -> Tensor:
-    """Pixel xyxy `[B, 4]` to stored int32 (xc, yc, w, h), as vg_to_roidb.py does.
+    """Pixel xyxy `[B, 4]` to stored int32 (xc, yc, w, h) that decode to the nearest whole corners.
 
-    `x = floor(s x1), w = ceil(s x2 - s x1) >= 2, xc = x + floor(w / 2)`, within the scaled image.
+    Readers take `x1 = trunc(xc - w / 2), x2 = x1 + w`. So `x1 = round(s x1), w = round(s x2) - x1`,
+    at least 1, within the scaled image, and `xc = x1 + ceil(w / 2)`: a corner comes back at most
+    half a unit (of `max(image_size) / long_side` pixels) from where it was. vg_to_roidb.py writes
+    `floor(s x1)`, `ceil(s (x2 - x1))` and `x1 + floor(w / 2)`, up to three units away.
     """
     scale = long_side / max(image_size)
     height, width = image_size
-    limit = torch.tensor([int(scale * width), int(scale * height)])
-    low = (boxes[:, :2] * scale).floor().clamp(min=0).minimum(limit - 2)
-    extent = ((boxes[:, 2:] - boxes[:, :2]) * scale).ceil().clamp(min=2).minimum(limit - low)
-    return torch.cat([low + (extent / 2).floor(), extent], 1).to(torch.int32)
+    limit = torch.tensor([max(1, round(scale * width)), max(1, round(scale * height))])
+    low = (boxes[:, :2] * scale).round().clamp(min=0).minimum(limit - 1)
+    high = (boxes[:, 2:] * scale).round().minimum(limit).maximum(low + 1)
+    extent = high - low
+    return torch.cat([low + (extent / 2).ceil(), extent], 1).to(torch.int32)
 
 
 def encode_pixel_boxes(boxes: Array, sizes: Array, long_side: int) -> Array:

@@ -1,0 +1,30 @@
+"""Damaged inputs of each format: read, or refused in one short printable line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.formats import FORMATS
+from tests.support.fuzzing import run_in_workers, run_turns
+
+FEWER = {"config": 20, "checkpoint": 60}  # a turn takes longer
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_some_files(tmp_path: Path, name: str) -> None:
+    number = FEWER.get(name, 200)
+    outcomes = run_turns(FORMATS[name], tmp_path, range(number))
+    assert outcomes.faults == []
+    assert outcomes.accepted + outcomes.refused == number
+    assert number / 5 < outcomes.refused < number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_5000_files(name: str) -> None:
+    outcomes = run_in_workers(FORMATS[name], range(5000))
+    assert outcomes.faults == []
+    assert outcomes.accepted + outcomes.refused == 5000
+    assert 1000 < outcomes.refused < 5000
