@@ -13,11 +13,13 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.guards.saved_batch import read_batch, save_batch
 from autoenc_sg.training.objectives import JointObjective
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint
 from autoenc_sg.weights.sg2im import export_sg2im, import_sg2im
 from tests.support.coded import CODES, photos
+from tests.support.graphs import random_graph
 from tests.support.tiny import tiny_config
 from tests.training.test_appearance import changed, names, phase_of, steps
 from tests.training.test_reconstruction_options import weights_of
@@ -106,3 +108,13 @@ def test_sg2im_gets_the_generator_without_codes(coded_run: Path, tmp_path: Path)
     assert any("no codes of the background" in note for note in converted.notes)
     torch.save(converted.content, tmp_path / "sg2im.pt")
     assert import_sg2im(tmp_path / "sg2im.pt").content.config.generator.background_cells == 0
+
+
+def test_a_saved_batch_keeps_its_codes(tmp_path: Path) -> None:
+    graphs = SceneGraphBatch.collate([random_graph(2, 1, 0, (8, 8), full=True)])
+    batch = Batch((torch.zeros(3, 8, 8, dtype=torch.uint8),), graphs, (7,))
+    save_batch(tmp_path / "b.npz", batch)
+    codes = read_batch(tmp_path / "b.npz").graphs.background
+    assert codes is not None
+    assert graphs.background is not None
+    assert torch.equal(codes, graphs.background)
