@@ -66,7 +66,7 @@ def _generate(command: GenerateCommand) -> int:
 
     masks = None if command.masks == "drawn" else command.masks
     options = replace(command.options, masks=masks, mask_images=command.masks is not None)
-    checkpoint, graphs = split_model(command.graph, "a graph file")
+    checkpoint, graphs = split_model(command.graph, "graph file")
     if len(graphs) > 1:
         raise bad_input("generate", "a model and one graph file", f"{len(graphs)} graph files")
     model = AutoEncoder.from_checkpoint(checkpoint, usable_device(command.device))

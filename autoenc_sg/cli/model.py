@@ -36,8 +36,14 @@ def split_model(arguments: Sequence[Path], what: str) -> tuple[Path, tuple[Path,
         names = ", ".join(shipped_models()) or "none in this version"
         expected = f"a model (a run's folder, a checkpoint file, or a name: {names})"
         expected += f" or {what}" if DEFAULT_MODEL in shipped_models() else f" before the {what}"
-        raise bad_input(first, expected, "no such file or name" if unknown else "another file")
+        raise bad_input(first, expected, _kind(first))
     return Path(DEFAULT_MODEL), tuple(arguments)
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a folder without a checkpoint"
+    return "another file" if path.exists() else "no such file or name"
 
 
 def _is_run(path: Path) -> bool:

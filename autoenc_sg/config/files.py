@@ -195,6 +195,7 @@ def _one_line(where: str, error: Exception) -> InputError:
         return bad_input(where, "known keys and values", text)
     key, kind, got = match.groups()
     kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
+    kind = "a list in brackets such as [1, 2]" if kind == "tuple" else kind
     return bad_input(f"{where}: {key}", kind, _short(repr(got)))
 
 

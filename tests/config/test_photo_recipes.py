@@ -11,6 +11,8 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.config.data import ScenesConfig
+from autoenc_sg.config.files import load_config
+from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.scenes.files import write_scenes
 from autoenc_sg.detector.classes import coco_names
 from autoenc_sg.detector.timm_backbones import CARRIED
@@ -62,3 +64,9 @@ def test_torchvision_s_detector_of_coco_stays_and_the_rest_is_trained(
         assert_close(rows, published[boxes][4 * theirs : 4 * theirs + 4])
     losses = read_history(tmp_path / "run")[-1]["losses"]
     assert {"predicate", "relatedness", "pixel"} <= losses.keys()
+
+
+@pytest.mark.parametrize("value", ["48,64", "a"])
+def test_a_list_without_brackets_is_told_how_to_write_one(value: str) -> None:
+    with pytest.raises(InputError, match=r"expected a list in brackets such as \[1, 2\], got '"):
+        load_config("own", [f"--detector.train_min_sizes={value}"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.testing import assert_close
 
@@ -13,7 +15,7 @@ from autoenc_sg.core.layers import ImageRandom, RowNorm, dropout, mlp
 from autoenc_sg.data.loading import BatchPlan
 from autoenc_sg.detector.sampling import ImageSampler
 from autoenc_sg.training.parallel import batch_norm
-from autoenc_sg.training.parallel.batch_norm import replace_batch_norm
+from autoenc_sg.training.parallel.batch_norm import GlobalBatchNorm2d, replace_batch_norm
 from autoenc_sg.training.parallel.loss_terms import Term, total_losses
 
 
@@ -143,3 +145,18 @@ def test_one_row_of_all_processes_is_normalized_as_in_evaluation(
     replace_batch_norm(net)
     for rows in (torch.ones(1, 2), torch.ones(0, 2)):
         assert_close(net(rows), rows / (1 + 1e-5) ** 0.5)
+
+
+def test_layers_inside_a_replaced_batch_norm_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    # timm's batch norm holds the activation that follows it.
+    alone: Any = type("Alone", (), {"all_reduce": staticmethod(lambda values: None)})
+    monkeypatch.setattr(batch_norm, "distributed", alone)
+    torch.manual_seed(0)
+    before = nn.Sequential(BatchNormAct2d(3, act_layer=nn.PReLU))
+    after = deepcopy(before)
+    replace_batch_norm(after)
+    assert type(after[0]) is GlobalBatchNorm2d
+    assert after.state_dict().keys() == before.state_dict().keys()
+    images = torch.randn(2, 3, 4, 4)
+    assert_close(after(images), before(images), rtol=1e-4, atol=1e-5)
+    assert_close(after.eval()(images), before.eval()(images))

@@ -20,7 +20,8 @@ class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     m and v are mean and variance of a channel over the K values of all processes; the running
     variance takes `K / (K - 1) v`. They are the same in every process, so running statistics are,
     too. With one value in all it normalizes as in evaluation, where `BatchNorm` raises. Parameters
-    and buffers are those of the module it replaces. Shapes: `[N, C, ...]`, N may be 0.
+    and buffers are those of the module it replaces, and so are the modules inside of that, which
+    come after the norm (timm's dropout and activation). Shapes: `[N, C, ...]`, N may be 0.
 
     Attributes:
         is_counted: whether this process's values count; all processes take part all the same.
@@ -30,16 +31,24 @@ class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @classmethod
     def replacing(cls, module: nn.modules.batchnorm._BatchNorm) -> _GlobalBatchNorm:
-        """One with the parameters and buffers (not copies of them) of another batch norm."""
+        """One with the parameters, buffers and modules (not copies of them) of another."""
         new = cls(module.num_features, module.eps, module.momentum)
         new.weight, new.bias = module.weight, module.bias
         for name, buffer in module.named_buffers(recurse=False):
             setattr(new, name, buffer)
+        for name, layer in module.named_children():
+            setattr(new, name, layer)
         return new.train(module.training)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         """The normalized values, of the shape and type of `x`."""
+        normalized = self._normalized(x)
+        for layer in self.children():
+            normalized = layer(normalized)
+        return normalized
+
+    def _normalized(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._as_in_evaluation(x)
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
