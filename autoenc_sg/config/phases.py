@@ -87,6 +87,9 @@ class ReconstructionPhase:
             generator gets a fresh optimizer (sg2im: 100,000); 0: never.
         ema_decay: of an average of the generator's weights (such as 0.999), which is what the phase
             ends with and what is validated; 0: none.
+        seen_memory: MiB for what the detector, which this phase does not train, has seen of an
+            image and its boxes, so that appearance codes cost its pass once an image (and once
+            mirrored); each image is then seen alone. 0: none; of no use without codes.
         validate_every: steps between validations, which keep `best.safetensors`, and one at the
             end; 0: none.
         validation_images: of the validation split, at most.
@@ -107,6 +110,7 @@ class ReconstructionPhase:
     decay_at: tuple[float, ...] = ()
     eval_mode_after: int = 0
     ema_decay: float = 0.0
+    seen_memory: int = 0
     validate_every: int = 0
     validation_images: int = 1024
 
@@ -114,7 +118,12 @@ class ReconstructionPhase:
         require_at_least(1, self, "reconstruction", "batch_size")
         require_at_least(0, self, "reconstruction", "steps", "lr")
         weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
-        for name in (*(f"{w}_weight" for w in weights), "eval_mode_after", "validate_every"):
+        for name in (
+            *(f"{w}_weight" for w in weights),
+            "eval_mode_after",
+            "validate_every",
+            "seen_memory",
+        ):
             value = getattr(self, name)
             require(value >= 0, f"reconstruction.{name}", ">= 0", value)
         require(0 <= self.ema_decay < 1, "reconstruction.ema_decay", "0..1", self.ema_decay)

@@ -53,4 +53,9 @@ class AppearanceEncoder(Bottleneck):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The codes of regions."""
-        return self.codes(F.adaptive_avg_pool2d(maps.detach(), CELLS).flatten(1))
+        return self.codes(region_cells(maps))
+
+
+def region_cells(maps: Tensor) -> Tensor:
+    """Regions' maps averaged to 2 x 2 cells, no gradient: `[N, D_map, S, S] -> [N, 4 D_map]`."""
+    return F.adaptive_avg_pool2d(maps.detach(), CELLS).flatten(1)

@@ -40,16 +40,31 @@ class BackgroundEncoder(Bottleneck):
             boxes: `[N, 4]` xyxy in pixels of the images passed in.
             image_index: `[N]`, ascending.
         """
-        finest = maps.maps[0].detach()
-        sizes = torch.tensor(maps.network_sizes, dtype=torch.float32, device=finest.device)
-        inside = sizes / sizes.new_tensor(maps.padded_size)
-        unit_boxes = to_unit_boxes(boxes.detach().float(), maps.image_sizes, image_index)
-        with torch.autocast(finest.device.type, enabled=False):
-            means, counts = outside_means(
-                finest.float(), inside, unit_boxes, image_index, self.cells
-            )
-        codes = self.codes(means.to(finest))
-        return codes * (counts > 0)[..., None]
+        return self.codes_of(*seen_outside(maps, boxes, image_index, self.cells))
+
+    def codes_of(self, means: Tensor, counts: Tensor) -> Tensor:
+        """The codes of what `seen_outside` gives."""
+        return self.codes(means) * (counts > 0)[..., None]
+
+
+def seen_outside(
+    maps: FeatureMaps, boxes: Tensor, image_index: Tensor, cells: int
+) -> tuple[Tensor, Tensor]:
+    """`outside_means` of the finest map, without gradient.
+
+    Args:
+        maps: of B images.
+        boxes: `[N, 4]` xyxy in pixels of the images passed in.
+        image_index: `[N]`, ascending.
+        cells: G.
+    """
+    finest = maps.maps[0].detach()
+    sizes = torch.tensor(maps.network_sizes, dtype=torch.float32, device=finest.device)
+    inside = sizes / sizes.new_tensor(maps.padded_size)
+    unit_boxes = to_unit_boxes(boxes.detach().float(), maps.image_sizes, image_index)
+    with torch.autocast(finest.device.type, enabled=False):
+        means, counts = outside_means(finest.float(), inside, unit_boxes, image_index, cells)
+    return means.to(finest), counts
 
 
 def outside_means(

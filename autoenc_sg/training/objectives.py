@@ -44,7 +44,7 @@ from autoenc_sg.generator import (
     with_image_boxes,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
-from autoenc_sg.model.codes import encode_appearance, with_background
+from autoenc_sg.model.codes import SeenMemory, encode_appearance, with_background
 from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.graph_losses import graph_terms
@@ -140,7 +140,9 @@ class ReconstructionObjective(nn.Module):
         self.shares = shares
         self.generator = model.generator
         self.appearance, self.background = model.appearance, model.background
-        self.relax, self.encode_appearance = model.relax, partial(encode_appearance, model)
+        memory = SeenMemory(config.seen_memory) if config.seen_memory else None
+        self.relax = model.relax
+        self.encode_appearance = partial(encode_appearance, model, memory=memory)
         self.config = config
 
     def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
