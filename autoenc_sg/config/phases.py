@@ -161,7 +161,8 @@ class JointPhase:
         freeze_backbone: backbone and RPN stay as they are.
         true_regions: true boxes join the detections in training.
         regions_per_image: regions per image at most in training.
-        background_ratio: unrelated pairs per related one in the predicate loss.
+        background_ratio: unrelated pairs per related one in the predicate loss, in each image; one
+            without relations gives as many as one with one.
         validate_epochs, validate_min_steps: as in `DetectorPhase`, of validations by the recall of
             triplets (SGGen); there are none if the validation split is empty.
         validation_images: of the validation split, at most.

@@ -90,8 +90,8 @@ def sample_predicates(
 ) -> Tensor:
     """Rows of all related pairs, and of a random sample of each image's unrelated ones.
 
-    The sample of an image has `background_ratio` times as many pairs as the image has related ones,
-    rounded down, and at least 8 (or all there are).
+    The sample of an image has `background_ratio` times as many pairs as the image has related ones
+    (as if it had one, if it has none), rounded down, or all there are.
 
     Shapes: `predicates [M], pair_image [M] -> [m]`.
     """
@@ -100,7 +100,7 @@ def sample_predicates(
     order = random.uniform(pair_image).argsort(stable=True)
     negative = order[predicates[order] == 0]
     counts = torch.bincount(pair_image[positive], minlength=num_images)
-    counts = (background_ratio * counts).long().clamp(min=8)
+    counts = (background_ratio * counts.clamp(min=1)).long()
     rows = first_per_group(pair_image[negative], num_images, counts)
     return torch.cat([positive, negative[rows]])
 

@@ -36,7 +36,7 @@ def _flat(values: dict, prefix: str = "") -> list[tuple[str, list[str]]]:  # typ
 def test_names_that_share_a_text_by_hand() -> None:
     texts = attribute_texts(JointPhase)
     assert texts["lr"] == texts["clip"] == "as in `DetectorPhase`."
-    assert texts["background_ratio"] == "unrelated pairs per related one in the predicate loss."
+    assert texts["freeze_backbone"] == "backbone and RPN stay as they are."
 
 
 def test_print_config_shows_the_whole_and_runs_nothing(

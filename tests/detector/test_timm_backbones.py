@@ -150,6 +150,9 @@ def test_names_that_do_not_fit() -> None:
         build_detector(replace(CONFIG, backbone="timm/tf_efficientnet_lite00"), C)
     with pytest.raises(InputError, match=r"vit_tiny_patch16_224: expected maps of strides \(8, 16"):
         build_detector(replace(CONFIG, backbone="timm/vit_tiny_patch16_224"), C)
+    for name in ("swin_tiny_patch4_window7_224", "maxvit_pico_rw_256"):  # of one size alone
+        with pytest.raises(InputError, match=rf"{name}: expected maps of strides \(8, 16, 32\)"):
+            build_detector(replace(CONFIG, backbone=f"timm/{name}"), C)
     with pytest.raises(InputError, match=r"frozen_layers: expected layers of the backbone \(conv1"):
         list(build_detector(replace(CONFIG, frozen_layers=("conv9",)), C).frozen_parameters())
 

@@ -160,7 +160,14 @@ def test_regions_that_match_nothing_with_backward() -> None:
 
 @pytest.mark.parametrize(
     ("positive", "negative", "ratio", "num_sampled"),
-    [(3, 20, 2.0, 8), (5, 20, 2.0, 10), (5, 6, 2.0, 6), (0, 20, 3.0, 8), (4, 0, 3.0, 0)],
+    [
+        (1, 20, 3.5, 3),
+        (5, 20, 2.0, 10),
+        (5, 6, 2.0, 6),
+        (0, 20, 3.5, 3),
+        (4, 0, 3.0, 0),
+        (4, 9, 0.0, 0),
+    ],
 )
 def test_related_pairs_beside_a_share_of_the_others(
     positive: int, negative: int, ratio: float, num_sampled: int
@@ -177,8 +184,8 @@ def test_related_pairs_beside_a_share_of_the_others(
 def test_an_images_sample_does_not_depend_on_the_other_images() -> None:
     predicates = torch.zeros(60, dtype=torch.int64)
     image = torch.arange(3).repeat_interleave(20)
-    together = sample_predicates(predicates, image, 1.0, ImageRandom([5, 6, 7]))
-    alone = sample_predicates(predicates[20:40], image[:20], 1.0, ImageRandom([6]))
+    together = sample_predicates(predicates, image, 8.0, ImageRandom([5, 6, 7]))
+    alone = sample_predicates(predicates[20:40], image[:20], 8.0, ImageRandom([6]))
     assert_close(together[8:16] - 20, alone)
     assert together[:8].tolist() != (together[8:16] - 20).tolist()
 

@@ -16,10 +16,10 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.open import find_format, open_dataset
-from autoenc_sg.data.relate.names import NameFiles, NameMapping, map_names
+from autoenc_sg.data.relate.names import NameFiles, NameMapping, check_predicates, map_names
 from autoenc_sg.data.relate.prior import PriorOptions, RelationPrior
 from autoenc_sg.data.relate.propose import Proposer, RelateOptions, without_unused_predicates
-from autoenc_sg.data.relate.sources import open_boxes
+from autoenc_sg.data.relate.sources import BoxesSource, open_boxes
 from autoenc_sg.data.vg150.dataset import VG150Source
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TRAIN, read_annotations
 from autoenc_sg.data.vg150.from_raw.names import read_aliases
@@ -94,21 +94,10 @@ def relate(
     options, files = options or RelateOptions(), files or NameFiles()
     source = open_boxes(boxes, images, train_fraction)
     reporter = Reporter(STAGES)
-    if not isinstance(prior, RelationPrior):
-        with reporter.stage(STAGES[0][0]):
-            prior = fit_prior(prior, options.seed)
-    mapping = map_names(source.vocabulary.objects[1:], prior.vocabulary.objects[1:], files)
-    aliases = read_aliases(files.aliases) if files.aliases else {}
-    proposer = Proposer(prior, source.vocabulary, mapping, options, aliases)
-    with new_folder(out) as folder, reporter.stage(STAGES[1][0], len(source.image_ids)):
-        (folder / IMAGE_FOLDERS[0]).mkdir()
-        graphs = []
-        for place, image_id in enumerate(source.image_ids):
-            graph = source.graph(place, folder / IMAGE_FOLDERS[0] / str(image_id), link)
-            if source.splits[place] == TRAIN:
-                graph = proposer.propose(graph, source.captions[place])
-            graphs.append(graph)
-            reporter.advance()
+    with new_folder(out) as folder:
+        proposer, mapping = _proposer(source.vocabulary, prior, options, files, reporter)
+        with reporter.stage(STAGES[1][0], len(source.image_ids)):
+            graphs = _propose_all(source, proposer, folder / IMAGE_FOLDERS[0], link, reporter)
         first = source.vocabulary.num_predicates
         graphs, vocabulary = without_unused_predicates(graphs, proposer.vocabulary, first)
         if vocabulary.num_predicates < 2:
@@ -118,6 +107,39 @@ def relate(
     return Related(mapping, vocabulary, len(graphs), *_counts(graphs, vocabulary))
 
 
+def _proposer(
+    vocabulary: Vocabulary,
+    prior: Path | RelationPrior,
+    options: RelateOptions,
+    files: NameFiles,
+    reporter: Reporter,
+) -> tuple[Proposer, NameMapping]:
+    """For graphs of `vocabulary`; what can be wrong is looked at before the prior is fitted."""
+    aliases = read_aliases(files.aliases) if files.aliases else {}
+    with reporter.stage(STAGES[0][0]):
+        fitted = prior if isinstance(prior, RelationPrior) else None
+        graphs, names = _prior_graphs(prior) if isinstance(prior, Path) else ([], prior.vocabulary)
+        mapping = map_names(vocabulary.objects[1:], names.objects[1:], files)
+        check_predicates(options.predicates, names.predicates[1:])
+        fitted = fitted or RelationPrior.fit(graphs, names, PriorOptions(seed=options.seed))
+    return Proposer(fitted, vocabulary, mapping, options, aliases), mapping
+
+
+def _propose_all(
+    source: BoxesSource, proposer: Proposer, photos: Path, link: bool, reporter: Reporter
+) -> list[SceneGraph]:
+    """The graphs of all images, with pseudo-relations in the train split; photos are copied."""
+    photos.mkdir()
+    graphs = []
+    for place, image_id in enumerate(source.image_ids):
+        graph = source.graph(place, photos / str(image_id), link)
+        if source.splits[place] == TRAIN:
+            graph = proposer.propose(graph, source.captions[place])
+        graphs.append(graph)
+        reporter.advance()
+    return graphs
+
+
 def fit_prior(root: Path, seed: int = 0) -> RelationPrior:
     """A prior of all relations of humans in a data set; no photo is read.
 
@@ -125,13 +147,19 @@ def fit_prior(root: Path, seed: int = 0) -> RelationPrior:
         InputError: the folder has no data set, or one without relations of humans.
     """
     graphs, vocabulary = _prior_graphs(root)
-    if not any(len(graph.triples) for graph in graphs):
-        raise bad_input(root, "a prior with relations of humans", "a data set without any")
     return RelationPrior.fit(graphs, vocabulary, PriorOptions(seed=seed))
 
 
 def _prior_graphs(root: Path) -> tuple[list[SceneGraph], Vocabulary]:
-    """The graphs with relations, of all splits."""
+    """The graphs with relations, of all splits; there are some."""
+    graphs, vocabulary = _all_graphs(root)
+    graphs = [graph for graph in graphs if len(graph.triples)]
+    if not graphs:
+        raise bad_input(root, "a prior with relations of humans", "a data set without any")
+    return graphs, vocabulary
+
+
+def _all_graphs(root: Path) -> tuple[list[SceneGraph], Vocabulary]:
     if not root.is_dir():
         raise bad_input(root, "the folder of a data set with relations (the prior)", "no folder")
     name = find_format(root)
@@ -141,11 +169,10 @@ def _prior_graphs(root: Path) -> tuple[list[SceneGraph], Vocabulary]:
         data = read_annotations(root)
         rows = (data.rel_ranges[:, 1] > data.rel_ranges[:, 0]).nonzero()[:, 0]
         source = VG150Source(data, rows, ~data.is_pseudo, "test")
-        every = (source.annotated(row) for row in range(len(rows)))
-        return [graph for graph in every if len(graph.triples)], data.vocabulary
+        return [source.annotated(row) for row in range(len(rows))], data.vocabulary
     splits = [open_dataset(DataConfig(name, str(root)), split) for split in _SPLITS]
-    every = (part.annotated(index) for part in splits for index in range(len(part)))
-    return [graph for graph in every if len(graph.triples)], splits[0].vocabulary
+    graphs = [part.annotated(index) for part in splits for index in range(len(part))]
+    return graphs, splits[0].vocabulary
 
 
 def _counts(graphs: Sequence[SceneGraph], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:

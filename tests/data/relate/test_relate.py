@@ -20,6 +20,7 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.data.relate.names import NameFiles
 from autoenc_sg.data.relate.prior import PriorOptions, RelationPrior
 from autoenc_sg.data.relate.propose import RelateOptions
 from autoenc_sg.data.relate.relate import fit_prior, relate
@@ -179,6 +180,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     error = capsys.readouterr().err
     assert [message in line for line in error.splitlines() if "autoenc-sg:" in line] == [True]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_wrong_is_said_before_the_prior_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RelationPrior, "fit", lambda *_: pytest.fail("fitted"))
+    prior_files(tmp_path / "vg")
+    file, out = lines(tmp_path, [LINE, LINE]), tmp_path / "out"
+    with pytest.raises(InputError, match="--predicates: expected names of the prior"):
+        relate(file, tmp_path / "vg", out, RelateOptions(predicates=("ridng",)))
+    with pytest.raises(InputError, match="expected a JSON file"):
+        relate(file, tmp_path / "vg", out, files=NameFiles(mapping=tmp_path / "none.json"))
+    out.mkdir()
+    (out / "old").touch()
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        relate(file, tmp_path / "vg", out)
 
 
 def test_other_boxes_and_priors_that_are_none(tmp_path: Path) -> None:
