@@ -194,7 +194,8 @@ def run_phase(
         phase.continue_from(earlier)
     _run_steps(run, phase, first, stop)
     phase.finish()
-    save(fabric, run.model, config, phase, phase.steps)
+    with stop.unhurried():  # a signal in the last step is asked for below
+        save(fabric, run.model, config, phase, phase.steps)
     if stop.is_due():
         raise stop.interruption(f"phase {name}", Path(config.out) / CHECKPOINT)
     return phase.state() if name == "reconstruction" else {}

@@ -41,3 +41,15 @@ def test_images_of_one_colour_are_warned_of_once() -> None:
     assert len(warnings.of_images("joint", 2, plain)) == 1
     assert warnings.of_images("joint", 3, plain) == []
     assert len(warnings.of_images("reconstruction", 3, plain)) == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "rate"), [("joint", "joint.generator_lr"), ("reconstruction", "reconstruction.lr")]
+)
+def test_the_options_that_are_named_are_those_of_the_phase(phase: str, rate: str) -> None:
+    for gan, other in (("gan", ", or set reconstruction.gan lsgan"), ("lsgan", "")):
+        warnings = CollapseWarnings(gan)  # type: ignore[arg-type]
+        lines = [warnings.of_losses(phase, s, {"discriminator": 0.0}) for s in range(WINDOW)]
+        assert lines[-1][0].endswith(f"lower {rate} or {phase}.adversarial_weight{other}")
+    (line,) = warnings.of_images(phase, 1, torch.zeros(1, 3, 2, 2))
+    assert f"lower {rate} or {phase}.adversarial_weight and" in line

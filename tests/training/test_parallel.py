@@ -11,12 +11,26 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.testing import assert_close
 
+from autoenc_sg.config.files import load_config
+from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.layers import ImageRandom, RowNorm, dropout, mlp
 from autoenc_sg.data.loading import BatchPlan
 from autoenc_sg.detector.sampling import ImageSampler
 from autoenc_sg.training.parallel import batch_norm
 from autoenc_sg.training.parallel.batch_norm import GlobalBatchNorm2d, replace_batch_norm
+from autoenc_sg.training.parallel.fabric import make_fabric
 from autoenc_sg.training.parallel.loss_terms import Term, total_losses
+
+
+@pytest.mark.parametrize(
+    "option", ["devices=0", "devices=two", "accelerator=abacus", "strategy=none"]
+)
+def test_a_runtime_that_is_not_there_is_refused_in_one_line(option: str) -> None:
+    name, value = option.split("=")
+    config = load_config("demo", ["--runtime.accelerator=cpu", f"--runtime.{option}"])
+    with pytest.raises(InputError, match=f"runtime: expected .*{name} '?{value}") as refused:
+        make_fabric(config)
+    assert "\n" not in str(refused.value)
 
 
 def test_numbers_of_an_image_follow_from_its_seed_alone() -> None:

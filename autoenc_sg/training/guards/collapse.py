@@ -36,12 +36,13 @@ class CollapseWarnings:
             is_zero = name in means and means[name] < NO_LOSS
             self._in_a_row[key] = self._in_a_row.get(key, 0) + 1 if is_zero else 0
             if self._in_a_row[key] == WINDOW:
-                option = "object_adversarial_weight" if "object" in name else "adversarial_weight"
+                weight = "object_adversarial_weight" if "object" in name else "adversarial_weight"
+                other = "" if self.gan == "lsgan" else ", or set reconstruction.gan lsgan"
                 lines += self._warn(
                     key,
                     f"{phase} step {step}: loss of the {name} at 0 in {WINDOW} logs in a row: it "
                     f"tells all images apart and the generator learns nothing from it; lower "
-                    f"reconstruction.lr or {option}, or set reconstruction.gan lsgan",
+                    f"{_rate(phase)} or {phase}.{weight}{other}",
                 )
         return lines
 
@@ -52,8 +53,8 @@ class CollapseWarnings:
         return self._warn(
             (phase, "images"),
             f"{phase} step {step}: generated images have one colour each: the generator has "
-            "collapsed; lower the learning rate or adversarial_weight and go on from an earlier "
-            "checkpoint (--init)",
+            f"collapsed; lower {_rate(phase)} or {phase}.adversarial_weight and go on from an "
+            "earlier checkpoint (--init)",
         )
 
     def _warn(self, key: tuple[str, str], line: str) -> list[str]:
@@ -62,3 +63,8 @@ class CollapseWarnings:
         self._warned.add(key)
         logger.warning("%s", line)
         return [line]
+
+
+def _rate(phase: str) -> str:
+    """The option that is the learning rate of the discriminators in a phase."""
+    return "joint.generator_lr" if phase == "joint" else f"{phase}.lr"

@@ -9,12 +9,17 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision, Precision
 from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.training.parallel.precision import MixedKind, StepPrecision
+
+# What Fabric raises of an accelerator, devices or a strategy that are not there.
+_REFUSED = (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException)
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -25,18 +30,27 @@ def make_fabric(config: RunConfig) -> Fabric:
     twice before its backward, and buffers overwritten in between would make that fail. Buffers are
     batch norm's statistics, the same in every process (`batch_norm`). Mixed precision is
     `StepPrecision`.
+
+    Raises:
+        InputError: Lightning or PyTorch has no such accelerator, devices, strategy or precision.
     """
     runtime = config.runtime
     if runtime.threads > 0:
         torch.set_num_threads(runtime.threads)
     strategy: str | DDPStrategy = runtime.strategy
-    default = Fabric(
-        accelerator=runtime.accelerator,
-        devices=runtime.devices,
-        num_nodes=runtime.num_nodes,
-        strategy=strategy,
-        precision=runtime.precision,
-    )
+    try:
+        default = Fabric(
+            accelerator=runtime.accelerator,
+            devices=runtime.devices,
+            num_nodes=runtime.num_nodes,
+            strategy=strategy,
+            precision=runtime.precision,
+        )
+    except _REFUSED as error:
+        reason = " ".join(str(error).split())
+        names = ("accelerator", "devices", "strategy", "precision")
+        got = ", ".join(f"{name} {getattr(runtime, name)!r}" for name in names)
+        raise bad_input("runtime", "what this machine can run", f"{got} ({reason})") from error
     if isinstance(default.strategy, DDPStrategy) and strategy in ("auto", "ddp"):
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     precision: Precision = default.strategy.precision
