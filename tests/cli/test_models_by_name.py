@@ -64,6 +64,8 @@ def test_which_argument_is_the_model(
     run, default = tiny_run / "run", Path("photos")
     assert split_model([run, photo], "photos") == (run, (photo,))
     assert split_model([run / "checkpoint.safetensors", photo], "photos")[1] == (photo,)
+    old = Path("old.pt")  # a checkpoint of version 1, there or not
+    assert split_model([old, photo], "photos") == (old, (photo,))
     assert split_model([default, photo], "photos") == (default, (photo,))
     assert split_model([photo, photo], "photos") == (default, (photo, photo))
     assert split_model([photo.parent], "photos") == (default, (photo.parent,))  # a folder of them
@@ -78,6 +80,8 @@ def test_which_argument_is_the_model(
     monkeypatch.setattr(pretrained, "SHIPPED", photo.parent)
     with pytest.raises(InputError, match=r"none in this version\) before the photos, got another"):
         split_model([photo], "photos")
+    with pytest.raises(InputError, match="before the photos, got a folder without a checkpoint"):
+        split_model([photo.parent, photo], "photos")
 
 
 def test_weights_lists_what_their_descriptions_say(

@@ -16,12 +16,15 @@ def test_the_manifest_of_a_run(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run / "run", run)
     (run / "broken.safetensors").write_bytes(b"no header")
+    shutil.copy(run / "checkpoint.safetensors", run / ".0123456789ab.safetensors")  # a temporary
     assert (run / "manifest.json").is_file()
     rows = read_history(run, VALIDATION)
     write_manifest(run, rows)
     content = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     files = content["files"]
-    models = {p.name for p in run.glob("*.safetensors") if not p.name.startswith("training-")}
+    models = {
+        p.name for p in run.glob("*.safetensors") if not p.name.startswith(("training-", "."))
+    }
     assert set(files) == models - {"broken.safetensors"}
     for name, entry in files.items():
         checkpoint = read_checkpoint(run / name)

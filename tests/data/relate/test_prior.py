@@ -106,6 +106,9 @@ def test_features_by_hand() -> None:
     assert_close(features[4:6], torch.tensor([2.0, 1]).log())
     assert_close(features[6:9], torch.tensor([0.5, 1, 0.5]))  # IoU, shares
     assert features[-3:-1].tolist() == [0, 1]
+    apart = torch.tensor([[[0.1, 0.1, 0.3, 0.3], [0.5, 0.2, 0.6, 0.4]]])
+    gaps = pair_features(apart, torch.tensor([4]))[0, 9:11]
+    assert_close(gaps, torch.tensor([0.4, -0.2]))  # twice 0.2 apart in x, 0.1 shared in y
 
 
 def geometric_graphs(count: int, seed: int) -> list[SceneGraph]:

@@ -108,6 +108,8 @@ def test_captions_choose_the_pair_by_the_prior() -> None:
     assert proposed(one, EVERYTHING, ("a zeppelin near a zeppelin",)) == []
     surer = proposer(unlikely, captions=True, least_probability=0.51)
     assert proposed(surer, two, ("a man riding a horse",)) == []
+    unseen = proposer({}, captions=True, least_probability=0.5)  # no pair has any probability
+    assert proposed(unseen, two, ("a man riding a horse",)) == [(0, RIDING, 1, 0.5)]
     off = proposer(unlikely, least_probability=0.5)
     assert proposed(off, EVERYTHING, ("a person riding a horse",)) == []
 
