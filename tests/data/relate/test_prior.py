@@ -51,6 +51,11 @@ def test_pairs_by_hand() -> None:
     assert len(LabelledPairs.of_graphs([])) == 0
 
 
+def test_a_relation_of_an_object_to_itself_is_not_counted() -> None:
+    pairs = LabelledPairs.of_graphs([graph([MAN, HORSE], [[0, RIDING, 0]])])
+    assert pairs.predicates.tolist() == [0, 0]
+
+
 def test_back_off_by_hand() -> None:
     counts = PredicateCounts(count_pairs(GRAPHS, NAMES), class_weight=1, pair_weight=2)
     marginal = torch.tensor([4, 3, 2]) / 9  # 3, 2, 1 of 6 pairs, each plus 1
