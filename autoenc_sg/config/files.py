@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import NoneType
@@ -168,6 +169,7 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
+@cache  # building it takes longer than parsing, which does not change it
 def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(exit_on_error=False, prog="config")
     parser.add_class_arguments(RunConfig)

@@ -30,6 +30,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _ROUNDING = 1e-3  # tolerance for rounding errors of resampling; a wrong scale exceeds it by far
 _WHITE = (255, 255, 255)
+_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+_ROWS = 256  # converted at once, so that the largest images take no more than 1 GB
 
 
 def read_image(path: Path | str) -> Tensor:
@@ -49,7 +51,8 @@ def read_image(path: Path | str) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return from_pil(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                return from_pil(image)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -173,17 +176,33 @@ def resize_square(images: Tensor, size: int) -> Tensor:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """RGB on white, converted by rows; the image itself if it is RGB."""
     if image.mode == "F":
         raise bad_input("image", "8 or 16 bits a channel", "floating-point pixels")
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them at 255
-        wide = np.asarray(image).clip(0, 65535).astype(np.uint32)
-        wide += 128
-        wide //= 257  # rounded
-        return Image.fromarray(wide.astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        front = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), front).convert("RGB")
-    return image.convert("RGB")
+    is_transparent = image.mode in _TRANSPARENT or "transparency" in image.info
+    if image.mode == "RGB" and not is_transparent:
+        return image
+    if not is_transparent and not image.mode.startswith("I"):
+        return image.convert("RGB")
+    convert = _on_white if is_transparent and not image.mode.startswith("I") else _eight_bits
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(image.height, top + _ROWS))
+        rgb.paste(convert(image.crop(box)), box)
+    return rgb
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    front = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), front).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Of 16 bits, rounded; Pillow's own conversion would clip them at 255."""
+    wide = np.asarray(image).clip(0, 65535).astype(np.uint32)
+    wide += 128
+    wide //= 257
+    return Image.fromarray(wide.astype(np.uint8)).convert("RGB")
 
 
 def _upright(image: Image.Image) -> Tensor:

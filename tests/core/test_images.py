@@ -245,3 +245,17 @@ def test_as_float_scales_bytes_and_leaves_floats() -> None:
     assert_close(as_float(whole).flatten(), torch.tensor([0.0, 0.2, 1.0]))
     image = whole / 255
     assert as_float(image) is image
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16"])
+def test_rows_are_converted_as_the_whole_image(mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 3, 4), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+        expected = np.repeat(noise[..., :1], 3, 2)
+    else:
+        image = Image.fromarray(noise).convert(mode)
+        front = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255))
+        expected = np.array(Image.alpha_composite(white, front).convert("RGB"))
+    assert_close(from_pil(image), torch.from_numpy(expected).permute(2, 0, 1).contiguous())
