@@ -136,9 +136,14 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_step_that_hangs_ends_after_the_first_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_a_step_that_hangs_ends_after_the_first_signal(
+    monkeypatch: pytest.MonkeyPatch, is_handled: bool
+) -> None:
     from autoenc_sg.training.guards import interrupts
 
+    if not is_handled:  # as while the main thread waits in a collective operation
+        monkeypatch.setattr(interrupts.StopSignals, "_handle", lambda *_: None)
     ended, lines = threading.Event(), []
     statuses: list[int] = []
 
@@ -149,15 +154,18 @@ def test_a_step_that_hangs_ends_after_the_first_signal(monkeypatch: pytest.Monke
     system: Any = SimpleNamespace(write=lambda _, line: lines.append(line), _exit=end)
     monkeypatch.setattr(interrupts, "os", system)
     monkeypatch.setattr(interrupts, "PATIENCE", 0.05)
-    fabric: Any = SimpleNamespace(world_size=2, is_global_zero=True)
+    child = SimpleNamespace(kill=lambda: lines.append(b"killed"))
+    strategy = SimpleNamespace(launcher=SimpleNamespace(procs=[child]))
+    fabric: Any = SimpleNamespace(world_size=2, is_global_zero=True, strategy=strategy)
     with interrupts.StopSignals(fabric) as stop:
         with stop.unhurried():
             signal.raise_signal(signal.SIGTERM)
             assert not ended.wait(0.3)  # validation may take its time
         assert ended.wait(30)
     assert statuses == [128 + signal.SIGTERM]
-    assert len(lines) == 2
-    assert b"ended without a checkpoint" in lines[1]
+    assert len(lines) == 2 + is_handled
+    assert lines[-1] == b"killed"
+    assert b"ended without a checkpoint" in lines[-2]
 
 
 def test_resume_line_keeps_phase_and_overrides_but_no_initial_weights() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
 
 from lightning.fabric import Fabric
 
@@ -28,7 +30,7 @@ class StopSignals:
 
     With several processes a step may wait for one that hangs, for ever. So the first process, once
     it has received a signal, is ended if `is_due` is not reached within `PATIENCE` seconds, except
-    inside `unhurried`; the others end with it.
+    inside `unhurried`; it ends those that it has started, also the one that hangs.
 
     Args:
         fabric: of the run.
@@ -41,6 +43,8 @@ class StopSignals:
         self.fabric = fabric
         self.received: int | None = None
         self._timer: threading.Timer | None = None
+        self._writer: socket.socket | None = None
+        self._wakeup = -1
         self._is_unhurried = False
         self._handlers: dict[signal.Signals, object] = {}
 
@@ -48,6 +52,8 @@ class StopSignals:
         """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            if self.fabric.is_global_zero and self.fabric.world_size > 1:
+                self._watch()
         return self
 
     def __exit__(
@@ -57,6 +63,7 @@ class StopSignals:
         traceback: TracebackType | None,
     ) -> None:
         """Restore the handlers of before."""
+        self._end_watch()
         self._stop_timer()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
@@ -67,8 +74,26 @@ class StopSignals:
         self.received = number
         if self.fabric.is_global_zero:
             os.write(2, _NOTICE)  # print may be what was interrupted
-            if self.fabric.world_size > 1:
-                self._start_timer()
+
+    def _watch(self) -> None:
+        """Have the system write the numbers of signals to a socket, which a thread reads."""
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._await_signal, args=(reader,), daemon=True).start()
+
+    def _await_signal(self, reader: socket.socket) -> None:
+        """In a thread: Python runs no handler while the main one waits in a collective."""
+        with reader:
+            while numbers := reader.recv(64):
+                if self._timer is None and any(number in SIGNALS for number in numbers):
+                    self._start_timer()
+
+    def _end_watch(self) -> None:
+        if self._writer is not None:
+            signal.set_wakeup_fd(self._wakeup)
+            self._writer.close()
+            self._writer = None
 
     def _start_timer(self) -> None:
         self._timer = threading.Timer(PATIENCE, self._give_up)
@@ -81,10 +106,15 @@ class StopSignals:
 
     def _give_up(self) -> None:
         """In the timer's thread: the main thread may wait in a collective operation, for ever."""
+        if self._writer is None:  # training has ended meanwhile
+            return
         if self._is_unhurried:
             self._start_timer()
             return
         os.write(2, _GIVEN_UP)
+        launcher: Any = self.fabric.strategy.launcher
+        for process in getattr(launcher, "procs", ()):  # none if torchrun has started them
+            process.kill()
         os._exit(128 + (self.received or signal.SIGTERM))
 
     @contextmanager
@@ -99,6 +129,7 @@ class StopSignals:
     def is_due(self) -> bool:
         """Whether any process has received a signal; all of them have to ask."""
         is_due = self._any_received()
+        self._is_unhurried = is_due  # the checkpoint may take longer
         self._stop_timer()
         return is_due
 
