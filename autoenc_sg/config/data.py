@@ -56,7 +56,8 @@ class DataConfig:
             `sg2im_vg` (both by sg2im's rules), `coco_vg150` (RelTR's or SGG-Benchmark's files),
             `vrd` or `psg`.
         root: folder of the data set.
-        annotations: JSON relative to `root`; empty: `instances.json` of `coco`, `psg.json`.
+        annotations: JSON relative to `root`; empty: `instances.json` of `coco` or the files of a
+            Roboflow, CVAT or labelme2coco export, `psg.json`.
         images: folder of the images (of `vg150` also a zip or `imdb_1024.h5`), relative to `root`;
             empty: where the format has them.
         short_side: larger images are shrunk to it when they are read, in pixels; 0: none are.

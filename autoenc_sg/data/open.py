@@ -10,7 +10,8 @@ from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.samples import Split
-from autoenc_sg.data.coco.dataset import CocoRules, open_coco
+from autoenc_sg.data.coco.dataset import CocoRules, open_coco, open_coco_export
+from autoenc_sg.data.coco.exports import find_export, has_relations
 from autoenc_sg.data.coco.stuff import CocoStuffRules, open_coco_stuff
 from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
 from autoenc_sg.data.formats.psg import open_psg
@@ -50,13 +51,15 @@ _MARKS: tuple[tuple[FormatName, str], ...] = (
     ("vg150", "VG-SGG.h5"),
     ("vg150", "VG-SGG-with-attri.h5"),
     ("coco_vg150", "rel.json"),
-    ("coco_vg150", "train/_annotations.coco.json"),
     ("vrd", "annotations_train.json"),
     ("psg", "psg.json"),
     ("coco", "instances.json"),
     ("coco_stuff", "annotations/instances_train2017.json"),
     ("sg2im_vg", "vocab.json"),
     ("vg150", "VG-SGG-dicts.json"),
+    ("coco", "train/_annotations.coco.json"),
+    ("coco", "annotations/instances_default.json"),
+    ("coco", "annotations.json"),
 )
 
 
@@ -68,7 +71,8 @@ def find_format(root: Path) -> FormatName:
     """
     for name, mark in _MARKS:
         if (root / mark).is_file():
-            return name
+            is_benchmark = name == "coco" and has_relations(root / mark)
+            return "coco_vg150" if is_benchmark else name
     files = ", ".join(mark for _, mark in _MARKS)
     raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
 
@@ -103,20 +107,30 @@ def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
 
 def _open_coco(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:
     root = Path(config.root)
+    export = None if config.annotations else find_export(root)
+    rules = CocoRules(
+        config.num_val,
+        config.num_test,
+        stuff=root / config.stuff if config.stuff else None,
+        mask_size=config.mask_size or 0,
+        only_used=export is not None,
+    )
+    short_side, readable = config.short_side or None, readable_folders(config)
+    if export is not None and export.is_split:
+        return open_coco_export(export, split, rules, config.flip, seed, short_side, readable)
+    path, images = root / (config.annotations or "instances.json"), root / config.images
+    if export is not None:
+        path = export.files["train"]
+        images = root / config.images if config.images else export.images or path.parent
     return open_coco(
-        root / (config.annotations or "instances.json"),
-        root / config.images,
+        path,
+        images,
         split,
-        CocoRules(
-            config.num_val,
-            config.num_test,
-            stuff=root / config.stuff if config.stuff else None,
-            mask_size=config.mask_size or 0,
-        ),
+        rules,
         config.flip,
         seed,
-        config.short_side or None,
-        readable_folders(config),
+        short_side,
+        readable,
     )
 
 
@@ -142,6 +156,15 @@ def _open_sources(config: DataConfig, split: Split, seed: int) -> AnnotatedDatas
     if config.mask_size is not None:
         rules = replace(rules, mask_size=config.mask_size)
     return open_coco_stuff(root, split, images, rules, flip, seed, short_side, readable)
+
+
+def coco_files(config: DataConfig) -> list[Path]:
+    """The annotation files of `coco`: the named one, those of an export, or `instances.json`."""
+    root = Path(config.root)
+    export = None if config.annotations else find_export(root)
+    if export is not None:
+        return list(export.files.values())
+    return [root / (config.annotations or "instances.json")]
 
 
 def readable_folders(config: DataConfig) -> ReadableFolders:
@@ -175,6 +198,9 @@ def _cache_name(config: DataConfig, split: Split) -> str:
     """Splits that are cut from the same images share a cache."""
     if config.format in ("coco_vg150", "coco_stuff", "sg2im_vg"):
         return split
+    if config.format == "coco" and not config.annotations:
+        export = find_export(Path(config.root))
+        return split if export is not None and export.is_split else "images"
     if config.format in ("vrd", "psg"):
         return "test" if split == "test" else "train"
     return "images"

@@ -12,12 +12,13 @@ import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from autoenc_sg.core.errors import InputError, bad_input
 
@@ -26,6 +27,7 @@ try:  # NumPy 2
 except ImportError:
     from numpy.core import multiarray, numeric  # type: ignore[no-redef]
 
+_MOST_EXPANDED = 2**24  # numbers
 Standins = Sequence[tuple[Callable[..., Any], str]]
 
 
@@ -145,9 +147,34 @@ def read_torch_file(path: Path, standins: Standins = ()) -> Any:
     try:
         with torch.serialization.safe_globals(list(standins)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old and unusual files; they are read or refused
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what pickle, zip and storage raise
         raise _refused(path, error) from error
+    for value in _tensors_of(content):
+        if not _is_plain(value):
+            kind = f"{value.dtype}, {value.layout}, {value.device.type}, {list(value.shape)[:8]}"
+            raise bad_input(path, "dense tensors whose numbers are all stored", kind)
+    return content
+
+
+def _tensors_of(content: Any) -> Iterator[Tensor]:
+    """The tensors in nested dicts, lists and tuples."""
+    waiting, visited = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in visited:
+            visited.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Dense, and not a few stored numbers that are expanded to more than `_MOST_EXPANDED`."""
+    if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+        return False
+    stored = value.untyped_storage().nbytes() // value.element_size()
+    return value.numel() <= max(stored, _MOST_EXPANDED)
 
 
 def _refused(path: Path, error: Exception) -> InputError:

@@ -114,7 +114,7 @@ class CheckpointFiles:
                 content["model"] = mutated_tensors(content["model"], rng)
             else:
                 name = rng.choice(("config", "vocabulary", "phase", "step", "format", "version"))
-                content[name] = mutated_value({name: content[name]}, rng).get(name)
+                content[name] = mutated_member(content[name], rng)
             _save(content, self.v1)
         AutoEncoder.from_checkpoint(self.v1)
 
@@ -150,11 +150,17 @@ class CheckpointFiles:
         if name.endswith("state"):
             content[name] = mutated_tensors(content[name], rng)
         else:
-            content[name] = mutated_value({name: content[name]}, rng).get(name)
+            content[name] = mutated_member(content[name], rng)
         _save(content, path)
         if rng.random() < 0.2:
             path.write_bytes(mutated_binary(path.read_bytes(), rng, header=4000))
         import_sg2im(path)
+
+
+def mutated_member(value: Any, rng: random.Random) -> Any:
+    """Another value, or None."""
+    changed = mutated_value({"member": value}, rng)
+    return changed.get("member") if isinstance(changed, dict) else changed
 
 
 def mutated_tensors(

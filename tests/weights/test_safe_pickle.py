@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.weights.safe_pickle import ALLOWED_NAMES, unpickle_arrays
+from autoenc_sg.weights.safe_pickle import ALLOWED_NAMES, read_torch_file, unpickle_arrays
 
 
 class Call:
@@ -60,3 +62,25 @@ def test_a_name_outside_the_table_is_named() -> None:
     assert "builtins.eval" not in ALLOWED_NAMES
     with pytest.raises(InputError, match=r"file: expected a pickle .* would run builtins\.eval"):
         load(pickle.dumps(Call(eval, "1 + 1")))
+
+
+STRANGE = {
+    "sparse": torch.eye(3).to_sparse(),
+    "without numbers": torch.empty(2**40, device="meta"),
+    "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "one number, expanded": torch.zeros(1).expand(2**30),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_tensors_of_other_layouts_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"model": [{"a": torch.ones(2)}, (STRANGE[kind],)]}, path)
+    with pytest.raises(InputError, match="dense tensors whose numbers are all stored"):
+        read_torch_file(path)
+
+
+def test_shared_and_sliced_tensors_are_read(tmp_path: Path) -> None:
+    path, whole = tmp_path / "w.pt", torch.arange(6.0)
+    torch.save({"a": whole, "b": whole[2:4], "c": whole.view(2, 3).t(), "d": whole[:0]}, path)
+    assert read_torch_file(path)["b"].tolist() == [2.0, 3.0]

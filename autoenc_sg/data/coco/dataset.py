@@ -18,6 +18,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.graphs import check_aspect
 from autoenc_sg.data.base.samples import Split, num_validation
+from autoenc_sg.data.coco.exports import CocoExport, used_classes
 from autoenc_sg.data.coco.files import (
     checked_annotations,
     read_coco,
@@ -51,6 +52,7 @@ class CocoRules:
         stuff: a second COCO file with more boxes of the same images (stuff), or None.
         mask_size: side of the objects' masks (`masks`), ones where there is no segmentation;
             0: graphs have none.
+        only_used: leave out classes that no annotation uses.
     """
 
     num_val: int = 5000
@@ -59,6 +61,33 @@ class CocoRules:
     max_objects: int = 20
     stuff: Path | None = None
     mask_size: int = 0
+    only_used: bool = False
+
+
+def open_coco_export(
+    export: CocoExport,
+    split: Split,
+    rules: CocoRules = CocoRules(),
+    flip: bool = False,
+    seed: int = 0,
+    short_side: int | None = None,
+    readable: ReadableFolders | None = None,
+) -> AnnotatedDataset:
+    """One split of an export with a file for each split, see `exports`; arguments as `open_coco`.
+
+    A split without a file has no images, and the rules' `num_val` and `num_test` do not matter.
+    """
+    path = export.files.get(split, export.files["train"])
+    contents = {file: read_coco(file) for file in export.files.values()}
+    names = used_classes(list(contents.values()), path)
+    vocabulary = Vocabulary.from_names(names, GEOMETRIC_PREDICATES)
+    every = _all_objects([path], [contents[path]], vocabulary, rules)
+    objects = dict(sorted(every.items())) if split in export.files else {}
+    readable = readable or ReadableFolders([path.parent])
+    entries = {i: entry["file_name"] for i, entry in contents[path].imgs.items()}
+    places = places_of(readable.image_files(path.parent, entries, path))
+    source = CocoSource(vocabulary, objects, rules.mask_size)
+    return AnnotatedDataset(source, ImageStore(places, short_side), split, seed, flip, path)
 
 
 def open_coco(
@@ -94,6 +123,8 @@ def open_coco(
     contents = [read_coco(path) for path in files]
     entries = contents[0].imgs
     classes = [c["name"] for coco in contents for _, c in sorted(coco.cats.items())]
+    if rules.only_used:
+        classes = used_classes(contents, files[0])
     vocabulary = Vocabulary.from_names(dict.fromkeys(classes), GEOMETRIC_PREDICATES)
     objects = _all_objects(files, contents, vocabulary, rules)
     image_ids = _split_ids(files[0], entries, objects, split, rules)

@@ -21,7 +21,7 @@ from autoenc_sg.data.coco.files import read_coco
 from autoenc_sg.data.images.store import ImageStore, Place
 from autoenc_sg.data.inspect.findings import Finding, findings_of, merged
 from autoenc_sg.data.inspect.verify_images import ExpectedImage, image_findings
-from autoenc_sg.data.open import open_dataset
+from autoenc_sg.data.open import coco_files, open_dataset
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.visualization.tables import Cell, Table
 
@@ -62,7 +62,8 @@ def verify_splits(
     remedy = "correct what the line names, or get the file again"
     findings += findings_of("error", "damaged annotations", errors, remedy)
     if config.format == "coco":
-        findings += _coco_bounds(Path(config.root) / (config.annotations or "instances.json"))
+        for path in coco_files(config):
+            findings += _coco_bounds(path)
     if photos:
         findings += _photo_findings(photos, decode, reporter)
     return Table("Annotated", _COLUMNS, rows), merged(findings)
