@@ -142,8 +142,7 @@ class _Scoring:
         reader = EntryReader(entry)
         image_id = reader.image_id()
         if image_id not in self.truths:
-            expected = f"an id of one of the truth's {len(self.truths)} images"
-            raise bad_input(reader.name("image_id"), expected, repr(image_id))
+            raise self._unknown_id(reader, image_id)
         if image_id in self.places:
             raise repeated_id_error(reader, image_id, self.places[image_id])
         truth = self.truths[image_id]
@@ -153,6 +152,17 @@ class _Scoring:
             self._enqueue(self._in_pixels_of_truth(prediction, truth), truth.graph)
             self.counted.add(image_id)
         self.places[image_id] = entry.place
+
+    def _unknown_id(self, reader: EntryReader, image_id: ImageId) -> InputError:
+        """The error of an id that no truth has; ids that differ only in kind are named as such."""
+        name, kinds = reader.name("image_id"), {int: "a number", str: "a text"}
+        for other, truth in self.truths.items():
+            if str(other) == str(image_id):
+                expected = f"{kinds[type(other)]}, {other!r}, as in {truth.place}"
+                return bad_input(name, expected, f"{kinds[type(image_id)]}, {image_id!r}")
+        return bad_input(
+            name, f"an id of one of the truth's {len(self.truths)} images", repr(image_id)
+        )
 
     def _check_width(self, reader: EntryReader, width: int) -> None:
         name = reader.name("predicate_scores")

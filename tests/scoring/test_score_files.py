@@ -351,3 +351,10 @@ def test_true_graphs_of_a_data_set(tiny_run: Path, tmp_path: Path) -> None:
     scaled = test.graph(0).boxes.double() * (1024 / 64)
     torch.testing.assert_close(graph.boxes, scaled, rtol=1e-6, atol=1e-4)
     assert main(["truth", "--root", root, "--long-side", "0", "--out", str(out)]) == 2
+
+
+def test_ids_of_another_kind_are_named(tmp_path: Path) -> None:
+    truth = lines(tmp_path / "t.jsonl", TRUTH)
+    predictions = lines(tmp_path / "p.jsonl", {**PREDICTION, "image_id": "7"})
+    with pytest.raises(InputError, match=r"a number, 7, as in .*t\.jsonl line 1, got a text, '7'"):
+        score_files(predictions, truth, ScoreOptions())
