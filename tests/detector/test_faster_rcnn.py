@@ -367,6 +367,8 @@ def test_the_contract_is_complete() -> None:
         "region_maps",
         "union_features",
         "losses",
+        "backbone_parameters",
+        "frozen_parameters",
         "frozen_modules",
         "trainable_head_modules",
     }

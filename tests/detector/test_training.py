@@ -200,11 +200,17 @@ def test_losses_in_bfloat16_are_near_those_in_float32(trained: Path) -> None:
     model = AutoEncoder.from_checkpoint(trained / "run" / "checkpoint.safetensors").train()
     dataset = open_dataset(tiny_config(trained).data, "test")
     batch = collate_samples([dataset[i] for i in range(2)])
-    losses = []
+    means = []
     for enabled in (False, True):
-        torch.manual_seed(0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            losses.append(model.detector.losses(batch.images, batch.graphs))
-    assert losses[0].keys() == losses[1].keys()
-    for name, value in losses[0].items():
-        assert_close(losses[1][name].float(), value, atol=0.05, rtol=0.2, msg=name)
+        total: dict[str, torch.Tensor] = {}
+        for seed in range(12):  # slightly other proposals are other samples of them
+            torch.manual_seed(seed)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                losses = model.detector.losses(batch.images, batch.graphs)
+            total = {
+                name: total.get(name, 0) + value.float() / 12 for name, value in losses.items()
+            }
+        means.append(total)
+    assert means[0].keys() == means[1].keys()
+    for name, value in means[0].items():
+        assert_close(means[1][name], value, atol=0.05, rtol=0.2, msg=name)
