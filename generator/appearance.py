@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from autoenc_sg.core.layers import ImageRandom
 
 
-class AppearanceInput(nn.Module):
-    """Adds projected appearance codes to object vectors, formula above; `W` starts at 0.
+class _CodeProjection(nn.Module):
+    """A matrix `W [D, A]` from codes to vectors, which starts at 0, and the dropout of codes.
 
     Args:
         code_dim: A, width of the codes.
@@ -38,6 +38,10 @@ class AppearanceInput(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.weight = nn.Parameter(torch.zeros(dim, code_dim))
+
+
+class AppearanceInput(_CodeProjection):
+    """Adds projected appearance codes to object vectors, formula above."""
 
     def forward(
         self,
@@ -60,19 +64,8 @@ class AppearanceInput(nn.Module):
         return vectors + codes.to(vectors) @ self.weight.mT
 
 
-class BackgroundInput(nn.Module):
-    """Projects the background's codes to `W_b a_g`, formula above; `W_b` starts at 0.
-
-    Args:
-        code_dim: A, width of the codes.
-        dim: D, width of the object vectors.
-        dropout: p.
-    """
-
-    def __init__(self, code_dim: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.weight = nn.Parameter(torch.zeros(dim, code_dim))
+class BackgroundInput(_CodeProjection):
+    """Projects the background's codes to `W_b a_g`, formula above."""
 
     def forward(self, codes: Tensor, random: ImageRandom | None = None) -> Tensor:
         """Shapes: `[B, G G, A] -> [B, G G, D]`; `random` as in `AppearanceInput`."""

@@ -105,6 +105,17 @@ def test_other_names_are_taken_in_order_and_another_network_is_refused(tmp_path:
     assert "\n" not in str(error.value)
 
 
+def test_a_file_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm_backbones, "_carried_file", lambda name: tmp_path / "carried.pth")
+    weights = classifier_weights()
+    torch.save(weights, tmp_path / "carried.pth")
+    torch.save({n: v + 1 for n, v in weights.items()}, tmp_path / "own.pth")
+    own = imagenet_weights(SMALL, str(tmp_path / "own.pth"))
+    first = next(iter(weights))
+    assert torch.equal(own[first], weights[first] + 1)
+    assert torch.equal(imagenet_weights(SMALL)[first], weights[first])
+
+
 class _Evil:
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("executed"),))
