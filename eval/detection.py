@@ -18,6 +18,7 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 
 ImageDetections = tuple[Tensor, Tensor, Tensor]  # boxes [N, 4] xyxy, labels [N], scores [N]
+MEASURES = ("AP", "AP50", "AP75", "AR", "micro AP50")
 _Rows = npt.NDArray[np.float64]
 
 
@@ -25,8 +26,10 @@ class DetectionPrecision(torchmetrics.Metric):
     """COCO's AP and AR of detected boxes, over all areas and the best `max_detections` of an image.
 
     `compute()` gives `AP` (mean over IoU 0.50:0.05:0.95 and classes), `AP50`, `AP75` and `AR` (the
-    same mean of the recall), fractions in [0, 1]. Classes without a true box do not count; all are
-    NaN if there is none at all. Widths are x2 - x1, without the +1 of triplet recall.
+    same mean of the recall), and `micro AP50`, for which the detections of all classes are one
+    ranking (each is still matched within its class), so that a class weighs as many boxes as it
+    has; fractions in [0, 1]. Classes without a true box do not count; all are NaN if there is none
+    at all. Widths are x2 - x1, without the +1 of triplet recall.
 
     Average precision needs all scores at once: 7 numbers a detection and 5 a true box are stored.
 
@@ -89,13 +92,35 @@ class DetectionPrecision(torchmetrics.Metric):
                 getattr(self, f"{name}_counts").append(counts)
 
     def compute(self) -> dict[str, Tensor]:
-        """AP, AP50, AP75 and AR."""
+        """AP, AP50, AP75, AR and micro AP50."""
+        evaluation = self._evaluation()
+        if evaluation is None:
+            return {name: torch.tensor(torch.nan, dtype=torch.float64) for name in MEASURES}
+        precision = evaluation.eval["precision"][..., 0, 0].mean(1)  # [IoU, class]
+        recall = evaluation.eval["recall"][..., 0, 0]
+        values = (precision.mean(), precision[0].mean(), precision[5].mean(), recall.mean())
+        numbers = (*values, _micro_precision(evaluation))
+        return {
+            name: torch.tensor(float(value), dtype=torch.float64)
+            for name, value in zip(MEASURES, numbers)
+        }
+
+    def by_class(self) -> dict[int, float]:
+        """AP50 of each label that has a true box, over the images of all processes."""
+        with self.sync_context(should_sync=self.sync_on_compute):
+            evaluation = self._evaluation()
+        if evaluation is None:
+            return {}
+        precision = evaluation.eval["precision"][0, :, :, 0, 0].mean(0)  # [class]
+        return {int(c): float(v) for c, v in zip(evaluation.params.catIds, precision)}
+
+    def _evaluation(self) -> COCOeval | None:
+        """Pycocotools' evaluation of all images so far; None without a true box."""
         true, detected = _joined(self.true).numpy(), _joined(self.detected).numpy()
         true_counts, detected_counts = _joined(self.true_counts), _joined(self.detected_counts)
         labels = np.unique(true[:, -1].astype(np.int64)).tolist()
         if not labels:
-            names = ("AP", "AP50", "AP75", "AR")
-            return {name: torch.tensor(torch.nan, dtype=torch.float64) for name in names}
+            return None
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(
                 _coco(true, true_counts, labels),
@@ -107,15 +132,21 @@ class DetectionPrecision(torchmetrics.Metric):
             evaluation.params.areaRngLbl = ["all"]
             evaluation.evaluate()
             evaluation.accumulate()
-        precision = evaluation.eval["precision"][..., 0, 0].mean(1)  # [IoU, class]
-        recall = evaluation.eval["recall"][..., 0, 0]
-        values = {
-            "AP": precision.mean(),
-            "AP50": precision[0].mean(),
-            "AP75": precision[5].mean(),
-            "AR": recall.mean(),
-        }
-        return {name: torch.tensor(float(v), dtype=torch.float64) for name, v in values.items()}
+        return evaluation
+
+
+def _micro_precision(evaluation: COCOeval) -> float:
+    """AP at IoU 0.5 of all classes' detections in one ranking, at COCO's 101 recalls."""
+    images = [image for image in evaluation.evalImgs if image is not None]
+    positives = sum(int((~image["gtIgnore"].astype(bool)).sum()) for image in images)
+    counted = [~image["dtIgnore"][0].astype(bool) for image in images]
+    scores = np.concatenate([np.array(i["dtScores"])[c] for i, c in zip(images, counted)])
+    matched = np.concatenate([i["dtMatches"][0][c] > 0 for i, c in zip(images, counted)])
+    hits = np.cumsum(matched[np.argsort(-scores, kind="mergesort")])
+    precision = hits / np.arange(1, len(hits) + 1)
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # at this rank or later
+    ranks = np.searchsorted(hits / positives, evaluation.params.recThrs, side="left")
+    return float(best[ranks].mean())
 
 
 def _columns(boxes: Tensor, *others: Tensor) -> Tensor:

@@ -137,6 +137,7 @@ def _results(
         images=count,
         recall=recall,
         detection={name: float(value) for name, value in graphs.detection.compute().items()},
+        classes=graphs.class_precision(),
         image_scores=image_scores,
         extra={f"real picture {name}": value for name, value in real.items()},
         predicates=predicates,

@@ -108,6 +108,10 @@ class GraphScores:
         """Values of predicates 1..P - 1 by their names."""
         return dict(zip(self.vocabulary.predicates[1:], values))
 
+    def class_precision(self) -> dict[str, float]:
+        """AP50 of the detections by the name of the class, of classes with a true box."""
+        return {self.vocabulary.objects[c]: v for c, v in self.detection.by_class().items()}
+
     def training_counts(self) -> Mapping[str, int]:
         """Training triples by predicate name."""
         return dict(zip(self.vocabulary.predicates[1:], self.counts[1:].tolist()))

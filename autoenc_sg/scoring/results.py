@@ -31,6 +31,7 @@ class EvaluationResults:
         round_trip: `{drawn from: {"R@20": ...}}`.
         networks: the network that measured a number: `{"FID": "Inception ..."}`.
         step: training step of the checkpoint.
+        classes: `{class name: AP50}`, of classes with a true box.
     """
 
     images: int
@@ -43,6 +44,7 @@ class EvaluationResults:
     round_trip: Numbers = field(default_factory=dict)
     networks: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
+    classes: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, float | int]:
         """Every number under a plain name, such as `frequency prior SGGen R@50`."""
@@ -58,10 +60,12 @@ class EvaluationResults:
         return flat | dict(self.extra)
 
     def write_json(self, path: Path) -> None:
-        """`to_dict`, the predicates and the networks, atomically; NaN as null."""
+        """`to_dict`, the predicates, the classes and the networks, atomically; NaN as null."""
         content: dict[str, object] = dict(self.to_dict())
         if self.predicates:
             content["per predicate"] = self.predicates
+        if self.classes:
+            content["AP50 of each class"] = self.classes
         if self.networks:
             content["networks"] = dict(self.networks)
         write_numbers(path, content)
@@ -86,6 +90,7 @@ class EvaluationResults:
             for task, of in tasks.items():
                 yield from (("recall of predicate", row, task, n, v) for n, v in of.items())
         yield from (("detection", "model", "", n, v) for n, v in self.detection.items())
+        yield from (("AP50 of class", "model", "", n, v) for n, v in self.classes.items())
         for row, values in self.image_scores.items():
             yield from (("pictures", row, "", n, v) for n, v in values.items())
         for row, values in self.round_trip.items():

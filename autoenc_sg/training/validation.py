@@ -106,7 +106,7 @@ def _keep_best(phase: Phase, model: AutoEncoder, value: float, file: Path, step:
 def detector_precision(
     model: AutoEncoder, dataset: GraphDataset, settings: DetectorPhase
 ) -> dict[str, float]:
-    """COCO's AP, AP50, AP75 and AR of the detector on the first `validation_images`."""
+    """COCO's AP, AP50, AP75, AR and micro AP50 of the detector on the first `validation_images`."""
     # In training, process 0 alone runs this, so the metric must not wait for the other processes.
     detector, metric = model.detector, DetectionPrecision(sync_on_compute=False)
     with eval_mode(model):

@@ -63,7 +63,7 @@ def trained(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_validated_after_epochs_and_at_the_end(trained: Path) -> None:
     rows = read_history(trained / "run", VALIDATION)
     assert [(row["phase"], row["step"]) for row in rows] == [("detector", s) for s in (5, 10, 12)]
-    assert all(set(row["scores"]) == {"AP", "AP50", "AP75", "AR"} for row in rows)
+    assert all(set(row["scores"]) == {"AP", "AP50", "AP75", "AR", "micro AP50"} for row in rows)
     best = max(rows, key=lambda row: row["scores"]["AP50"])
     best_checkpoint = read_checkpoint(trained / "run" / BEST_DETECTOR)
     assert (best_checkpoint.phase, best_checkpoint.step) == ("detector", best["step"])

@@ -39,16 +39,16 @@ def scores(pairs: list[tuple[ImageDetections, SceneGraph]]) -> dict[str, float]:
 def test_all_right_and_all_wrong() -> None:
     two = truth([SQUARE, APART], [1, 2])
     right = scores([(detections_of([SQUARE, APART], [1, 2], [0.9, 0.8]), two)])
-    assert right == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1})
+    assert right == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1, "micro AP50": 1})
     wrong = scores([(detections_of([SQUARE, APART], [2, 1], [0.9, 0.8]), two)])
-    assert wrong == {"AP": 0, "AP50": 0, "AP75": 0, "AR": 0}
+    assert wrong == {"AP": 0, "AP50": 0, "AP75": 0, "AR": 0, "micro AP50": 0}
 
 
 def test_an_overlap_of_0_7_counts_up_to_that_threshold() -> None:
     # IoU 7 / 10: found at 0.50, 0.55, 0.60, 0.65 and 0.70 of the ten thresholds.
     narrow = detections_of([[0.0, 0.0, 7.0, 10.0]], [1], [0.9])
     got = scores([(narrow, truth([SQUARE], [1]))])
-    assert got == pytest.approx({"AP": 0.5, "AP50": 1, "AP75": 0, "AR": 0.5})
+    assert got == pytest.approx({"AP": 0.5, "AP50": 1, "AP75": 0, "AR": 0.5, "micro AP50": 1})
 
 
 def test_a_false_detection_before_the_true_one_halves_the_precision() -> None:
@@ -64,6 +64,43 @@ def test_the_best_detections_of_an_image_count() -> None:
     metric.update([both], [truth([SQUARE, APART], [1, 1])])
     assert metric.compute()["AR"].item() == pytest.approx(0.5)
     assert metric.compute()["AP50"].item() == pytest.approx(51 / 101)
+
+
+def test_micro_precision_ranks_all_classes_together() -> None:
+    # Ranking: hit of class 1, miss of class 2, hit of class 2; the second box of class 1 is missed.
+    # Recall 1/3 at precision 1, 2/3 at 2/3: 34 of COCO's 101 recalls (0.00 to 0.33), then 33.
+    some = truth([SQUARE, APART, [20.0, 20.0, 30.0, 30.0]], [1, 2, 1])
+    found = detections_of([SQUARE, [70.0, 0.0, 80.0, 10.0], APART], [1, 2, 2], [0.9, 0.8, 0.7])
+    metric = DetectionPrecision()
+    metric.update([found], [some])
+    assert metric.compute()["micro AP50"].item() == pytest.approx((34 + 33 * 2 / 3) / 101)
+    # class 1: 1 of 2 at precision 1 (51 of 101); class 2: all at precision 1/2
+    assert metric.by_class() == pytest.approx({1: 51 / 101, 2: 0.5})
+
+
+def test_micro_precision_of_one_class_is_its_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    metric = DetectionPrecision()
+    for _ in range(5):
+        corners = torch.rand(6, 2, generator=generator) * 80
+        boxes = torch.cat([corners, corners + 10 + 10 * torch.rand(6, 2, generator=generator)], 1)
+        moved = boxes + 6 * torch.rand(6, 4, generator=generator)
+        found = (moved, torch.ones(6, dtype=torch.int64), torch.rand(6, generator=generator))
+        metric.update([found], [truth(boxes.tolist(), [1] * 6)])
+    values = metric.compute()
+    assert 0 < values["AP50"] < 1
+    torch.testing.assert_close(values["micro AP50"], values["AP50"], rtol=0, atol=1e-12)
+
+
+def test_without_any_true_box_there_is_no_class() -> None:
+    metric = DetectionPrecision()
+    metric.update([detections_of([SQUARE], [1], [0.9])], [truth([], [])])
+    assert metric.by_class() == {}
+    assert metric.compute()["micro AP50"].isnan()
+
+
+def test_micro_precision_without_detections_is_0() -> None:
+    assert scores([(detections_of([], [], []), truth([SQUARE], [1]))])["micro AP50"] == 0
 
 
 def test_scores_are_compared_across_images() -> None:

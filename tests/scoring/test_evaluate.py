@@ -93,6 +93,10 @@ def test_recall_is_that_of_the_same_predictions_scored_from_files(
     lines(tmp_path / "p.jsonl", *(as_record(i, p) for i, p in enumerate(predictions)))
     scores = score_files(tmp_path / "p.jsonl", tmp_path / "t.jsonl", ScoreOptions())
     evaluated = evaluate_checkpoint(path, EvaluationOptions(batch_size=len(test)))
+    labels = batch.graphs.labels.unique().tolist()
+    assert set(evaluated.classes) == {model.vocabulary.objects[label] for label in labels}
+    mean = sum(evaluated.classes.values()) / len(labels)
+    assert mean == pytest.approx(evaluated.detection["AP50"])
     for task, values in scores.tasks.items():
         for name, value in values.items():
             assert evaluated.recall["model"][f"{task} {name}"] == pytest.approx(value, abs=1e-9), (

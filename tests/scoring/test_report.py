@@ -35,6 +35,7 @@ RESULTS = EvaluationResults(
     {"predicted graph": {"R@20": 0.75}},
     {"FID": "Inception"},
     40,
+    {"dog": 0.75},
 )
 
 
@@ -91,6 +92,7 @@ def test_files(tmp_path: Path) -> None:
     assert [p.name for p in written] == ["r.json", "r.csv", "r_predicates.png"]
     content = json.loads(written[0].read_text())
     assert content["per predicate"]["model"]["SGGen"] == {"on": 0.5, "near": None}
+    assert content["AP50 of each class"] == {"dog": 0.75}
     assert content["networks"] == {"FID": "Inception"}
     assert content["round trip of predicted graph R@20"] == 0.75
     with written[1].open(newline="") as file:
@@ -98,6 +100,7 @@ def test_files(tmp_path: Path) -> None:
     assert lines[0] == ["kind", "row", "task", "name", "value"]
     assert ["recall", "model", "SGGen", "R@20", "0.5"] in lines
     assert ["recall of predicate", "model", "SGGen", "near", ""] in lines
+    assert ["AP50 of class", "model", "", "dog", "0.75"] in lines
     assert ["round trip", "predicted graph", "SGGen", "R@20", "0.75"] in lines
     assert ["other", "", "", "real picture object accuracy", "0.9"] in lines
     assert ["other", "", "", "images", "12"] in lines
