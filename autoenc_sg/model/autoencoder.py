@@ -59,6 +59,7 @@ class AutoEncoder(nn.Module):
         background: the same of what lies outside all boxes, or None.
         has_encoder: the encoder has weights of its own; without (weights of sg2im, say) `parse`
             raises.
+        about: the free description of the folder that it was read from; see `model.familiarity`.
     """
 
     def __init__(self, config: RunConfig, vocabulary: Vocabulary, download: bool = True) -> None:
@@ -78,6 +79,7 @@ class AutoEncoder(nn.Module):
         self.appearance = AppearanceEncoder(channels, codes) if codes else None
         self.background = BackgroundEncoder(channels, codes, cells) if cells else None
         self.has_encoder = True
+        self.about: Mapping[str, Any] = {}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: torch.device | str = "cpu") -> AutoEncoder:
@@ -90,18 +92,18 @@ class AutoEncoder(nn.Module):
             checkpoint = read_checkpoint(Path(path))
             model = cls(checkpoint.config, checkpoint.vocabulary, download=False)
             model.load(checkpoint.model, str(path))
+            model.about = checkpoint.about
             return model.to(device).eval()
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, device: torch.device | str = "cpu"
+        cls, source: str | Path, device: torch.device | str = "cpu", revision: str | None = None
     ) -> AutoEncoder:
-        """The model in a folder of `save`, or one that comes with the package, by its name.
+        """The model in a folder of `save`, one of the package's by name, or a repository's.
 
-        Raises:
-            InputError: neither (the message lists the names), or a file is damaged.
+        Arguments and errors as in `weights.pretrained.find_pretrained`.
         """
-        return cls.from_checkpoint(find_pretrained(name_or_folder), device)
+        return cls.from_checkpoint(find_pretrained(source, revision), device)
 
     def save(
         self,
@@ -124,6 +126,8 @@ class AutoEncoder(nn.Module):
             weights = {name: value for name, value in weights.items() if name.startswith(DECODER)}
         model = Checkpoint(self.config, self.vocabulary, weights)
         save_pretrained(Path(folder), model, dtype, about)
+
+    save_pretrained = save  # as models of the Hugging Face Hub call it
 
     def load(self, weights: Mapping[str, Tensor], where: str) -> None:
         """Take the weights of a whole model, or of a decoder alone.

@@ -22,6 +22,7 @@ from autoenc_sg.model.features import PhotoFeatures, as_arrays
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
 from autoenc_sg.pipelines.options import ParseOptions
 from autoenc_sg.pipelines.reconstruct import FEWEST_OBJECTS
+from autoenc_sg.pipelines.unfamiliar import better_weights, looks_unfamiliar
 from autoenc_sg.visualization.progress import Reporter
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,12 @@ class ParsedPhotos:
         done: how many have a line in the file.
         failures: one error for each of the others.
         few_objects: in how many of those that are done fewer than two objects were found.
+        unfamiliar: how many of the others have scores below the limit of the model's `about`.
     """
 
     done: int = 0
     few_objects: int = 0
+    unfamiliar: int = 0
     failures: list[InputError] = field(default_factory=list)
 
 
@@ -78,7 +81,9 @@ def parse_photos_to_file(
                 else:
                     _write_line(lines, photo, parsed.graph)
                     result.done += 1
-                    result.few_objects += len(parsed.graph) < FEWEST_OBJECTS
+                    few = len(parsed.graph) < FEWEST_OBJECTS
+                    result.few_objects += few
+                    result.unfamiliar += not few and looks_unfamiliar(model, parsed.graph, options)
                     if options.features is not None:
                         features.append(parsed)
                         names.append(str(photo))
@@ -93,6 +98,13 @@ def parse_photos_to_file(
             result.few_objects,
             result.done,
             threshold,
+        )
+    if result.unfamiliar and (weights := better_weights(model)):
+        logger.warning(
+            "in %d of %d photos the objects have low scores; %s",
+            result.unfamiliar,
+            result.done,
+            weights,
         )
     if options.features is not None:
         _write_features(options.features, names, features)

@@ -18,6 +18,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
 from autoenc_sg.pipelines.options import ParseOptions
 from autoenc_sg.pipelines.output_names import output_names
+from autoenc_sg.pipelines.unfamiliar import better_weights, looks_unfamiliar
 from autoenc_sg.visualization.boxes import draw_boxes
 from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
@@ -72,7 +73,8 @@ def reconstruct_photo(
 
     If that fails, nothing is written. Of a photo in which fewer than two objects were detected a
     picture would mislead: the graph is written and a warning says what to try, unless
-    `options.object_threshold` was chosen.
+    `options.object_threshold` was chosen. Another warning names weights that know photographs, if
+    the scores are below the limit of the model's `about`.
 
     Raises:
         InputError: the photo cannot be read, or the folder cannot be written.
@@ -95,6 +97,8 @@ def reconstruct_photo(
         save_image(folder / f"{name}.png", picture)
     if few:
         logger.warning("%s: %s", photo, few_objects(len(graph), model.config.decode))
+    elif looks_unfamiliar(model, graph, options) and (weights := better_weights(model)):
+        logger.warning("%s: its objects have low scores; %s", photo, weights)
 
 
 def _pictures(

@@ -53,6 +53,7 @@ class Checkpoint:
         step: steps of that phase that are done.
         training: state dicts of optimizers and discriminators, and the random states; empty where
             only the model was read or is to be written.
+        about: the free description of a model in a folder of `save_pretrained`.
     """
 
     config: RunConfig
@@ -61,6 +62,7 @@ class Checkpoint:
     phase: str = ""
     step: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

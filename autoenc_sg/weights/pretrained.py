@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ CONTENT = {
     "about": dict,
 }
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
 SHIPPED = Path(__file__).parent / "shipped"  # models that come with the package
 
 
@@ -93,23 +95,31 @@ def read_pretrained(folder: Path) -> Checkpoint:
             folder / WEIGHTS, expected, "others, or damaged ones (the checksum differs)"
         )
     config = config_from_dict(content["config"], str(path))
-    return Checkpoint(config, Vocabulary.from_dict(content["vocabulary"]), contents.tensors)
+    vocabulary = Vocabulary.from_dict(content["vocabulary"])
+    return Checkpoint(config, vocabulary, contents.tensors, about=content["about"])
 
 
-def find_pretrained(name_or_folder: str | Path) -> Path:
-    """A folder as it is, or that of a model that comes with the package, by its name.
+def find_pretrained(source: str | Path, revision: str | None = None) -> Path:
+    """A folder as it is, that of a model that comes with the package, or a repository's, fetched.
+
+    Args:
+        source: a folder, the name of a model that comes with the package, or a repository
+            `owner/name` of the Hugging Face Hub, looked for in this order.
+        revision: branch, tag or commit of the repository; by default its main branch.
 
     Raises:
-        InputError: neither; the message lists the names.
+        InputError: none of these, or the repository cannot be fetched.
     """
-    folder = Path(name_or_folder)
+    folder = Path(source)
     if folder.is_dir():
         return folder
     names = shipped_models()
-    if str(name_or_folder) in names:
-        return SHIPPED / str(name_or_folder)
+    if str(source) in names:
+        return SHIPPED / str(source)
+    if REPOSITORY.fullmatch(str(source)):
+        return _fetched(str(source), revision)
     choices = f"one of: {', '.join(names)}" if names else "a name (none in this version)"
-    raise bad_input(f"model {name_or_folder}", f"a folder or {choices}", "neither")
+    raise bad_input(f"model {source}", f"a folder, a repository owner/name or {choices}", "neither")
 
 
 def shipped_or(path: Path) -> Path:
@@ -130,6 +140,25 @@ def read_about(folder: Path) -> dict[str, Any]:
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(file.parent.name for file in SHIPPED.glob(f"*/{DESCRIPTION}"))
+
+
+def _fetched(repository: str, revision: str | None) -> Path:
+    """The folder with a repository's two files, in the cache of huggingface_hub."""
+    expected = "a folder, or a repository that can be fetched"
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        got = "none, and huggingface_hub is not installed"
+        raise bad_input(f"model {repository}", expected, got) from error
+    files = [WEIGHTS, DESCRIPTION]
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, revision=revision, allow_patterns=files
+        )
+    except (OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise bad_input(f"model {repository}", expected, f"none ({reason})") from error
+    return Path(folder)
 
 
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,12 +211,64 @@ def test_names_of_shipped_models(
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
     assert shipped_models() == []
-    with pytest.raises(InputError, match="model demo: expected a folder or a name"):
+    with pytest.raises(InputError, match=r"model demo: expected a folder, .* or a name"):
         AutoEncoder.from_pretrained("demo")
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
     for name in ("scenes", "demo"):
         model.save(tmp_path / "shipped" / name)
     same(dict(AutoEncoder.from_pretrained("demo").state_dict()), dict(model.state_dict()))
     for name in ("other", "../model/x", "?"):
-        with pytest.raises(InputError, match="expected a folder or one of: demo, scenes, got nei"):
+        with pytest.raises(InputError, match=r"a folder, .* or one of: demo, scenes, got"):
             AutoEncoder.from_pretrained(name)
+
+
+def test_a_repository_is_fetched_and_read_as_a_folder(
+    model: AutoEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    model.save_pretrained(tmp_path / "snapshot", about={"knows": "drawn scenes"})
+    calls = []
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        calls.append((repository, revision, sorted(allow_patterns)))
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    back = AutoEncoder.from_pretrained("some-one/scene.graphs_2", revision="v1")
+    same(dict(back.state_dict()), dict(model.state_dict()))
+    assert back.about == {"knows": "drawn scenes"}
+    two_files = ["model.json", "model.safetensors"]
+    assert calls == [("some-one/scene.graphs_2", "v1", two_files)]
+    monkeypatch.chdir(tmp_path)
+    model.save_pretrained("here/model")  # a folder goes before a repository of that name
+    AutoEncoder.from_pretrained("here/model")
+    for path in ("../other", "runs/a/b", "/tmp/nothing", "runs/", "./model"):
+        with pytest.raises(InputError, match="got neither"):
+            AutoEncoder.from_pretrained(path)
+    assert len(calls) == 1
+    AutoEncoder.from_pretrained("a/b")
+    assert calls[1] == ("a/b", None, two_files)
+
+
+def test_a_repository_that_cannot_be_fetched_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    errors = {
+        OSError("no route to host\nmore"): "no route to host",
+        hub.errors.HFValidationError("repo id"): "repo id",
+        hub.errors.OfflineModeIsEnabled(): "OfflineModeIsEnabled",
+    }
+    for error, reason in errors.items():
+
+        def download(*_: object, error: Exception = error, **__: object) -> str:
+            raise error
+
+        monkeypatch.setattr(hub, "snapshot_download", download)
+        with pytest.raises(InputError) as raised:
+            AutoEncoder.from_pretrained("runs/demo")
+        expected = "expected a folder, or a repository that can be fetched, got none"
+        assert str(raised.value) == f"model runs/demo: {expected} ({reason})"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="got none, and huggingface_hub is not installed"):
+        AutoEncoder.from_pretrained("runs/demo")
