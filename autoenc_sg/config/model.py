@@ -1,10 +1,11 @@
-"""Options of the networks: detector, relation proposals, predictor, generator, and decoding."""
+"""Options of the networks: detector, relation proposals, generator, and decoding."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from autoenc_sg.config.limits import MAX_LAYERS, MAX_WIDTH
 from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
 BackboneName = Literal[
@@ -17,8 +18,6 @@ BackboneName = Literal[
     "mobilenet_v3",
     "vgg16",
 ]
-MAX_WIDTH = 1 << 14  # of a layer; checked before anything is built
-MAX_LAYERS = 100
 ConventionsName = Literal["torchvision", "motifs", "graph_rcnn"]
 
 
@@ -157,28 +156,6 @@ class RelpnConfig:
             "0..1",
             self.positive_fraction,
         )
-
-
-@dataclass(frozen=True)
-class PredictorConfig:
-    """The graph convolution over objects and subgraphs.
-
-    Attributes:
-        dim: width of the object vectors and subgraph maps.
-        steps: rounds of message passing.
-        dropout: of the classifiers' hidden layers.
-    """
-
-    dim: int = 512
-    steps: int = 2
-    dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        require_at_least(1, self, "predictor", "dim")
-        require_at_least(0, self, "predictor", "steps")
-        require_at_most(MAX_WIDTH, self, "predictor", "dim")
-        require_at_most(MAX_LAYERS, self, "predictor", "steps")
-        require(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
 
 
 @dataclass(frozen=True)

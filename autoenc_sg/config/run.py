@@ -15,10 +15,10 @@ from autoenc_sg.config.model import (
     DecodeConfig,
     DetectorConfig,
     GeneratorConfig,
-    PredictorConfig,
     RelpnConfig,
 )
 from autoenc_sg.config.phases import DetectorPhase, JointPhase, ReconstructionPhase
+from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.config.runtime import RuntimeConfig
 
 

@@ -33,7 +33,7 @@ from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.model.modes import inference
 from autoenc_sg.model.noise_seeds import Seeds, checked_seeds
 from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
-from autoenc_sg.predictors.gcn import GraphPredictor
+from autoenc_sg.predictors.build import build_predictor
 from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.weights.checkpoint import DECODER, Checkpoint, is_decoder, read_checkpoint
 from autoenc_sg.weights.pretrained import find_pretrained, save_pretrained
@@ -70,7 +70,7 @@ class AutoEncoder(nn.Module):
         self.detector = build_detector(config.detector, objects, download)
         features = self.detector.feature_dim
         self.relpn = RelationProposalNetwork(config.relpn, features, objects)
-        self.predictor = GraphPredictor(
+        self.predictor = build_predictor(
             config.predictor, features, self.detector.pooled_size, objects, predicates
         )
         self.generator = Generator(config.generator, objects, predicates)

@@ -26,20 +26,19 @@ where the two objects lie in it, so the shares of each cell that the two boxes c
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoenc_sg.config.model import PredictorConfig
+from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
-from autoenc_sg.core.layers import ImageRandom, dropout, mlp, segment_mean
+from autoenc_sg.core.layers import ImageRandom, mlp, segment_mean
 from autoenc_sg.core.structures import CandidatePairs, Regions
+from autoenc_sg.predictors.contract import RelationPredictor, classify
 
 
-class GraphPredictor(nn.Module):
+class GraphPredictor(RelationPredictor):
     """Message passing, then predicates, classes and refined boxes.
 
     Args:
@@ -57,9 +56,8 @@ class GraphPredictor(nn.Module):
         num_classes: int,
         num_predicates: int,
     ) -> None:
-        super().__init__()
+        super().__init__(config, num_classes, num_predicates)
         dim = config.dim
-        self.config = config
         self.object_in = nn.Linear(feature_dim + num_classes + 4, dim)
         self.subgraph_in = nn.Conv2d(feature_dim, dim, 1)
         self.coverage_in = nn.Sequential(
@@ -77,24 +75,15 @@ class GraphPredictor(nn.Module):
         nn.init.normal_(self.box_deltas.weight, std=1e-3)
         nn.init.zeros_(self.box_deltas.bias)
 
-    def forward(
-        self,
-        regions: Regions,
-        pairs: CandidatePairs,
-        subgraphs: Tensor,
-        random: ImageRandom | None = None,
+    def graph_logits(
+        self, regions: Regions, pairs: CandidatePairs, unions: Tensor, random: ImageRandom | None
     ) -> GraphLogits:
-        """Graph logits by the formulas above; `subgraphs [M, D, S, S]` are those of `pairs`.
-
-        `random` is for dropout; without, its seeds come from the global random state.
-        """
-        if random is None and self.training:
-            random = ImageRandom.from_global_state(regions.num_images, subgraphs.device)
-        objects, maps = self._embed(regions, pairs, subgraphs)
+        """Graph logits by the formulas above; `unions` are the subgraphs of `pairs`."""
+        objects, maps = self._embed(regions, pairs, unions)
         for message_passing in self.rounds:
             objects, maps = message_passing(objects, maps, pairs.pairs)
         # f_node is added to the detector's logits, so that a trained detector is kept at the start
-        added = _classify(self.object_classifier, objects, regions.image_index, random)
+        added = classify(self.object_classifier, objects, regions.image_index, random)
         object_logits = regions.class_logits + added
         pair_image = regions.image_index[pairs.pairs[:, 0]]
         joined = self._joined(objects, maps, pairs.pairs)
@@ -102,7 +91,7 @@ class GraphPredictor(nn.Module):
             object_logits,
             self._refine(regions, objects),
             pairs.pairs,
-            _classify(self.relation_classifier, joined, pair_image, random),
+            classify(self.relation_classifier, joined, pair_image, random),
             pairs.relatedness,
             regions.image_index,
             regions.image_sizes,
@@ -132,15 +121,6 @@ class GraphPredictor(nn.Module):
     def _refine(self, regions: Regions, objects: Tensor) -> Tensor:
         """Boxes moved by predicted deltas, in pixels: `[N, 4]`."""
         return decode_deltas(self.box_deltas(objects), regions.boxes)
-
-
-def _classify(
-    layers: nn.Sequential, rows: Tensor, image_index: Tensor, random: ImageRandom | None
-) -> Tensor:
-    if random is None:  # in evaluation mode
-        logits: Tensor = layers(rows)
-        return logits
-    return dropout(layers, rows, partial(random.uniform, image_index))
 
 
 class MessagePassing(nn.Module):

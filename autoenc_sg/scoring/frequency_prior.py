@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
-from autoenc_sg.core.boxes import paired_iou
-from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-
-_EPSILON = 1e-3
+from autoenc_sg.predictors.frequency_bias import (
+    check_ids,
+    count_predicates,
+    log_prior,
+    ordered_pairs,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +62,10 @@ class FrequencyPrior:
         Raises:
             InputError: a label or predicate is out of range.
         """
-        counts = torch.zeros(num_objects, num_objects, num_predicates, dtype=torch.int64)
-        counts[:, :, 0] = 1
-        for graph in graphs:
-            _add(counts, graph.to("cpu"), overlapping_only, count_related)
-        share = counts.double() / counts.sum(2, keepdim=True)
-        return cls((share + _EPSILON).log().float())
+        counts = count_predicates(
+            graphs, num_objects, num_predicates, overlapping_only, count_related
+        )
+        return cls(log_prior(counts))
 
     def predict(self, prediction: GraphPrediction) -> GraphPrediction:
         """The same detections with all ordered pairs and the prior's predicate scores.
@@ -75,44 +74,10 @@ class FrequencyPrior:
             InputError: a label that the prior does not know.
         """
         labels = prediction.labels
-        _check_ids("labels", labels, len(self.log_prior))
-        pairs = _ordered_pairs(len(labels), labels.device)
+        check_ids("labels", labels, len(self.log_prior))
+        pairs = ordered_pairs(len(labels), labels.device)
         subjects, objects = labels[pairs].to(self.scores.device).unbind(1)
         scores = self.scores[subjects, objects]
         return GraphPrediction(
             prediction.boxes, labels, prediction.scores, pairs, scores.to(labels.device)
-        )
-
-
-def _add(counts: Tensor, graph: SceneGraph, overlapping_only: bool, count_related: bool) -> None:
-    """Add a graph's triples and background pairs to `counts [C, C, P]`."""
-    _check_ids("labels", graph.labels, len(counts))
-    _check_ids("predicates", graph.triples[:, 1], counts.shape[2])
-    subjects, predicates, objects = graph.triples.unbind(1)
-    one = torch.ones(1, dtype=torch.int64)
-    ends = (graph.labels[subjects], graph.labels[objects])
-    counts.index_put_((*ends, predicates), one, accumulate=True)
-
-    pairs = _ordered_pairs(len(graph), graph.labels.device)
-    if not count_related:
-        related = torch.zeros(len(graph), len(graph), dtype=torch.bool)
-        related[subjects, objects] = True
-        pairs = pairs[~related[pairs[:, 0], pairs[:, 1]]]
-    if overlapping_only:
-        boxes = graph.boxes[pairs]
-        pairs = pairs[paired_iou(boxes[:, 0], boxes[:, 1]) > 0]
-    labels = graph.labels[pairs]
-    background = torch.zeros_like(labels[:, 0])
-    counts.index_put_((labels[:, 0], labels[:, 1], background), one, accumulate=True)
-
-
-def _ordered_pairs(count: int, device: torch.device) -> Tensor:
-    """All (i, j), i != j, row by row: `[N (N - 1), 2]`."""
-    return (~torch.eye(count, dtype=torch.bool, device=device)).nonzero()
-
-
-def _check_ids(name: str, ids: Tensor, size: int) -> None:
-    if ids.numel() and not 0 < int(ids.min()) <= int(ids.max()) < size:
-        raise bad_input(
-            f"frequency prior: {name}", f"1..{size - 1}", f"{int(ids.min())}..{int(ids.max())}"
         )

@@ -26,6 +26,9 @@ from autoenc_sg.weights.checkpoint import (
 )
 from autoenc_sg.weights.detector import load_detector_weights
 
+_HEAD = "predictor."
+_BIAS = f"{_HEAD}frequency_bias."
+
 
 @dataclass(frozen=True)
 class Start:
@@ -131,13 +134,38 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     checkpoint, weights = start.checkpoint, config.detector.weights
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
+    if not _has_bias(checkpoint, config):
+        model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
-        model.load(with_new_appearance(model, checkpoint.model), "checkpoint")
+        weights_of_model = with_new_appearance(model, checkpoint.model)
+        if has_encoder and not start.resume:
+            weights_of_model = with_new_head(model, checkpoint, weights_of_model)
+        model.load(weights_of_model, "checkpoint")
         model.has_encoder = True  # after a decoder's checkpoint a fresh one, to be trained
     if weights is not None and not has_encoder:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
+
+
+def _has_bias(checkpoint: Checkpoint | None, config: RunConfig) -> bool:
+    """Whether the checkpoint is of the same relation head, with a frequency bias."""
+    if checkpoint is None or checkpoint.config.predictor.name != config.predictor.name:
+        return False
+    return any(name.startswith(_BIAS) for name in checkpoint.model)
+
+
+def with_new_head(
+    model: AutoEncoder, checkpoint: Checkpoint, weights: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Weights whose relation head is `model`'s own, if the checkpoint's has another name.
+
+    Of a head of the same name a frequency bias that the checkpoint has not is `model`'s, too.
+    """
+    fresh = {n: value for n, value in model.state_dict().items() if n.startswith(_HEAD)}
+    if checkpoint.config.predictor.name == model.config.predictor.name:
+        return {**{n: v for n, v in fresh.items() if n.startswith(_BIAS)}, **weights}
+    return {**{n: v for n, v in weights.items() if not n.startswith(_HEAD)}, **fresh}
 
 
 def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

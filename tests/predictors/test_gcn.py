@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from autoenc_sg.config.model import PredictorConfig
+from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.gcn import (
@@ -31,7 +31,7 @@ S, DIM = 3, 8
 
 def predictor(steps: int = 2, dropout: float = 0.0) -> GraphPredictor:
     torch.manual_seed(0)
-    return GraphPredictor(PredictorConfig(DIM, steps, dropout), D, S, C, P)
+    return GraphPredictor(PredictorConfig("gcn", DIM, steps, dropout), D, S, C, P)
 
 
 def subgraphs_of(pairs: CandidatePairs, grad: bool = False) -> Tensor:

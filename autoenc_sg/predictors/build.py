@@ -1,0 +1,34 @@
+"""The relation head of a configuration."""
+
+from __future__ import annotations
+
+from autoenc_sg.config.predictor import PredictorConfig
+from autoenc_sg.predictors.contract import RelationPredictor
+from autoenc_sg.predictors.frequency import FrequencyPredictor
+from autoenc_sg.predictors.gcn import GraphPredictor
+from autoenc_sg.predictors.vanilla import VanillaPredictor
+
+
+def build_predictor(
+    config: PredictorConfig,
+    feature_dim: int,
+    pooled_size: int,
+    num_classes: int,
+    num_predicates: int,
+) -> RelationPredictor:
+    """The head `config.name` with fresh weights.
+
+    Args:
+        config: of the head.
+        feature_dim: D of regions' and union features.
+        pooled_size: S of the union features.
+        num_classes: C with the reserved 0.
+        num_predicates: P with the reserved 0.
+    """
+    match config.name:
+        case "gcn":
+            return GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
+        case "frequency":
+            return FrequencyPredictor(config, num_classes, num_predicates)
+        case "vanilla":
+            return VanillaPredictor(config, feature_dim, num_classes, num_predicates)

@@ -1,0 +1,67 @@
+"""The inputs that heads share: a vector of each region, a map and a vector of each union box."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
+from autoenc_sg.core.structures import Regions
+
+
+class RegionEmbedding(nn.Module):
+    """`W [f_i ; softmax(class logits_i) ; box_i]`, the box in fractions of the image.
+
+    Args:
+        feature_dim: D of the regions' features.
+        num_classes: C with the reserved 0.
+        dim: width of the vectors.
+
+    Shapes: `N regions -> [N, dim]`.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(feature_dim + num_classes + 4, dim)
+
+    def forward(self, regions: Regions) -> Tensor:
+        """The vectors, before any nonlinearity."""
+        unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
+        inputs = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
+        vectors: Tensor = self.linear(inputs)
+        return vectors
+
+
+class UnionEmbedding(nn.Module):
+    """A union box's features, and where the two boxes lie in it.
+
+        s_k = relu( W u_k + c(m_subject, m_object) )            at each of the S x S cells
+
+    `m` are the shares of each cell that the boxes cover, `c` two convolutions (as Neural Motifs'
+    box masks).
+
+    Args:
+        feature_dim: D of the union features `u_k`.
+        dim: width of the maps.
+
+    Shapes: `unions [M, D, S, S] -> [M, dim, S, S]`.
+    """
+
+    def __init__(self, feature_dim: int, dim: int) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(feature_dim, dim, 1)
+        self.masks = nn.Sequential(
+            nn.Conv2d(2, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, dim, 1)
+        )
+
+    def forward(self, regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:
+        """The maps of `pairs [M, 2]`."""
+        return F.relu(self.features(unions) + self.masks(masks_of(regions, pairs, unions)))
+
+
+def masks_of(regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:
+    """The shares of each cell of the union box that both boxes cover: `[M, 2, S, S]` in [0, 1]."""
+    frames, size = union_boxes(regions.boxes, pairs), unions.shape[-1]
+    ends = [grid_coverage(regions.boxes[pairs[:, side]], frames, size) for side in (0, 1)]
+    return torch.stack(ends, 1)

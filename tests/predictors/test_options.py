@@ -1,0 +1,79 @@
+"""Options of the heads, and a head that changes between two runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoenc_sg.config.files import config_from_dict, load_config
+from autoenc_sg.config.predictor import FrequencyConfig, PredictorConfig
+from autoenc_sg.config.run import RunConfig
+from autoenc_sg.core.errors import InputError
+from autoenc_sg.data.open import open_dataset
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.start import Start, build_model
+from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint
+from tests.support.tiny import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--predictor.name=vtranse"], "predictor.name"),
+        (
+            ["--predictor.frequency.overlap=true"],
+            "predictor.frequency: expected no options of that head (predictor.name is gcn)",
+        ),
+    ],
+)
+def test_bad_options_in_one_line(options: list[str], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config("demo", options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shared_options_of_another_head() -> None:
+    config = PredictorConfig("frequency", 12, frequency=FrequencyConfig(overlap=True))
+    assert config.of_head("frequency") is config
+    assert config.of_head("vanilla") == PredictorConfig("vanilla", 12)
+
+
+def test_a_configuration_of_before_is_of_gcn() -> None:
+    old = config_from_dict({"predictor": {"dim": 16, "steps": 1, "dropout": 0.1}})
+    assert old.predictor == PredictorConfig("gcn", 16, 1, 0.1)
+
+
+def started(run: Path, *options: str) -> tuple[Checkpoint, AutoEncoder, RunConfig]:
+    config = tiny_config(run, *options)
+    checkpoint = read_checkpoint(run / "run")
+    dataset = open_dataset(config.data, "train")
+    return checkpoint, build_model(config, dataset, Start(checkpoint)), config
+
+
+def test_another_head_begins_anew_on_the_same_detector(tiny_run: Path) -> None:
+    checkpoint, model, config = started(
+        tiny_run, "--predictor.name=vanilla", "--predictor.frequency_bias=true"
+    )
+    weights = model.state_dict()
+    for name, value in checkpoint.model.items():
+        if not name.startswith("predictor."):
+            assert torch.equal(weights[name], value), name
+    assert model.predictor.frequency_bias is not None
+    table = model.predictor.frequency_bias.table.weight
+    assert (table < 0).any(1).all()
+    assert (
+        replace(config.predictor, name="gcn", frequency_bias=False) == checkpoint.config.predictor
+    )
+
+
+def test_a_frequency_bias_joins_a_trained_head(tiny_run: Path) -> None:
+    checkpoint, model, _ = started(tiny_run, "--predictor.frequency_bias=true")
+    weights = model.state_dict()
+    for name, value in checkpoint.model.items():
+        assert torch.equal(weights[name], value), name
+    assert model.predictor.frequency_bias is not None
+    assert (model.predictor.frequency_bias.table.weight < 0).any(1).all()
