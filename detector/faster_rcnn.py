@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.model import DetectorConfig
@@ -29,7 +28,7 @@ from autoenc_sg.detector.detectron2_backend import Detectron2Detector
 from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_head
 from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
-from autoenc_sg.detector.sampling import ImageSampler
+from autoenc_sg.detector.sampling import CrowdAwareHeads, ImageSampler, Targets
 from autoenc_sg.detector.suppression import choose
 
 LOSS_NAMES = {  # torchvision's -> ours
@@ -217,6 +216,7 @@ class FasterRCNN(Detector):
             for boxes, labels in zip(truth.boxes.split(counts), truth.labels.split(counts))
         ]
         batch, targets = self._resized(images, targets)
+        _add_ignored(targets, batch, truth)
         maps = self.backbone(batch.tensors)
         samplers = (self.rpn.fg_bg_sampler, self.roi_heads.fg_bg_sampler)
         for sampler in samplers:
@@ -232,13 +232,11 @@ class FasterRCNN(Detector):
         ]
         return {LOSS_NAMES[name]: (loss, count) for (name, loss), count in computed}
 
-    def _resized(
-        self, images: Sequence[Tensor], targets: list[dict[str, Tensor]]
-    ) -> tuple[ImageList, list[dict[str, Tensor]]]:
+    def _resized(self, images: Sequence[Tensor], targets: Targets) -> tuple[ImageList, Targets]:
         """Images and boxes of a training batch, at one of `train_min_sizes` if there are some."""
         sizes = self.config.train_min_sizes or (self.config.min_size,)
         self.transform.min_size = sizes
-        resized: tuple[ImageList, list[dict[str, Tensor]]] = self.transform(
+        resized: tuple[ImageList, Targets] = self.transform(
             [as_float(image) for image in images], targets
         )
         self.transform.min_size = (self.config.min_size,)
@@ -270,17 +268,28 @@ class FasterRCNN(Detector):
         yield from (self.roi_heads.box_head, self.roi_heads.box_predictor.cls_score)
 
 
+def _add_ignored(targets: Targets, batch: ImageList, truth: SceneGraphBatch) -> None:
+    """Give each target its ignored boxes `[K, 4]` in pixels of the batch, if there are some."""
+    if truth.ignored is None:
+        return
+    image_index = truth.ignored[:, 0].long()
+    boxes = truth.ignored[:, 2:]
+    scaled = rescale_boxes(boxes, truth.image_sizes, tuple(batch.image_sizes), image_index)
+    for i, target in enumerate(targets):
+        target["ignored"] = scaled[image_index == i].to(target["boxes"])
+
+
 def _head_width(config: DetectorConfig) -> int:
     return 2048 if config.backbone == "resnet101_c4" else config.head_width
 
 
 def _roi_heads(
     config: DetectorConfig, backbone: Backbone, num_classes: int, head: nn.Module | None
-) -> RoIHeads:
+) -> CrowdAwareHeads:
     width, size = _head_width(config), config.head_pooled_size
     head = head or mlp_head(backbone.out_channels, size, width)
     predictor = BoxPredictor(width, num_classes, config.class_agnostic)
-    return RoIHeads(
+    return CrowdAwareHeads(
         roi_pool(backbone.strides, size, CONVENTIONS[config.conventions]),
         head,
         predictor,

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import RPNHead
 
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import at_least_float
+from autoenc_sg.detector.sampling import CrowdAwareProposals
 
 
 class Anchors(AnchorGenerator):
@@ -89,7 +90,7 @@ class ProposalHead(RPNHead):
 
 def region_proposals(
     config: DetectorConfig, strides: tuple[int, ...], channels: int
-) -> RegionProposalNetwork:
+) -> CrowdAwareProposals:
     """The RPN over maps of these strides and width.
 
     Raises:
@@ -107,6 +108,6 @@ def region_proposals(
         "testing": config.proposals,
     }
     kept_before_nms = {mode: 4 * count for mode, count in kept_after_nms.items()}
-    return RegionProposalNetwork(
+    return CrowdAwareProposals(
         anchors, head, 0.7, 0.3, 256, 0.5, kept_before_nms, kept_after_nms, 0.7
     )

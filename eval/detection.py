@@ -31,7 +31,11 @@ class DetectionPrecision(torchmetrics.Metric):
     has; fractions in [0, 1]. Classes without a true box do not count; all are NaN if there is none
     at all. Widths are x2 - x1, without the +1 of triplet recall.
 
-    Average precision needs all scores at once: 7 numbers a detection and 5 a true box are stored.
+    Ignored regions of the true graphs are pycocotools' crowds: a detection of their class that
+    matches no true box and overlaps one by the threshold (intersection over the detection's area)
+    counts neither way.
+
+    Average precision needs all scores at once: 7 numbers a detection and 6 a true box are stored.
 
     Args:
         max_detections: best detections of an image that count, per class (COCO: 100).
@@ -60,8 +64,8 @@ class DetectionPrecision(torchmetrics.Metric):
     def reset(self) -> None:
         """Drop all images; each list starts with an empty tensor, of the type to gather."""
         super().reset()
-        for name, width in (("detected", 6), ("true", 5)):
-            empty = torch.zeros(0, width, dtype=torch.float64, device=self.device)
+        for name in ("detected", "true"):
+            empty = torch.zeros(0, 6, dtype=torch.float64, device=self.device)
             getattr(self, name).append(empty)
             getattr(self, f"{name}_counts").append(_counts([], self.device))
 
@@ -84,7 +88,7 @@ class DetectionPrecision(torchmetrics.Metric):
             if not bool(boxes.isfinite().all() & scores.isfinite().all()):
                 raise bad_input(f"detections {i}", "finite boxes and scores", "nan or inf")
         detected = [_columns(boxes, scores, labels) for boxes, labels, scores in detections]
-        true = [_columns(t.boxes, t.labels) for t in truths]
+        true = [_true_rows(truth) for truth in truths]
         for name, rows in (("detected", detected), ("true", true)):
             if rows:
                 getattr(self, name).append(torch.cat(rows).to(self.device))
@@ -118,13 +122,13 @@ class DetectionPrecision(torchmetrics.Metric):
         """Pycocotools' evaluation of all images so far; None without a true box."""
         true, detected = _joined(self.true).numpy(), _joined(self.detected).numpy()
         true_counts, detected_counts = _joined(self.true_counts), _joined(self.detected_counts)
-        labels = np.unique(true[:, -1].astype(np.int64)).tolist()
+        labels = np.unique(true[true[:, 4] == 0, -1].astype(np.int64)).tolist()
         if not labels:
             return None
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(
-                _coco(true, true_counts, labels),
-                _coco(detected, detected_counts, labels),
+                _coco(true, true_counts, labels, "iscrowd"),
+                _coco(detected, detected_counts, labels, "score"),
                 "bbox",
             )
             evaluation.params.maxDets = [self.max_detections]
@@ -154,6 +158,15 @@ def _columns(boxes: Tensor, *others: Tensor) -> Tensor:
     return torch.cat([boxes.double(), *(values[:, None].double() for values in others)], 1)
 
 
+def _true_rows(truth: SceneGraph) -> Tensor:
+    """Boxes, 0 (1 for an ignored region) and labels: `[N + K, 6]`."""
+    rows = _columns(truth.boxes, torch.zeros_like(truth.labels), truth.labels)
+    if truth.ignored is None:
+        return rows
+    labels, boxes = truth.ignored[:, 0], truth.ignored[:, 1:]
+    return torch.cat([rows, _columns(boxes, torch.ones_like(labels), labels)])
+
+
 def _counts(counts: list[int], device: torch.device) -> Tensor:
     return torch.tensor(counts, dtype=torch.int64, device=device)
 
@@ -163,14 +176,13 @@ def _joined(state: list[Tensor] | Tensor) -> Tensor:
     return (state if isinstance(state, Tensor) else torch.cat(state)).cpu()
 
 
-def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:
-    """Pycocotools' index of rows (x1, y1, x2, y2[, score], label), `counts` of them an image."""
+def _coco(rows: _Rows, counts: Tensor, labels: list[int], fifth: str) -> COCO:
+    """Pycocotools' index of rows (x1, y1, x2, y2, `fifth`, label), `counts` of them an image."""
     dataset = COCO()
     corners = rows[:, :4].copy()
     corners[:, 2:] -= corners[:, :2]
-    scores = rows[:, 4] if rows.shape[1] == 6 else np.ones(len(rows))
     images = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    columns = zip(images.tolist(), corners.tolist(), scores.tolist(), rows[:, -1].tolist())
+    columns = zip(images.tolist(), corners.tolist(), rows[:, 4].tolist(), rows[:, 5].tolist())
     dataset.dataset = {
         "images": [{"id": i} for i in range(len(counts))],
         "categories": [{"id": label} for label in labels],
@@ -182,9 +194,9 @@ def _coco(rows: _Rows, counts: Tensor, labels: list[int]) -> COCO:
                 "bbox": box,
                 "area": box[2] * box[3],
                 "iscrowd": 0,
-                "score": score,
+                fifth: value,
             }
-            for i, (image, box, score, label) in enumerate(columns, start=1)  # 0 means unmatched
+            for i, (image, box, value, label) in enumerate(columns, start=1)  # 0 means unmatched
         ],
     }
     dataset.createIndex()

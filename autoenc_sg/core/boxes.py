@@ -136,6 +136,15 @@ def paired_iou(first: Tensor, second: Tensor, plus_one: bool = True) -> Tensor:
     return torch.where(union > 0, intersection / union, torch.zeros_like(union))
 
 
+def covered_shares(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Intersection over the box's own area: `[N, 4], [K, 4] -> [N, K]` in [0, 1]; 0 of no area."""
+    low = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    area = _area(boxes, 0.0)[:, None]
+    return torch.where(area > 0, intersection / area, torch.zeros_like(intersection))
+
+
 def grid_coverage(boxes: Tensor, frames: Tensor, size: int) -> Tensor:
     r"""The share of each cell of a frame's `size x size` grid that a box covers.
 

@@ -72,6 +72,8 @@ class SceneGraph:
             `render` draws boxes that the generator predicts.
         background: `[G G, A]` codes of what lies outside all boxes, of a G x G grid row by row, a
             row of zeros where a part has none, or None.
+        ignored: `[K, 5]` regions with more objects than are annotated (crowds): class id and box,
+            or None. Detections there are neither right nor wrong, in training and evaluation.
 
     Raises:
         InputError: a shape, a type, an index or a box is not as stated above, or an id lies outside
@@ -89,11 +91,12 @@ class SceneGraph:
     vocabulary: Vocabulary | None = None
     has_boxes: bool = True
     background: Tensor | None = None
+    ignored: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensors(self, ("labels", "boxes", "triples"))
-        optional = ("object_scores", "triple_scores", "masks", "appearance", "background")
-        check_tensors(self, optional, floats=True)
+        optional = ("object_scores", "triple_scores", "masks", "appearance")
+        check_tensors(self, (*optional, "background", "ignored"), floats=True)
         if not isinstance(self.vocabulary, (Vocabulary, type(None))):
             raise bad_input("vocabulary", "a Vocabulary", type(self.vocabulary).__name__)
         object.__setattr__(self, "image_size", checked_size(self.image_size))
@@ -107,6 +110,7 @@ class SceneGraph:
         check_shape("appearance", self.appearance, (n, None))
         check_shape("background", self.background, (None, None))
         check_square("background", self.background)
+        check_shape("ignored", self.ignored, (None, 5))
         check_ids("labels", self.labels)
         check_ids("triples", self.triples)
         check_boxes(self.boxes)
@@ -151,18 +155,15 @@ class SceneGraph:
         ends = position[self.triples[:, [0, 2]]]
         among = (ends >= 0).all(1)
         triples = torch.stack([ends[among, 0], self.triples[among, 1], ends[among, 1]], 1)
-        return SceneGraph(
-            self.labels[objects],
-            self.boxes[objects],
-            triples,
-            self.image_size,
-            take_rows(self.object_scores, objects),
-            take_rows(self.triple_scores, among),
-            take_rows(self.masks, objects),
-            take_rows(self.appearance, objects),
-            self.vocabulary,
-            self.has_boxes,
-            self.background,
+        return replace(
+            self,
+            labels=self.labels[objects],
+            boxes=self.boxes[objects],
+            triples=triples,
+            object_scores=take_rows(self.object_scores, objects),
+            triple_scores=take_rows(self.triple_scores, among),
+            masks=take_rows(self.masks, objects),
+            appearance=take_rows(self.appearance, objects),
         )
 
     # Names ----------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ class SceneGraphBatch:
         image_sizes: (height, width) of each image; its length is B.
         vocabulary: that of all the graphs, None if they have none or different ones.
         background: `[B, G G, A]` codes of what lies outside an image's boxes, or None.
+        ignored: `[K, 6]` regions with more objects than are annotated: image, class id and box; or
+            None if no graph has some.
     """
 
     labels: Tensor
@@ -40,6 +42,7 @@ class SceneGraphBatch:
     appearance: Tensor | None = None
     vocabulary: Vocabulary | None = None
     background: Tensor | None = None
+    ignored: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_sizes)
@@ -90,6 +93,7 @@ class SceneGraphBatch:
             _join_codes([g.appearance for g in graphs], counts.tolist()),
             _common([g.vocabulary for g in graphs]),
             _stack_codes([g.background for g in graphs]),
+            _join_ignored([g.ignored for g in graphs]),
         )
 
     def split(self) -> list[SceneGraph]:
@@ -113,6 +117,7 @@ class SceneGraphBatch:
                     take_rows(self.appearance, objects),
                     self.vocabulary,
                     background=None if self.background is None else self.background[i],
+                    ignored=_of_image(self.ignored, i),
                 )
             )
             start += count
@@ -161,6 +166,23 @@ def _stack_codes(parts: list[Tensor | None]) -> Tensor | None:
     if len(shapes) > 1:
         raise bad_input("background codes of a batch", "one shape", sorted(shapes))
     return torch.stack([torch.zeros_like(present[0]) if p is None else p for p in parts])
+
+
+def _join_ignored(parts: list[Tensor | None]) -> Tensor | None:
+    """The regions `[K, 5]` of each graph with the graph's place in front: `[K, 6]`."""
+    rows = [
+        torch.cat([part.new_full((len(part), 1), i), part], 1)
+        for i, part in enumerate(parts)
+        if part is not None
+    ]
+    return torch.cat(rows) if rows else None
+
+
+def _of_image(ignored: Tensor | None, image: int) -> Tensor | None:
+    """An image's regions `[k, 5]`, None if it has none."""
+    if ignored is None or not bool((ignored[:, 0] == image).any()):
+        return None
+    return ignored[ignored[:, 0] == image, 1:]
 
 
 def _common(vocabularies: list[Vocabulary | None]) -> Vocabulary | None:

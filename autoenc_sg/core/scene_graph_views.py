@@ -95,7 +95,7 @@ COLUMNS = [
 def translate(graph: SceneGraph, vocabulary: Vocabulary) -> SceneGraph:
     """The graph with the ids that its names have in another vocabulary.
 
-    A graph without a vocabulary of its own keeps its ids.
+    A graph without a vocabulary of its own keeps its ids. Ignored regions are left out.
 
     Raises:
         InputError: a name is unknown there; the message has the nearest known ones.
@@ -109,6 +109,7 @@ def translate(graph: SceneGraph, vocabulary: Vocabulary) -> SceneGraph:
         labels=graph.labels.new_tensor(labels),
         triples=graph.triples.new_tensor(triples).reshape(-1, 3),
         vocabulary=vocabulary,
+        ignored=None,
     )
 
 

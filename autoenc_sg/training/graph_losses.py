@@ -14,7 +14,12 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.relpn import relatedness_loss, sample_pairs
 from autoenc_sg.training.parallel.loss_terms import Term, Terms, total_losses
-from autoenc_sg.training.target_assignment import pair_predicates, pair_weights, region_labels
+from autoenc_sg.training.target_assignment import (
+    in_ignored,
+    pair_predicates,
+    pair_weights,
+    region_labels,
+)
 
 
 def graph_losses(
@@ -36,7 +41,10 @@ def graph_terms(
     model: AutoEncoder,
     random: ImageRandom | None = None,
 ) -> Terms:
-    """`graph_losses` with the numbers of pairs, regions, matched regions, and sampled pairs."""
+    """`graph_losses` with the numbers of pairs, regions, matched regions, and sampled pairs.
+
+    Regions in an ignored one that match no true object have no class.
+    """
     graph, regions = graph_pass.graph, graph_pass.regions
     labels = region_labels(matched, truth)
     predicates = pair_predicates(graph.pairs, matched, truth)
@@ -50,11 +58,12 @@ def graph_terms(
     if truth.triple_scores is not None:
         weights = pair_weights(graph.pairs, matched, truth)[rows]
     predicate = _mean_cross_entropy(graph.predicate_logits[rows], predicates[rows], weights)
-    object_ = _mean_cross_entropy(graph.object_logits, labels)
+    judged = (matched >= 0) | ~in_ignored(regions.boxes, regions.image_index, truth)
+    object_ = _mean_cross_entropy(graph.object_logits[judged], labels[judged])
     box = refinement_loss(boxes, regions.boxes[is_object], true_boxes)
     return {
         "predicate": [Term(config.predicate_weight * predicate, len(rows))],
-        "object": [Term(config.object_weight * object_, len(labels))],
+        "object": [Term(config.object_weight * object_, int(judged.sum()))],
         "box": [Term(config.box_weight * box, len(boxes))],
         "relatedness": _relatedness_terms(graph_pass, matched, truth, config, model, random),
     }

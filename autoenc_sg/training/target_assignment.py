@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from autoenc_sg.core.boxes import box_scale
+from autoenc_sg.core.boxes import box_scale, covered_shares
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.detector.sampling import COVERED
 
 
 def match_regions(
@@ -25,6 +26,15 @@ def match_regions(
     overlap = box_iou(boxes + shift, truth.boxes + truth_shift)  # 0 across images
     best, row = overlap.max(1)
     return torch.where(best >= threshold, row, torch.full_like(row, -1))
+
+
+def in_ignored(boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch) -> Tensor:
+    """Whether half of a region or more lies in one of its image's ignored ones: `[N, 4] -> [N]`."""
+    if truth.ignored is None:
+        return torch.zeros_like(image_index, dtype=torch.bool)
+    same_image = image_index[:, None] == truth.ignored[None, :, 0]
+    shares = covered_shares(boxes, truth.ignored[:, 2:].to(boxes))
+    return (same_image & (shares >= COVERED)).any(1)
 
 
 def region_labels(matched: Tensor, truth: SceneGraphBatch) -> Tensor:

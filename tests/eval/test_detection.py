@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -177,3 +179,35 @@ def test_bad_input_is_refused() -> None:
         DetectionPrecision().update([detections_of([SQUARE], [1], [float("nan")])], [one])
     with pytest.raises(InputError, match="max_detections"):
         DetectionPrecision(0)
+
+
+def test_detections_in_an_ignored_region_count_neither_way() -> None:
+    """True, then two in the crowd (overlaps 1 and 0.5 of their area), then one half outside."""
+    crowd = torch.tensor([[1.0, 40, 40, 80, 80]])
+    graph = replace(truth([SQUARE], [1]), ignored=crowd)
+    inside, half, outside = [50.0, 50, 60, 60], [75.0, 50, 85, 60], [76.0, 50, 86, 60]
+    boxes = [inside, half, SQUARE]
+    one = (detections_of(boxes, [1, 1, 1], [0.9, 0.8, 0.7]), graph)
+    assert scores([one])["AP50"] == pytest.approx(1)
+    assert scores([one])["micro AP50"] == pytest.approx(1)
+    assert scores([one])["AP75"] == pytest.approx(0.5)  # at 0.75 the half one is a false one
+    more = (detections_of([outside, SQUARE], [1, 1], [0.9, 0.7]), graph)
+    assert scores([more])["AP50"] == pytest.approx(0.5)
+    no_crowd = (one[0], truth([SQUARE], [1]))
+    assert scores([no_crowd])["AP50"] == pytest.approx(1 / 3)
+    # Of another class, a detection there is false; a class with crowds alone does not count.
+    other = (
+        detections_of([inside, SQUARE], [2, 2], [0.9, 0.8]),
+        replace(truth([SQUARE], [2]), ignored=crowd),
+    )
+    assert scores([other])["AP50"] == pytest.approx(0.5)
+    assert scores([other])["AP"] == pytest.approx(0.5)
+
+
+def test_a_true_box_in_a_crowd_is_matched_first() -> None:
+    crowd = torch.tensor([[1.0, 0, 0, 100, 100]])
+    graph = replace(truth([SQUARE], [1]), ignored=crowd)
+    found = scores([(detections_of([SQUARE, APART], [1, 1], [0.5, 0.9]), graph)])
+    assert found == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1, "micro AP50": 1})
+    missed = scores([(detections_of([APART], [1], [0.9]), graph)])
+    assert (missed["AP50"], missed["AR"]) == (0, 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,14 +15,17 @@ from torchvision.ops import box_iou
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.relpn import all_pairs
+from autoenc_sg.training.graph_losses import graph_losses
 from autoenc_sg.training.target_assignment import (
     add_missed,
+    in_ignored,
     match_regions,
     pair_predicates,
     pair_weights,
     region_labels,
 )
-from tests.support.graphs import random_batch, random_boxes, seeded
+from tests.support.graphs import random_batch, random_boxes, random_graph, seeded
+from tests.training.test_objectives import AS_CONFIGURED, WEIGHTS, passed_by_hand
 
 images = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=3
@@ -151,3 +157,28 @@ def test_pairs_weigh_as_their_relations_scores() -> None:
     truth = SceneGraphBatch.collate([graph])
     assert pair_predicates(pairs, matched, truth).tolist() == [1, 2, 0, 0]
     assert_close(pair_weights(pairs, matched, truth), torch.tensor([1, 0.25, 1, 1]))
+
+
+def test_regions_in_an_ignored_one_of_their_image() -> None:
+    truth = SceneGraphBatch.collate([random_graph(1, 0, i, (64, 64)) for i in (0, 1)])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [6, 0, 16, 10], [0, 0, 10, 10]])
+    index = torch.tensor([0, 0, 0, 1])
+    assert in_ignored(boxes, index, truth).tolist() == [False] * 4
+    some = replace(truth, ignored=torch.tensor([[0.0, 1, 0, 0, 10, 20]]))
+    assert in_ignored(boxes, index, some).tolist() == [True, True, False, False]
+    assert in_ignored(boxes[:0], index[:0], some).tolist() == []
+
+
+def test_a_region_in_an_ignored_one_has_no_class() -> None:
+    """The third region matches nothing: background, unless a crowd covers half of it."""
+    passed, matched, truth = passed_by_hand()
+    before = graph_losses(passed, matched, truth, WEIGHTS, AS_CONFIGURED)
+    for ignored, expected in (
+        ([[1.0, 1, 0, 0, 5, 2]], before["object"]),
+        ([[1.0, 1, 0, 0, 5, 3]], torch.tensor(-3 * (log(0.5) + log(0.8)) / 2)),
+        ([[0.0, 1, 0, 0, 20, 20]], before["object"]),  # matched ones stay as they are
+    ):
+        crowd = replace(truth, ignored=torch.tensor(ignored))
+        losses = graph_losses(passed, matched, crowd, WEIGHTS, AS_CONFIGURED)
+        assert_close(losses["object"], expected)
+        assert_close(losses["predicate"], before["predicate"])

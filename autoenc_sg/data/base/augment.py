@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Sample, random_stream
@@ -40,6 +41,11 @@ def flip_grid(codes: Tensor) -> Tensor:
     return codes.reshape(side, side, -1).flip(1).reshape_as(codes)
 
 
+def _flip_ignored(ignored: Tensor, size: ImageSize) -> Tensor:
+    """Mirrored regions `[K, 5]` of class ids and boxes."""
+    return torch.cat([ignored[:, :1], flip_boxes(ignored[:, 1:], size[1])], 1)
+
+
 def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
     """The graph of the mirrored image.
 
@@ -58,6 +64,7 @@ def flip_graph(graph: SceneGraph, left_right: Tensor) -> SceneGraph:
         triple_scores=None if scores is None else scores[has_mirror],
         masks=None if graph.masks is None else graph.masks.flip(-1),
         background=None if graph.background is None else flip_grid(graph.background),
+        ignored=None if graph.ignored is None else _flip_ignored(graph.ignored, graph.image_size),
     )
 
 

@@ -92,7 +92,10 @@ def resize_graph(graph: SceneGraph, size: ImageSize) -> SceneGraph:
         return graph
     height, width = (new / old for new, old in zip(size, graph.image_size))
     scale = graph.boxes.new_tensor([width, height, width, height])
-    return replace(graph, boxes=graph.boxes * scale, image_size=size)
+    ignored = graph.ignored
+    if ignored is not None:
+        ignored = torch.cat([ignored[:, :1], ignored[:, 1:] * scale], 1)
+    return replace(graph, boxes=graph.boxes * scale, image_size=size, ignored=ignored)
 
 
 def same_aspect(a: ImageSize, b: ImageSize) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,7 +103,8 @@ def open_coco(
     """One split of a COCO-format data set; images without objects or file are left out.
 
     Class ids follow the order of the category ids, from 1; categories of one name are one class.
-    Crowds are skipped, and boxes smaller than `min_area` (so those of no area too).
+    Crowds are ignored regions (`SceneGraph.ignored`); boxes smaller than `min_area` are skipped (so
+    those of no area too).
 
     Args:
         annotations: a COCO instances file.
@@ -184,8 +185,12 @@ class CocoSource:
             predicates = geometric_predicates(objects.unit_boxes, self.centres(row), pairs)
             triples = torch.stack([pairs[:, 0], predicates, pairs[:, 1]], 1)
         height, width = size
-        boxes = objects.unit_boxes * torch.tensor([width, height, width, height])
-        return SceneGraph(objects.labels, boxes, triples, size, masks=self._masks(row))
+        scale = torch.tensor([width, height, width, height])
+        crowds = objects.crowds
+        if crowds is not None:
+            crowds = torch.cat([crowds[:, :1], crowds[:, 1:] * scale], 1)
+        boxes, masks = objects.unit_boxes * scale, self._masks(row)
+        return SceneGraph(objects.labels, boxes, triples, size, masks=masks, ignored=crowds)
 
     def _masks(self, row: int) -> Tensor | None:
         """Over the boxes as annotated, at the size that the annotations state."""
@@ -215,6 +220,7 @@ class _Objects:
         boxes: `[N, 4]` float64 x, y, width, height in pixels, as annotated.
         segmentations: N, None for an object without one.
         size: (height, width) as the annotations state it.
+        crowds: `[K, 5]` class ids and xyxy in [0, 1] of the crowds, None if there are none.
     """
 
     labels: Tensor
@@ -222,6 +228,7 @@ class _Objects:
     boxes: Tensor
     segmentations: tuple[Segmentation | None, ...]
     size: ImageSize
+    crowds: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -244,20 +251,24 @@ def _all_objects(
     label_of = {name: i for i, name in enumerate(vocabulary.objects)}
     images = contents[0].imgs
     objects: dict[int, list[_Object]] = {image_id: [] for image_id in images}
+    crowds: dict[int, list[list[float]]] = {image_id: [] for image_id in images}
     for path, coco in zip(files, contents):
         for annotation in checked_annotations(path, coco, images):
-            if annotation["iscrowd"]:
-                continue
             image = images[annotation["image_id"]]
             unit = unit_box(path, annotation, image)
             area = (unit[2] - unit[0]) * (unit[3] - unit[1])
-            if area >= rules.min_area and area > 0:
-                label = label_of[coco.cats[annotation["category_id"]]["name"]]
+            label = label_of[coco.cats[annotation["category_id"]]["name"]]
+            if annotation["iscrowd"]:
+                crowds[annotation["image_id"]].append([label, *unit])
+            elif area >= rules.min_area and area > 0:
                 segmentation = take_segmentation(path, annotation, image)
                 one = _Object(area, label, unit, annotation["bbox"], segmentation)
                 objects[annotation["image_id"]].append(one)
     return {
-        i: _largest(group, rules.max_objects, (images[i]["height"], images[i]["width"]))
+        i: replace(
+            _largest(group, rules.max_objects, (images[i]["height"], images[i]["width"])),
+            crowds=torch.tensor(crowds[i]) if crowds[i] else None,
+        )
         for i, group in objects.items()
         if group
     }

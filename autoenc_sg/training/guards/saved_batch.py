@@ -14,7 +14,14 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
 
 _GRAPH_TENSORS = ("labels", "boxes", "triples", "image_index")
-_OPTIONAL_TENSORS = ("object_scores", "triple_scores", "masks", "appearance", "background")
+_OPTIONAL_TENSORS = (
+    "object_scores",
+    "triple_scores",
+    "masks",
+    "appearance",
+    "background",
+    "ignored",
+)
 
 
 def save_batch(path: Path, batch: Batch) -> None:
@@ -60,5 +67,6 @@ def read_batch(path: Path) -> Batch:
         masks=tensors.get("masks"),
         appearance=tensors.get("appearance"),
         background=tensors.get("background"),
+        ignored=tensors.get("ignored"),
     )
     return Batch(images, graphs, tuple(tensors["image_ids"].tolist()))

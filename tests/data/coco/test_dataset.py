@@ -9,6 +9,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.data.base.augment import flip, left_right_swap
 from autoenc_sg.data.coco.dataset import CocoRules, CocoSource, open_coco
 from tests.support.real_data import PHOTOS, needs_photos
 
@@ -60,6 +62,32 @@ def test_splits_labels_and_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sample.image_id == 50
     assert sample.image[0].unique().tolist() == [50]
     assert capsys.readouterr().out == ""
+
+
+def test_crowds_are_ignored_regions_in_pixels_of_the_image(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"] += [
+        box(8, 30, 7, [30, 10, 20, 20], iscrowd=1),  # clipped
+        box(9, 10, 7, [0, 0, 1, 1], iscrowd=1),  # small ones, too
+    ]
+    path = write(tmp_path, data)
+    train, val = (open_coco(path, tmp_path, split, RULES) for split in ("train", "val"))
+    assert train.graph(0).ignored is None
+    crowds = torch.tensor([[1.0, 0, 0, 40, 20], [2, 30, 10, 40, 20]])
+    assert_close(train.graph(1).ignored, crowds)
+    assert_close(val.graph(0).ignored, torch.tensor([[2.0, 0, 0, 1, 1]]))
+    half = open_coco(path, tmp_path, "train", RULES, short_side=10)
+    sample = half.sample(1)
+    assert_close(sample.graph.ignored, crowds * torch.tensor([1, 0.5, 0.5, 0.5, 0.5]))
+    mirrored = flip(sample, left_right_swap(train.vocabulary)).graph
+    assert_close(mirrored.ignored, torch.tensor([[1.0, 0, 0, 20, 10], [2, 0, 5, 5, 10]]))
+    batch = SceneGraphBatch.collate([train.graph(0), train.graph(1), val.graph(0)])
+    assert batch.ignored is not None
+    assert batch.ignored[:, :2].tolist() == [[1, 1], [1, 2], [2, 2]]
+    parts = [graph.ignored for graph in batch.split()]
+    assert parts[0] is None
+    assert_close(parts[1:], [crowds, torch.tensor([[2.0, 0, 0, 1, 1]])])
+    assert_close(train.graph(1).select(torch.tensor([0])).ignored, crowds)
 
 
 def test_least_area_and_number_of_objects(tmp_path: Path) -> None:
