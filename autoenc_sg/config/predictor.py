@@ -8,8 +8,59 @@ from typing import Literal, get_args
 from autoenc_sg.config.limits import MAX_LAYERS, MAX_WIDTH
 from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
-HeadName = Literal["gcn", "frequency", "vanilla"]
+HeadName = Literal["gcn", "imp", "transformer", "graph_rcnn", "frequency", "vanilla"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
+STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2}  # as published
+
+
+@dataclass(frozen=True)
+class ImpConfig:
+    """The head `imp`: iterative message passing.
+
+    Attributes:
+        pooling: of the messages that reach an object: `sum` (the paper) or `mean`.
+    """
+
+    pooling: Literal["sum", "mean"] = "sum"
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The head `transformer`.
+
+    Attributes:
+        relation_layers: of the second encoder; `predictor.steps` are those of the first.
+        heads: of the attention; a divisor of `predictor.dim`.
+        hidden_dim: width between the two linear layers of a layer; 0: 4 `predictor.dim`.
+    """
+
+    relation_layers: int = 2
+    heads: int = 8
+    hidden_dim: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "predictor.transformer", "relation_layers", "hidden_dim")
+        require_at_least(1, self, "predictor.transformer", "heads")
+        require_at_most(MAX_LAYERS, self, "predictor.transformer", "relation_layers")
+        require_at_most(MAX_WIDTH, self, "predictor.transformer", "hidden_dim")
+
+
+@dataclass(frozen=True)
+class GraphRcnnConfig:
+    """The head `graph_rcnn`: attentional graph convolution over objects and relations.
+
+    Attributes:
+        score_steps: rounds on the classes' and predicates' logits, after `predictor.steps` on the
+            vectors.
+        attention: learned weights of the neighbours; without, their mean.
+    """
+
+    score_steps: int = 2
+    attention: bool = True
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "predictor.graph_rcnn", "score_steps")
+        require_at_most(MAX_LAYERS, self, "predictor.graph_rcnn", "score_steps")
 
 
 @dataclass(frozen=True)
@@ -28,10 +79,12 @@ class PredictorConfig:
     """The relation head; docs/heads.md describes all of them.
 
     Attributes:
-        name: `gcn` (the paper's graph convolution over objects and subgraphs), `frequency` (counts
-            of the training split) or `vanilla` (no context).
+        name: `gcn` (the paper's graph convolution over objects and subgraphs), `imp` (iterative
+            message passing), `transformer`, `graph_rcnn`, `frequency` (counts of the training
+            split) or `vanilla` (no context).
         dim: width of the vectors of objects and pairs, and of subgraph maps.
-        steps: rounds of message passing, in heads that have some.
+        steps: rounds of message passing, in heads that have some; null: as published (`gcn` and
+            `graph_rcnn` 2, `imp` 3, `transformer` 4 layers).
         dropout: of the classifiers' hidden layers.
         frequency_bias: add `log p(predicate | subject label, object label)` of the training split
             to the predicates' logits, as a table that is trained on.
@@ -39,26 +92,44 @@ class PredictorConfig:
 
     name: HeadName = "gcn"
     dim: int = 512
-    steps: int = 2
+    steps: int | None = None
     dropout: float = 0.5
     frequency_bias: bool = False
+    imp: ImpConfig = field(default_factory=ImpConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    graph_rcnn: GraphRcnnConfig = field(default_factory=GraphRcnnConfig)
     frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
 
     def __post_init__(self) -> None:
         require(self.name in HEADS, "predictor.name", f"one of {', '.join(HEADS)}", self.name)
         require_at_least(1, self, "predictor", "dim")
-        require_at_least(0, self, "predictor", "steps")
         require_at_most(MAX_WIDTH, self, "predictor", "dim")
-        require_at_most(MAX_LAYERS, self, "predictor", "steps")
+        if self.steps is not None:
+            require_at_least(0, self, "predictor", "steps")
+            require_at_most(MAX_LAYERS, self, "predictor", "steps")
         require(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
         for head, default in SECTIONS.items():
             section = getattr(self, head)
             expected = f"no options of that head (predictor.name is {self.name})"
             require(head == self.name or section == default, f"predictor.{head}", expected, section)
+        heads = self.transformer.heads
+        divides = self.name != "transformer" or self.dim % heads == 0
+        expected = f"a divisor of predictor.dim {self.dim}"
+        require(divides, "predictor.transformer.heads", expected, heads)
+
+    @property
+    def rounds(self) -> int:
+        """`steps`, or the head's published number of them; 0 in heads without rounds."""
+        return STEPS.get(self.name, 0) if self.steps is None else self.steps
 
     def of_head(self, name: HeadName) -> PredictorConfig:
         """The options that all heads share, with another head and the defaults of its own ones."""
         return self if name == self.name else replace(self, name=name, **SECTIONS)  # type: ignore[arg-type]
 
 
-SECTIONS = {"frequency": FrequencyConfig()}
+SECTIONS = {
+    "imp": ImpConfig(),
+    "transformer": TransformerConfig(),
+    "graph_rcnn": GraphRcnnConfig(),
+    "frequency": FrequencyConfig(),
+}

@@ -125,6 +125,15 @@ def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
     return total / count.clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
 
 
+def segment_softmax(scores: Tensor, index: Tensor, size: int) -> Tensor:
+    """Softmax of `scores [K]` among those of the same index (0..size - 1): `[K]`."""
+    highest = scores.new_full((size,), -torch.inf).scatter_reduce(
+        0, index, scores.detach(), "amax", include_self=True
+    )
+    shares = (scores - highest[index]).exp()
+    return shares / scores.new_zeros(size).index_add(0, index, shares)[index]
+
+
 def first_per_group(group: Tensor, num_groups: int, count: int | Tensor) -> Tensor:
     """Rows of the first `count` members of each group: groups ascending, each in its old order.
 

@@ -6,6 +6,9 @@ from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.predictors.contract import RelationPredictor
 from autoenc_sg.predictors.frequency import FrequencyPredictor
 from autoenc_sg.predictors.gcn import GraphPredictor
+from autoenc_sg.predictors.graph_rcnn import GraphRcnnPredictor
+from autoenc_sg.predictors.imp import ImpPredictor
+from autoenc_sg.predictors.transformer import TransformerPredictor
 from autoenc_sg.predictors.vanilla import VanillaPredictor
 
 
@@ -28,6 +31,12 @@ def build_predictor(
     match config.name:
         case "gcn":
             return GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
+        case "imp":
+            return ImpPredictor(config, feature_dim, num_classes, num_predicates)
+        case "transformer":
+            return TransformerPredictor(config, feature_dim, num_classes, num_predicates)
+        case "graph_rcnn":
+            return GraphRcnnPredictor(config, feature_dim, num_classes, num_predicates)
         case "frequency":
             return FrequencyPredictor(config, num_classes, num_predicates)
         case "vanilla":

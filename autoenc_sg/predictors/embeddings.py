@@ -1,4 +1,4 @@
-"""The inputs that heads share: a vector of each region, a map and a vector of each union box."""
+"""The inputs that heads share: a vector of each region, a map of each union box; rows by image."""
 
 from __future__ import annotations
 
@@ -58,6 +58,41 @@ class UnionEmbedding(nn.Module):
     def forward(self, regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:
         """The maps of `pairs [M, 2]`."""
         return F.relu(self.features(unions) + self.masks(masks_of(regions, pairs, unions)))
+
+
+class ByImage:
+    """Rows of B images as a table with a line for each image, and back.
+
+    Lines have the length of the longest image (at least 1) and are filled up with zeros.
+
+    Args:
+        image_index: `[N]`, of each row, in any order.
+        num_images: B.
+
+    Attributes:
+        is_row: `[B, n] bool`, false where a line is filled up.
+    """
+
+    def __init__(self, image_index: Tensor, num_images: int) -> None:
+        order = torch.sort(image_index, stable=True).indices
+        counts = torch.bincount(image_index, minlength=num_images)
+        rank = torch.arange(len(order), device=order.device)
+        rank = rank - (counts.cumsum(0) - counts)[image_index[order]]
+        self.image_index = image_index
+        self.place = torch.empty_like(rank).index_copy_(0, order, rank)
+        self.counts = counts
+        longest = max(int(counts.max()) if num_images else 0, 1)
+        columns = torch.arange(longest, device=order.device)
+        self.is_row = columns < counts[:, None]
+
+    def table(self, rows: Tensor) -> Tensor:
+        """`[N, ...] -> [B, n, ...]`."""
+        empty = rows.new_zeros(*self.is_row.shape, *rows.shape[1:])
+        return empty.index_put((self.image_index, self.place), rows)
+
+    def rows(self, table: Tensor) -> Tensor:
+        """The inverse of `table`."""
+        return table[self.image_index, self.place]
 
 
 def masks_of(regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:

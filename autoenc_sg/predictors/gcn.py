@@ -63,7 +63,7 @@ class GraphPredictor(RelationPredictor):
         self.coverage_in = nn.Sequential(
             nn.Conv2d(2, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, dim, 1)
         )
-        self.rounds = nn.ModuleList(MessagePassing(dim) for _ in range(config.steps))
+        self.rounds = nn.ModuleList(MessagePassing(dim) for _ in range(config.rounds))
         self.subject_kernel = nn.Linear(dim, dim)
         self.object_kernel = nn.Linear(dim, dim)
         self.subgraph_map = nn.Conv2d(dim, dim, 1)

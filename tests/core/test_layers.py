@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.layers import RowNorm, activation_layer, first_per_group, mlp, segment_mean
+from autoenc_sg.core.layers import (
+    RowNorm,
+    activation_layer,
+    first_per_group,
+    mlp,
+    segment_mean,
+    segment_softmax,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,3 +114,13 @@ def test_first_per_group_against_a_loop(group: list[int], count: int) -> None:
     ]
     index = torch.tensor(group, dtype=torch.int64)
     assert first_per_group(index, 5, count).tolist() == expected
+
+
+def test_segment_softmax_by_hand() -> None:
+    scores = torch.tensor([0.0, 5.0, math.log(3.0), 1000.0, 1000.0], requires_grad=True)
+    index = torch.tensor([2, 0, 2, 3, 3])
+    shares = segment_softmax(scores, index, 5)
+    assert_close(shares, torch.tensor([0.25, 1.0, 0.75, 0.5, 0.5]))
+    shares[0].backward()
+    assert_close(scores.grad, torch.tensor([0.1875, 0.0, -0.1875, 0.0, 0.0]))
+    assert segment_softmax(torch.zeros(0), index[:0], 3).shape == (0,)

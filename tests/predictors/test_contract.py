@@ -135,6 +135,18 @@ def test_gradient_reaches_every_parameter_and_input(name: HeadName) -> None:
 
 
 @each_head
+def test_mixed_precision(name: HeadName) -> None:
+    net, regions = head(name), random_regions([3, 0, 4])
+    pairs = random_pairs(regions, 4)
+    unions = unions_of(pairs)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(regions, pairs, unions)
+        all_sums(logits).backward()
+    full = net(regions, pairs, unions)
+    assert_close(logits.predicate_logits.float(), full.predicate_logits, atol=0.1, rtol=0.1)
+
+
+@each_head
 def test_given_classes_stay(name: HeadName) -> None:
     """PredCls: logits of 100 are not overruled, whatever the head says."""
     regions = random_regions([4, 3])
