@@ -23,6 +23,7 @@ setup(
         "autoenc_sg": ["py.typed"],
         "autoenc_sg.configs": ["*.yaml", "*/*.yaml"],
         "autoenc_sg.visualization": ["templates/*.jinja"],
+        "autoenc_sg.weights": ["shipped/*/*"],
     },
     entry_points={"console_scripts": ["autoenc-sg = autoenc_sg.cli.main:main"]},
     install_requires=[

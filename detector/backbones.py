@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.detector.backbone_memory import BackboneMemory, is_constant
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
 from autoenc_sg.detector.heads import StageHead
 
@@ -33,6 +35,7 @@ class Backbone(nn.Module):
         out_channels: width of every map.
         trunk: the layers that ImageNet weights fill, without a pyramid.
         pixel_statistics: mean and deviation of pixels, by channel; None: those of the conventions.
+        memory: of the trunk's maps, by image; None: computed anew each time.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Backbone(nn.Module):
         self.strides = strides
         self.out_channels = out_channels
         self.pixel_statistics = pixel_statistics
+        self.memory: BackboneMemory | None = None
 
     @property
     def trunk(self) -> nn.Module:
@@ -73,9 +77,35 @@ class Backbone(nn.Module):
         """Keys of the output, finest first."""
         return tuple(self.strides)
 
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """`[B, 3, H, W] -> {name: [B, out_channels, H / stride, W / stride]}`."""
-        maps = self.body(images)
+    def forward(self, images: Tensor, sizes: Sequence[ImageSize] = ()) -> OrderedDict[str, Tensor]:
+        """`[B, 3, H, W] -> {name: [B, out_channels, H / stride, W / stride]}`.
+
+        Args:
+            images: a padded batch.
+            sizes: (height, width) of each image in it. With these, `memory` gives the trunk's maps
+                while nothing in the trunk is trained.
+        """
+        if self.memory is not None and not is_constant(self.trunk):
+            self.memory.clear()
+        elif self.memory is not None and len(sizes):
+            return self._pyramid(self.memory.maps(self._trunk_maps, images, sizes))
+        return self._named(self.body(images))
+
+    def _trunk_maps(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        maps = self.trunk(images.contiguous(memory_format=torch.channels_last))
+        if isinstance(maps, Mapping):
+            return OrderedDict((name, part.contiguous()) for name, part in maps.items())
+        parts = [maps] if isinstance(maps, Tensor) else maps
+        return OrderedDict((str(i), part.contiguous()) for i, part in enumerate(parts))
+
+    def _pyramid(self, maps: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
+        if not hasattr(self.body, "fpn"):
+            return self._named(*maps.values())
+        fpn: Any = self.body.fpn
+        pyramid: OrderedDict[str, Tensor] = fpn(maps)
+        return pyramid
+
+    def _named(self, maps: Tensor | OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
         return OrderedDict([(self.names[0], maps)]) if isinstance(maps, Tensor) else maps
 
 

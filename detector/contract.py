@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from autoenc_sg.core.boxes import ImageSize
+from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
@@ -151,6 +152,18 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def trainable_head_modules(self) -> Iterator[nn.Module]:
         """Heads between the frozen maps and the predictor: trained in the joint phase."""
+
+    def remember_backbone(self, megabytes: int) -> None:
+        """Keep the maps of the backbone's ImageNet layers by image, while these are not trained.
+
+        Args:
+            megabytes: MiB of all maps; 0: none are kept, and those that were are forgotten.
+
+        Raises:
+            InputError: not 0, as this detector cannot.
+        """
+        if megabytes:
+            raise bad_input("runtime.backbone_memory", "0 with this detector", megabytes)
 
     def classifier_modules(self) -> Iterator[nn.Module]:
         """The `trainable_head_modules` that detection losses train too: box head, classifier."""

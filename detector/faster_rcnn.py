@@ -21,6 +21,7 @@ from autoenc_sg.core.images import as_float
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
+from autoenc_sg.detector.backbone_memory import BackboneMemory
 from autoenc_sg.detector.backbones import Backbone, build_backbone, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
@@ -113,7 +114,7 @@ class FasterRCNN(Detector):
         return self._maps(batch, sizes)
 
     def _maps(self, batch: ImageList, sizes: tuple[ImageSize, ...]) -> FeatureMaps:
-        maps = self.backbone(batch.tensors)
+        maps = self.backbone(batch.tensors, batch.image_sizes)
         padded = (int(batch.tensors.shape[-2]), int(batch.tensors.shape[-1]))
         return FeatureMaps(tuple(maps.values()), sizes, tuple(batch.image_sizes), padded)
 
@@ -217,7 +218,7 @@ class FasterRCNN(Detector):
         ]
         batch, targets = self._resized(images, targets)
         _add_ignored(targets, batch, truth)
-        maps = self.backbone(batch.tensors)
+        maps = self.backbone(batch.tensors, batch.image_sizes)
         samplers = (self.rpn.fg_bg_sampler, self.roi_heads.fg_bg_sampler)
         for sampler in samplers:
             sampler.random = random
@@ -262,6 +263,10 @@ class FasterRCNN(Detector):
             self.projection,
             self.union_head,
         )
+
+    def remember_backbone(self, megabytes: int) -> None:
+        """See `Detector.remember_backbone`."""
+        self.backbone.memory = BackboneMemory(megabytes) if megabytes else None
 
     def classifier_modules(self) -> Iterator[nn.Module]:
         """See `Detector.classifier_modules`."""

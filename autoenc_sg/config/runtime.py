@@ -25,6 +25,10 @@ class RuntimeConfig:
         sample_every: steps between TensorBoard's sample images.
         on_nonfinite: where losses or gradients are not finite, `stop` the run or `skip` the step
             (and stop after 20 in a row); the batch is saved in the run's folder.
+        backbone_memory: MiB for the maps of the detector's ImageNet layers, kept by image while
+            these layers are not trained (`detector_training.frozen_backbone_steps`,
+            `joint.freeze_backbone`): they cost one pass an image, and one mirrored. Each image is
+            seen alone then. 0: none.
         compile: `torch.compile` of the refinement network in training; needs a C++ compiler.
     """
 
@@ -39,10 +43,11 @@ class RuntimeConfig:
     keep_last: int = 2
     sample_every: int = 1000
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    backbone_memory: int = 0
     compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("log_every", "checkpoint_every", "keep_last", "sample_every"):
             require(getattr(self, name) > 0, f"runtime.{name}", "> 0", getattr(self, name))
         require_at_least(1, self, "runtime", "num_nodes")
-        require_at_least(0, self, "runtime", "threads")
+        require_at_least(0, self, "runtime", "threads", "backbone_memory")

@@ -74,6 +74,7 @@ class Phase:
         self.config = config
         self.settings = phase_settings(config, name)
         self.processes = Processes(fabric, self.batch_size)
+        model.detector.remember_backbone(config.runtime.backbone_memory)
         objective = self._objective(model)
         self.processes.prepare(objective)
         self.optimizers = self._optimizers(model)

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import build_detector
+from autoenc_sg.detector.backbone_memory import BackboneMemory
 from autoenc_sg.eval import DetectionPrecision
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.loop import train
@@ -214,3 +216,22 @@ def test_losses_in_bfloat16_are_near_those_in_float32(trained: Path) -> None:
     assert means[0].keys() == means[1].keys()
     for name, value in means[0].items():
         assert_close(means[1][name], value, atol=0.05, rtol=0.2, msg=name)
+
+
+def test_frozen_layers_see_each_image_once(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_run / "scenes", tmp_path / "scenes")
+    memories: list[BackboneMemory] = []
+    plain = BackboneMemory.maps
+
+    def recording(self: BackboneMemory, *arguments: Any) -> Any:
+        memories.append(self)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(BackboneMemory, "maps", recording)
+    options = ("--runtime.backbone_memory=10", "--data.flip=false", "--joint.steps=8")
+    train(tiny_config(tmp_path, *options), ("joint",))
+    (memory,) = set(memories)
+    assert len(memories) >= 8
+    assert 3 <= len(memory) <= 14 + 2  # images of the train and validation splits

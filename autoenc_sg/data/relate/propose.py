@@ -105,7 +105,7 @@ class Proposer:
         Returns:
             With `triple_scores`: NaN for relations of humans, a probability for others.
         """
-        scores = self._pair_scores(graph)
+        scores = self.pair_scores(graph)
         proposals = _Proposals(graph, self._options)
         if self._options.captions:
             for row, score in self._caption_rows(graph, captions, scores):
@@ -124,7 +124,7 @@ class Proposer:
                 proposals.add(row, 1.0)
         return proposals.graph()
 
-    def _pair_scores(self, graph: SceneGraph) -> Tensor:
+    def pair_scores(self, graph: SceneGraph) -> Tensor:
         """Probabilities of the predicates of the output's vocabulary: `[N (N - 1), P]`."""
         labels = self._class_ids[graph.labels]
         by_prior = self._prior.probabilities(labels, unit_boxes(graph))
