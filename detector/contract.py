@@ -5,7 +5,8 @@
     regions    = detector.describe(maps, boxes, image_index)   features and logits of any boxes
     subgraphs  = detector.union_features(regions, pairs)       features of pairs' union boxes
 
-`describe` gets the true boxes in PredCls and SGCls, the detections in SGGen.
+`describe` gets the true boxes in PredCls and SGCls, the detections in SGGen. It is `box_features`,
+which a frozen detector may have computed before, then `as_regions`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Detector(nn.Module, ABC):
         feature_dim: D, width of object and subgraph features.
         pooled_size: S, side of the subgraph maps.
         map_channels: D_map, width of the backbone's maps.
+        projection: from the box head's features to D.
         graph_layers: name prefixes of the weights that only scene graphs need; weights of a plain
             detector do not have them.
     """
@@ -86,6 +88,7 @@ class Detector(nn.Module, ABC):
     feature_dim: int
     pooled_size: int
     map_channels: int
+    projection: nn.Module
     graph_layers: tuple[str, ...] = ("union_head.", "projection.")
 
     @abstractmethod
@@ -96,12 +99,41 @@ class Detector(nn.Module, ABC):
     def detect(self, maps: FeatureMaps) -> Detections:
         """Detected objects, without gradient."""
 
-    @abstractmethod
     def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
         """Class logits and features of the boxes `[N, 4]`, pixels of the images passed in.
 
         `image_index [N]` ascends.
         """
+        features, class_logits = self.box_features(maps, boxes, image_index)
+        return self.as_regions(maps, boxes, image_index, features, class_logits)
+
+    @abstractmethod
+    def box_features(
+        self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The box head's features `[N, width]`, not yet projected, and class logits `[N, C]`.
+
+        Arguments as in `describe`; nothing of `graph_layers` is used.
+        """
+
+    def as_regions(
+        self,
+        maps: FeatureMaps,
+        boxes: Tensor,
+        image_index: Tensor,
+        features: Tensor,
+        class_logits: Tensor,
+    ) -> Regions:
+        """The regions of boxes whose `box_features` are known."""
+        return Regions(
+            boxes,
+            class_logits,
+            self.projection(features),
+            image_index,
+            maps.image_sizes,
+            maps.maps,
+            maps.network_sizes,
+        )
 
     @abstractmethod
     def region_maps(self, regions: Regions) -> Tensor:

@@ -123,20 +123,14 @@ class Detectron2Detector(Detector):
         generator.train(was_training)
         return proposals
 
-    def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
-        """See `Detector.describe`."""
+    def box_features(
+        self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Detector.box_features`."""
         d2_boxes = self._boxes(maps.network_sizes, maps.image_sizes, boxes, image_index)
         features = self._head(maps.maps, d2_boxes)
         logits, _ = self.network.roi_heads.box_predictor(features)
-        return Regions(
-            boxes,
-            _background_first(at_least_float(logits)),
-            self.projection(features),
-            image_index,
-            maps.image_sizes,
-            maps.maps,
-            maps.network_sizes,
-        )
+        return features, _background_first(at_least_float(logits))
 
     def region_maps(self, regions: Regions) -> Tensor:
         """See `Detector.region_maps`."""

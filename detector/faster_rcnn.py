@@ -118,23 +118,15 @@ class FasterRCNN(Detector):
         padded = (int(batch.tensors.shape[-2]), int(batch.tensors.shape[-1]))
         return FeatureMaps(tuple(maps.values()), sizes, tuple(batch.image_sizes), padded)
 
-    def describe(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Regions:
-        """See `Detector.describe`."""
-        pool = self.roi_heads.box_roi_pool
-        pooled = self._pool(
-            pool, maps.maps, maps.network_sizes, maps.image_sizes, boxes, image_index
-        )
-        features = self.roi_heads.box_head(pooled)
+    def box_features(
+        self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Detector.box_features`."""
+        sizes = (maps.network_sizes, maps.image_sizes)
+        pooled = self._pool(self.roi_heads.box_roi_pool, maps.maps, *sizes, boxes, image_index)
+        features: Tensor = self.roi_heads.box_head(pooled)
         class_logits, _ = self.roi_heads.box_predictor(features)
-        return Regions(
-            boxes,
-            class_logits,
-            self.projection(features),
-            image_index,
-            maps.image_sizes,
-            maps.maps,
-            maps.network_sizes,
-        )
+        return features, class_logits
 
     def region_maps(self, regions: Regions) -> Tensor:
         """See `Detector.region_maps`."""

@@ -13,6 +13,7 @@ PHASES: tuple[PhaseName, ...] = ("detector", "reconstruction", "joint")
 GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
+RegionPrecision = Literal["float16", "float32"]
 _RECALL = ("R", "mR", "F1", "ngR", "ng-mR", "ng-F1")
 JOINT_METRICS = tuple(f"SGGen {name}@{k}" for name in _RECALL for k in (20, 50, 100))
 
@@ -159,6 +160,12 @@ class JointPhase:
             `true_graph_weight`; without it the head does not follow the changing object vectors.
         detection_weight: of the detector's own losses on the same batch; 0: not computed.
         freeze_backbone: backbone and RPN stay as they are.
+        freeze_detector: the detector's box head and classifier, too; of the detector, only the
+            layers that plain detectors do not have are trained. Needs `freeze_backbone`.
+        region_cache: a folder for what a frozen detector sees of the training and validation
+            images, so that a head trains without running it; made if it is missing. Needs
+            `freeze_detector`, and no `detection_weight`. Empty: none.
+        region_precision: of the maps and features in these files; `float16` is half as large.
         true_regions: true boxes join the detections in training.
         regions_per_image: regions per image at most in training.
         background_ratio: unrelated pairs per related one in the predicate loss, in each image; one
@@ -193,6 +200,9 @@ class JointPhase:
     layout_box_weight: float = 10.0
     detection_weight: float = 0.0
     freeze_backbone: bool = True
+    freeze_detector: bool = False
+    region_cache: str = ""
+    region_precision: RegionPrecision = "float16"
     true_regions: bool = True
     regions_per_image: int = 64
     background_ratio: float = 3.0
@@ -214,3 +224,9 @@ class JointPhase:
         names = (f"{w}_weight" for w in (*weights, *others))
         require_at_least(0, self, "joint", *names)
         require(self.clip > 0, "joint.clip", "> 0", self.clip)
+        frozen, weight = self.freeze_detector, self.detection_weight
+        whole = "joint.freeze_detector"
+        require(self.freeze_backbone or not frozen, whole, "false without freeze_backbone", frozen)
+        require(weight == 0 or not frozen, whole, "false with a detection_weight", frozen)
+        expected = "none without freeze_detector"
+        require(frozen or not self.region_cache, "joint.region_cache", expected, self.region_cache)

@@ -26,13 +26,14 @@ from autoenc_sg.detector import Detections, FeatureMaps, build_detector
 from autoenc_sg.generator import Generated, Generator
 from autoenc_sg.model.appearance import AppearanceEncoder
 from autoenc_sg.model.background import BackgroundEncoder
-from autoenc_sg.model.codes import encode_appearance, with_background
+from autoenc_sg.model.codes import encode_appearance
 from autoenc_sg.model.features import PhotoFeatures, features_of
 from autoenc_sg.model.given_objects import Boxes, Labels, with_given_classes
 from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.model.modes import inference
 from autoenc_sg.model.noise_seeds import Seeds, checked_seeds
 from autoenc_sg.model.parsing import as_request, parsed_batches, with_thresholds
+from autoenc_sg.model.region_reader import graph_of_detections
 from autoenc_sg.predictors.build import build_predictor
 from autoenc_sg.relpn import RelationProposalNetwork
 from autoenc_sg.weights.checkpoint import DECODER, Checkpoint, is_decoder, read_checkpoint
@@ -190,14 +191,10 @@ class AutoEncoder(nn.Module):
     def detected_graph_logits(
         self, maps: FeatureMaps, object_threshold: float | None = None
     ) -> tuple[GraphLogits, Detections]:
-        """The graphs over what the detector finds (SGGen), without duplicates; and its detections.
-
-        Duplicates are suppressed with `config.decode.nms_threshold`, after the predictor.
-        """
+        """The graphs over what the detector finds (`graph_of_detections`), and its detections."""
         detections = self.detector.detect(maps)
-        logits = self.graph_logits_of(maps, detections.boxes, detections.image_index)
-        logits = logits.without_duplicates(self.config.decode.nms_threshold)
-        return with_background(self, logits, maps, object_threshold), detections
+        regions = self.detector.describe(maps, detections.boxes, detections.image_index)
+        return graph_of_detections(self, regions, maps, object_threshold), detections
 
     @torch.no_grad()
     def graph_logits_of(

@@ -105,7 +105,7 @@ class SeenMemory:
         return Seen(cells, (torch.cat(means), torch.cat(counts)))
 
     def _see(self, model: AutoEncoder, image: Tensor, graph: SceneGraph) -> Seen:
-        key = _digest(image, graph.boxes)
+        key = image_digest(image, graph.boxes)
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
@@ -117,7 +117,8 @@ class SeenMemory:
         return seen
 
 
-def _digest(image: Tensor, boxes: Tensor) -> bytes:
+def image_digest(image: Tensor, boxes: Tensor) -> bytes:
+    """BLAKE2b (16 bytes) of an image's pixels and of its boxes."""
     digest = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=16)
     for tensor in (image, boxes):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -7,10 +7,12 @@ the frequency prior on the same detections, and the mean image of the train spli
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import distributed
 
 from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import bad_input
@@ -19,11 +21,13 @@ from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.vg150.dataset import check_human_relations
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.scoring.graph_scores import GraphScores
 from autoenc_sg.scoring.image_scores import ImageScores, mean_image
 from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
 from autoenc_sg.scoring.results import EvaluationResults
+from autoenc_sg.training.splits import cached_regions
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
 from autoenc_sg.weights.state_dict import load_weights
@@ -106,13 +110,36 @@ def evaluate_model(
     with reporter.stage("statistics"):
         images = ImageScores(model, train, options)  # first: it reads files, which may be bad
         graphs = GraphScores(model.vocabulary, train, options)
+    regions = open_regions(model, test, options)
     with reporter.stage("evaluate", len(range(rank, count, world))):
         for batch in batches(test, options.batch_size, options.limit, rank, world):
             truths = batch.graphs.split()
-            logits = graphs.update(model, batch, truths)
+            logits = graphs.update(model, batch, truths, regions)
             images.update(model, batch, logits, truths)
             reporter.advance(len(batch))
     return _results(count, graphs, images, max(options.conventions.ks))
+
+
+def open_regions(
+    model: AutoEncoder, test: GraphDataset, options: EvaluationOptions
+) -> RegionReader | None:
+    """The cached regions of the split, if the options name a folder of them.
+
+    With several processes the first one computes them.
+
+    Raises:
+        InputError: see `splits.cached_regions`.
+    """
+    if options.region_cache is None:
+        return None
+    folder, precision = options.region_cache / options.split, options.region_precision
+    read = partial(cached_regions, folder, model, test, options.limit, precision)
+    rank, world = rank_and_world()
+    if world == 1:
+        return read()
+    cache = read() if rank == 0 else None
+    distributed.barrier()
+    return cache or read()
 
 
 def _count(test: GraphDataset, options: EvaluationOptions) -> int:

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch, GraphDataset
-from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.eval import (
     DetectionPrecision,
     RecallSuite,
@@ -28,6 +26,12 @@ from autoenc_sg.eval import (
     with_true_objects,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_reader import (
+    DetectorRegions,
+    RegionReader,
+    graph_of_detections,
+    graph_of_true_boxes,
+)
 from autoenc_sg.scoring.frequency_prior import FrequencyPrior
 from autoenc_sg.scoring.options import DETECTED, EvaluationOptions
 
@@ -70,17 +74,31 @@ class GraphScores:
         self.detection = DetectionPrecision()
 
     @torch.no_grad()
-    def update(self, model: AutoEncoder, batch: Batch, truths: Sequence[SceneGraph]) -> GraphLogits:
-        """Score a batch; returns the model's graphs without given boxes (SGGen)."""
+    def update(
+        self,
+        model: AutoEncoder,
+        batch: Batch,
+        truths: Sequence[SceneGraph],
+        regions: RegionReader | None = None,
+    ) -> GraphLogits:
+        """Score a batch; returns the model's graphs without given boxes (SGGen).
+
+        Without `regions` the detector runs.
+        """
         model.eval()
-        maps = model.detector.encode([image.to(model.device) for image in batch.images])
-        logits, detections = model.detected_graph_logits(maps)
-        self.detection.update(detections.split(len(batch)), truths)
+        regions = regions or DetectorRegions(model.detector)
+        graphs = batch.graphs.to(model.device)
+        seen = regions.read([image.to(model.device) for image in batch.images], graphs)
+        logits = graph_of_detections(model, seen.regions(seen.detected_rows), seen.maps)
+        self.detection.update(seen.detections.split(len(batch)), truths)
         self._update_recall(logits.predictions(), truths, [t for t in self.tasks if t in DETECTED])
-        true_box_tasks: tuple[tuple[Task, bool], ...] = (("SGCls", False), ("PredCls", True))
-        for task, with_labels in true_box_tasks:
+        true_box_tasks: tuple[tuple[Task, Tensor | None], ...] = (
+            ("SGCls", None),
+            ("PredCls", graphs.labels),
+        )
+        for task, labels in true_box_tasks:
             if task in self.tasks:
-                of_truth = graphs_of_true_boxes(model, maps, batch.graphs, with_labels)
+                of_truth = graph_of_true_boxes(model, seen, labels)
                 self._update_recall(of_truth.predictions(), truths, [task])
         return logits
 
@@ -115,15 +133,6 @@ class GraphScores:
     def training_counts(self) -> Mapping[str, int]:
         """Training triples by predicate name."""
         return dict(zip(self.vocabulary.predicates[1:], self.counts[1:].tolist()))
-
-
-def graphs_of_true_boxes(
-    model: AutoEncoder, maps: FeatureMaps, truth: SceneGraphBatch, with_labels: bool
-) -> GraphLogits:
-    """The graphs over the true boxes (SGCls), or also the true classes (PredCls)."""
-    boxes, index = truth.boxes.to(model.device), truth.image_index.to(model.device)
-    labels = truth.labels.to(model.device) if with_labels else None
-    return model.graph_logits_of(maps, boxes, index, labels)
 
 
 def _collecting_triples(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.errors import bad_input
 
@@ -32,6 +33,9 @@ class EvaluationOptions:
         object_accuracy: train a classifier on real crops and classify the generated objects.
         inception: weights of Inception v3, for FID and IS; without it, neither is computed.
         lpips: weights of AlexNet, VGG-16 or SqueezeNet, for LPIPS diversity; without it, none.
+        region_cache: folder for what the detector sees of the images; made if missing, and read
+            when the same detector is evaluated again.
+        region_precision: of the maps and features in these files.
     """
 
     data: Path | None = None
@@ -46,6 +50,8 @@ class EvaluationOptions:
     object_accuracy: bool = False
     inception: Path | None = None
     lpips: Path | None = None
+    region_cache: Path | None = None
+    region_precision: RegionPrecision = "float16"
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import BatchPlan, training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.training.guards.interrupts import StopSignals
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
 from autoenc_sg.training.guards.run_folder import run_folder
@@ -33,9 +35,14 @@ from autoenc_sg.training.parallel.fabric import make_fabric, random_state, resto
 from autoenc_sg.training.parallel.processes import key_seed
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import VALIDATION, RunLog, read_history
-from autoenc_sg.training.splits import Splits, make_splits
+from autoenc_sg.training.splits import Splits, cached_regions, make_splits
 from autoenc_sg.training.start import Start, build_model
-from autoenc_sg.training.validation import is_due, open_validation_split, validate_phase
+from autoenc_sg.training.validation import (
+    Validation,
+    is_due,
+    open_validation_split,
+    validate_phase,
+)
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from autoenc_sg.weights.manifest import write_manifest
@@ -184,7 +191,7 @@ def run_phase(
     """
     config, fabric = run.config, run.fabric
     torch.manual_seed(key_seed(f"{config.seed}/{name}") + fabric.global_rank)
-    phase = Phase(name, fabric, run.model, config)
+    phase = Phase(name, fabric, run.model, config, _training_regions(run, name))
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:
         phase.load_state(run.start.checkpoint.training)
@@ -201,6 +208,22 @@ def run_phase(
     return phase.state() if name == "reconstruction" else {}
 
 
+def _training_regions(run: Run, name: PhaseName) -> RegionReader | None:
+    """The cached regions of the training images, if this phase reads some; written by one process.
+
+    Raises:
+        InputError: see `splits.cached_regions`.
+    """
+    joint = run.config.joint
+    if name != "joint" or not joint.region_cache:
+        return None
+    folder, precision = Path(joint.region_cache) / "train", joint.region_precision
+    read = partial(cached_regions, folder, run.model, run.splits.train, None, precision)
+    cache = read() if run.fabric.is_global_zero else None
+    run.fabric.barrier()
+    return cache or read()
+
+
 def _run_steps(run: Run, phase: Phase, first: int, stop: StopSignals) -> None:
     """The steps from `first` on; a signal ends them with a checkpoint."""
     config, fabric = run.config, run.fabric
@@ -213,14 +236,14 @@ def _run_steps(run: Run, phase: Phase, first: int, stop: StopSignals) -> None:
         fabric.global_rank,
         fabric.world_size,
     )
-    validation_images = open_validation_split(phase, run.splits)
+    validation = open_validation_split(phase, run.splits)
     guard = NonFiniteSteps(Path(config.out), fabric, config.runtime.on_nonfinite)
     with run.reporter.stage(phase.name, max(phase.steps - first, 1)):
         loader = training_loader(run.splits.train, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
             losses = guard.step(phase, batch.to(fabric.device), step)
             with stop.unhurried():
-                _after_step(run, phase, step + 1, losses, validation_images)
+                _after_step(run, phase, step + 1, losses, validation)
             if step + 1 < phase.steps and stop.is_due():
                 save(fabric, run.model, config, phase, step + 1)
                 place = f"{phase.name} step {step + 1}"
@@ -232,7 +255,7 @@ def _after_step(
     phase: Phase,
     done: int,
     losses: Mapping[str, Tensor],
-    validation_images: GraphDataset | None,
+    validation: Validation | None,
 ) -> None:
     """Log, show, validate, report and save, each when it is due after `done` steps."""
     runtime, name = run.config.runtime, phase.name
@@ -240,9 +263,8 @@ def _after_step(
     run.reporter.advance(note=run.log.note)
     if done % runtime.sample_every == 0 and run.fabric.is_global_zero:
         run.log.samples(name, done, run.model, run.splits.train)
-    if validation_images is not None and is_due(phase, done, len(run.splits.train)):
-        out = Path(run.config.out)
-        scores = validate_phase(phase, run.model, validation_images, out, done)
+    if validation is not None and is_due(phase, done, len(run.splits.train)):
+        scores = validate_phase(phase, run.model, validation, Path(run.config.out), done)
         run.log.validation(name, done, scores)
     if run.on_step is not None:
         _report_step(run, run.on_step, phase, done, losses)

@@ -33,8 +33,9 @@ from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
 from autoenc_sg.core.images import target_images
 from autoenc_sg.core.layers import ImageRandom, first_per_group
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
+from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
-from autoenc_sg.detector import Detections, Detector
+from autoenc_sg.detector import Detector
 from autoenc_sg.generator import (
     Generated,
     Generator,
@@ -46,13 +47,14 @@ from autoenc_sg.generator import (
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.codes import SeenMemory, encode_appearance, with_background
 from autoenc_sg.model.graph_pass import GraphPass
+from autoenc_sg.model.region_reader import DetectorRegions, RegionReader, SeenRegions
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.graph_losses import graph_terms
 from autoenc_sg.training.parallel.loss_terms import Shares, Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import (
-    add_missed,
     match_regions,
     pair_predicates,
+    rows_with_missed,
 )
 
 
@@ -209,31 +211,41 @@ class JointObjective(nn.Module):
     """Phase 2: graph losses, and image losses on the image of the predicted relaxed graph.
 
     With `config.freeze_backbone` the parameters of backbone and RPN are set not to require a
-    gradient.
+    gradient, with `config.freeze_detector` those of box head and classifier, too.
 
     Args:
         model: the autoencoder.
         config: weights and options of the losses.
         shares: of several processes.
+        regions: where regions come from; None: the detector runs.
     """
 
     def __init__(
-        self, model: AutoEncoder, config: JointPhase, shares: Shares | None = None
+        self,
+        model: AutoEncoder,
+        config: JointPhase,
+        shares: Shares | None = None,
+        regions: RegionReader | None = None,
     ) -> None:
         super().__init__()
         self.shares = shares
         self.model = model
         self.config = config
-        if config.freeze_backbone:
-            for part in model.detector.frozen_modules():
-                part.requires_grad_(False)
+        self.regions = regions or DetectorRegions(model.detector, not config.freeze_backbone)
+        for part in self._frozen():
+            part.requires_grad_(False)
+
+    def _frozen(self) -> list[nn.Module]:
+        """The parts of the detector that stay as they are."""
+        detector, config = self.model.detector, self.config
+        frozen = list(detector.frozen_modules()) if config.freeze_backbone else []
+        return frozen + (list(detector.classifier_modules()) if config.freeze_detector else [])
 
     def train(self, mode: bool = True) -> JointObjective:
-        """Training mode; a frozen backbone stays in evaluation mode and keeps its statistics."""
+        """Training mode; what is frozen stays in evaluation mode and keeps its statistics."""
         super().train(mode)
-        if self.config.freeze_backbone:
-            for part in self.model.detector.frozen_modules():
-                part.eval()
+        for part in self._frozen():
+            part.eval()
         return self
 
     def forward(self, batch: Batch, random: ImageRandom | None = None) -> Outcome:
@@ -274,24 +286,21 @@ class JointObjective(nn.Module):
     def _graph(self, batch: Batch, random: ImageRandom | None = None) -> tuple[GraphPass, Tensor]:
         """The graph over detections and missed true objects, and their true rows `[N]` or -1."""
         model, truth = self.model, batch.graphs
-        with torch.set_grad_enabled(not self.config.freeze_backbone and torch.is_grad_enabled()):
-            maps = model.detector.encode(batch.images)
-        detections = model.detector.detect(maps)
-        detections = _at_most(detections, len(batch), self.config.regions_per_image)
-        boxes, image_index = detections.boxes, detections.image_index
-        if self.config.true_regions:
-            boxes, image_index, matched = add_missed(boxes, image_index, truth)
-        else:
-            matched = match_regions(boxes, image_index, truth)
-        regions = model.detector.describe(maps, boxes, image_index)
-        candidates = all_pairs(image_index, len(batch))
+        seen = self.regions.read(batch.images, truth)
+        rows, matched = self._region_rows(seen, truth)
+        regions = seen.regions(rows)
+        candidates = all_pairs(regions.image_index, len(batch))
         related = pair_predicates(candidates, matched, truth) > 0
         graph_pass = model.graph_pass(regions, related, random)
-        graph = with_background(model, graph_pass.graph, maps)
+        graph = with_background(model, graph_pass.graph, seen.maps)
         return replace(graph_pass, graph=graph), matched
 
-
-def _at_most(detections: Detections, num_images: int, count: int) -> Detections:
-    """The first `count` detections of each image."""
-    rows = first_per_group(detections.image_index, num_images, count)
-    return detections.select(rows)
+    def _region_rows(self, seen: SeenRegions, truth: SceneGraphBatch) -> tuple[Tensor, Tensor]:
+        """The rows of `seen` to train on, and the true row of each, or -1: `[N]` both."""
+        detections = seen.detections
+        rows = first_per_group(detections.image_index, len(truth), self.config.regions_per_image)
+        best = detections.select(rows)
+        if not self.config.true_regions:
+            return rows, match_regions(best.boxes, best.image_index, truth)
+        chosen, matched = rows_with_missed(best.boxes, best.image_index, truth)
+        return torch.cat([rows, seen.true_rows])[chosen], matched

@@ -19,6 +19,7 @@ from autoenc_sg.config.phases import DetectorPhase, JointPhase, PhaseName
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.training.discriminators import (
     AdversarialLossWeights,
     load_moments,
@@ -57,6 +58,7 @@ class Phase:
         fabric: wraps objective, optimizers and discriminators.
         model: the autoencoder; the phase decides which of its parameters are trained.
         config: of the whole run.
+        regions: where the joint phase's regions come from; None: the detector runs.
 
     Attributes:
         best: the lowest validation value so far, inf before the first (see `validation`).
@@ -64,9 +66,15 @@ class Phase:
     """
 
     def __init__(
-        self, name: PhaseName, fabric: Fabric, model: AutoEncoder, config: RunConfig
+        self,
+        name: PhaseName,
+        fabric: Fabric,
+        model: AutoEncoder,
+        config: RunConfig,
+        regions: RegionReader | None = None,
     ) -> None:
         self.name = name
+        self.regions = regions
         self.fabric = fabric
         self.model = model
         precision = fabric.strategy.precision
@@ -205,7 +213,7 @@ class Phase:
             return DetectorObjective(model.detector, shares)
         if self.name == "reconstruction":
             return ReconstructionObjective(model, self.config.reconstruction, shares)
-        return JointObjective(model, self.config.joint, shares)
+        return JointObjective(model, self.config.joint, shares, self.regions)
 
     def _optimizers(self, model: AutoEncoder) -> dict[str, Optimizer]:
         config = self.config

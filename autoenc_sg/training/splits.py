@@ -1,17 +1,32 @@
-"""The train and validation split of a run: data sets given as objects, or those of its config."""
+"""The train and validation split of a run, and what a frozen detector sees of them.
+
+Data sets are given as objects, or are those of the run's configuration.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from lightning.fabric import Fabric
 
+from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.data.base.augment import is_mirroring, views
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_cache import (
+    CacheKey,
+    RegionCache,
+    data_digest,
+    detector_digest,
+    write_region_cache,
+)
+from autoenc_sg.visualization.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -66,3 +81,46 @@ def _open_train_split(config: RunConfig, fabric: Fabric) -> GraphDataset:
         open_dataset(config.data, "train", config.seed)
     fabric.barrier()
     return open_dataset(config.data, "train", config.seed)
+
+
+def cached_regions(
+    folder: Path,
+    model: AutoEncoder,
+    dataset: GraphDataset,
+    limit: int | None = None,
+    precision: RegionPrecision = "float16",
+    reporter: Reporter | None = None,
+) -> RegionCache:
+    """What the model's detector, which must not change then, sees of a data set.
+
+    Args:
+        folder: of the cache; what is missing of it is computed, with progress.
+        model: its detector is used, and its vocabulary is that of the data set.
+        dataset: with mirrored images if it mirrors some.
+        limit: only its first images.
+        precision: of the stored maps and features.
+        reporter: gets the stage "cache regions"; None: on standard error.
+
+    Raises:
+        InputError: the folder holds the regions of other weights or of other images, or is damaged.
+    """
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    graphs = (dataset.graph(i) for i in range(count))
+    boxes = ((dataset.image_ids[i], g.boxes, g.image_size) for i, g in enumerate(graphs))
+    key = CacheKey(
+        detector_digest(model.detector, model.config.detector),
+        data_digest(boxes),
+        count * (1 + is_mirroring(dataset)),
+        precision,
+    )
+    reporter = reporter or Reporter([("cache regions", 1.0)])
+    with reporter.stage("cache regions", key.images):
+        return write_region_cache(
+            folder,
+            key,
+            model.detector,
+            lambda start: (
+                (sample.image, sample.graph.boxes) for sample in views(dataset, count, start)
+            ),
+            reporter.advance,
+        )

@@ -92,11 +92,21 @@ def add_missed(
     Returns:
         Boxes `[N', 4]`, image index `[N']` (ascending) and matched true rows `[N']`.
     """
+    rows, matched = rows_with_missed(boxes, image_index, truth)
+    all_boxes = torch.cat([boxes, truth.boxes.to(boxes)])
+    return all_boxes[rows], torch.cat([image_index, truth.image_index])[rows], matched
+
+
+def rows_with_missed(
+    boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch
+) -> tuple[Tensor, Tensor]:
+    """`add_missed` as rows `[N']` of the regions followed by all true boxes, and matched rows."""
     matched = match_regions(boxes, image_index, truth)
     missed = torch.ones(len(truth.labels), dtype=torch.bool, device=boxes.device)
     missed[matched[matched >= 0]] = False
-    rows = missed.nonzero()[:, 0]
-    all_boxes = torch.cat([boxes, truth.boxes[rows].to(boxes)])
-    index = torch.cat([image_index, truth.image_index[rows]])
+    missed_rows = missed.nonzero()[:, 0]
+    regions = torch.arange(len(boxes), device=boxes.device)
+    rows = torch.cat([regions, len(boxes) + missed_rows])
+    index = torch.cat([image_index, truth.image_index[missed_rows]])
     order = torch.sort(index, stable=True).indices
-    return all_boxes[order], index[order], torch.cat([matched, rows])[order]
+    return rows[order], torch.cat([matched, missed_rows])[order]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,9 +28,10 @@ from autoenc_sg.data.loading import batches
 from autoenc_sg.eval import DetectionPrecision, RecallSuite
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import eval_mode
+from autoenc_sg.model.region_reader import DetectorRegions, RegionReader, graph_of_detections
 from autoenc_sg.training.objectives import reconstruction_losses
 from autoenc_sg.training.phases import Phase
-from autoenc_sg.training.splits import Splits
+from autoenc_sg.training.splits import Splits, cached_regions
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
 BEST = "best.safetensors"
@@ -37,13 +39,26 @@ BEST_DETECTOR = "best_detector.safetensors"
 BEST_JOINT = "best_joint.safetensors"
 
 
-def open_validation_split(phase: Phase, splits: Splits) -> GraphDataset | None:
+@dataclass(frozen=True)
+class Validation:
+    """What a phase is validated on.
+
+    Attributes:
+        dataset: the validation split.
+        regions: where the joint phase's regions come from.
+    """
+
+    dataset: GraphDataset
+    regions: RegionReader
+
+
+def open_validation_split(phase: Phase, splits: Splits) -> Validation | None:
     """The validation split; None if the phase is not validated, or not by this process.
 
     The joint phase is not validated if the split is empty.
 
     Raises:
-        InputError: the split is empty, and the phase is another.
+        InputError: the split is empty, and the phase is another; or see `splits.cached_regions`.
     """
     options = ("validate_epochs", "validate_every")
     is_validated = any(getattr(phase.settings, name, 0) > 0 for name in options)
@@ -53,7 +68,15 @@ def open_validation_split(phase: Phase, splits: Splits) -> GraphDataset | None:
     if phase.name == "joint" and len(dataset) == 0:
         return None
     _check_not_empty(dataset)
-    return dataset
+    return Validation(dataset, _validation_regions(phase, dataset))
+
+
+def _validation_regions(phase: Phase, dataset: GraphDataset) -> RegionReader:
+    joint = phase.config.joint
+    if phase.name != "joint" or not joint.region_cache:
+        return DetectorRegions(phase.model.detector)
+    folder, count = Path(joint.region_cache) / "val", joint.validation_images
+    return cached_regions(folder, phase.model, dataset, count, joint.region_precision)
 
 
 def is_due(phase: Phase, steps_done: int, num_images: int) -> bool:
@@ -70,12 +93,13 @@ def is_due(phase: Phase, steps_done: int, num_images: int) -> bool:
 
 
 def validate_phase(
-    phase: Phase, model: AutoEncoder, dataset: GraphDataset, out: Path, step: int
+    phase: Phase, model: AutoEncoder, validation: Validation, out: Path, step: int
 ) -> dict[str, float]:
     """Named scores on the validation split; the best weights so far are written to `out`.
 
     The reconstruction phase is measured with the moving average of its weights, if it has one.
     """
+    dataset = validation.dataset
     if phase.name == "detector":
         with phase.fabric.autocast():
             scores = detector_precision(model, dataset, phase.config.detector_training)
@@ -84,7 +108,7 @@ def validate_phase(
     if phase.name == "joint":
         joint = phase.config.joint
         with phase.fabric.autocast():
-            scores = joint_recall(model, dataset, joint)
+            scores = joint_recall(model, dataset, joint, validation.regions)
         _keep_best(phase, model, -scores.get(joint.best_metric, -math.inf), out / BEST_JOINT, step)
         return scores
     with nullcontext() if phase.average is None else phase.average.applied():
@@ -143,18 +167,25 @@ def validation_losses(
 
 @torch.no_grad()
 def joint_recall(
-    model: AutoEncoder, dataset: GraphDataset, settings: JointPhase
+    model: AutoEncoder,
+    dataset: GraphDataset,
+    settings: JointPhase,
+    regions: RegionReader | None = None,
 ) -> dict[str, float]:
     """The `JOINT_METRICS` on the first `validation_images`; a mean over nothing is left out.
 
-    They are counted as `evaluate` counts them by default.
+    They are counted as `evaluate` counts them by default. Without `regions` the detector runs.
     """
+    regions = regions or DetectorRegions(model.detector)
     # Process 0 alone runs this, so the metrics must not wait for the other processes.
     suite = RecallSuite(model.vocabulary.num_predicates, ("SGGen",), sync_on_compute=False)
     with eval_mode(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
-            predictions = model.graph_logits(batch.images).predictions()
-            suite.update([p.to("cpu") for p in predictions], batch.graphs.split())
+            batch = batch.to(model.device)
+            seen = regions.read(batch.images, batch.graphs)
+            logits = graph_of_detections(model, seen.regions(seen.detected_rows), seen.maps)
+            predictions = logits.predictions()
+            suite.update([p.to("cpu") for p in predictions], batch.graphs.to("cpu").split())
     values = {f"SGGen {name}": value for name, value in suite.compute()["SGGen"].items()}
     scores = {name: value for name, value in values.items() if isinstance(value, float)}
     return {name: scores[name] for name in JOINT_METRICS if math.isfinite(scores[name])}

@@ -19,13 +19,13 @@ from autoenc_sg.core.images import target_images
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.data.loading import batches
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_reader import DetectorRegions, graph_of_true_boxes
 from autoenc_sg.scoring.evaluate import (
     EvaluationResults,
     evaluate_checkpoint,
     mean_image,
     open_splits,
 )
-from autoenc_sg.scoring.graph_scores import graphs_of_true_boxes
 from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions, ScoreOptions
 from autoenc_sg.scoring.score_files import score_files
 from tests.scoring.test_score_files import as_record, as_truth, lines
@@ -63,11 +63,11 @@ def test_given_boxes_and_classes_reach_the_graph(tiny_run: Path) -> None:
     model = AutoEncoder.from_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
     _, test = open_splits(tiny_config(tiny_run).data, "test", 0)
     batch = next(batches(test, 3))
-    maps = model.detector.encode(list(batch.images))
+    seen = DetectorRegions(model.detector).read(batch.images, batch.graphs)
     regions: list[Regions] = []
     model.relpn.register_forward_hook(lambda module, inputs, output: regions.append(inputs[0]))
-    for with_labels in (False, True):
-        logits = graphs_of_true_boxes(model, maps, batch.graphs, with_labels)
+    for labels in (None, batch.graphs.labels):
+        logits = graph_of_true_boxes(model, seen, labels)
         torch.testing.assert_close(regions[-1].boxes, batch.graphs.boxes)
         assert [len(p.labels) for p in logits.predictions()] == [
             len(g) for g in batch.graphs.split()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +15,10 @@ import torch
 from autoenc_sg.config.phases import JOINT_METRICS
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.core.structures import GraphPrediction
+from autoenc_sg.core.structures import GraphPrediction, Regions
 from autoenc_sg.data.base.from_pairs import PairsDataset
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training import validation
 from autoenc_sg.training.loop import train
@@ -112,14 +112,15 @@ def test_recall_by_hand(
     assert all(len(graph.triples) > 0 for graph in graphs)
     parsed = iter([*graphs[:3], *(SceneGraph.empty(g.image_size) for g in graphs[3:])])
 
-    def graph_logits(images: Sequence[torch.Tensor]) -> SimpleNamespace:
+    def graph(model: AutoEncoder, regions: Regions, maps: FeatureMaps) -> SimpleNamespace:
         assert not any(part.training for part in model.modules())
         predictions = [
-            certain_prediction(next(parsed), model.vocabulary.num_predicates) for _ in images
+            certain_prediction(next(parsed), model.vocabulary.num_predicates)
+            for _ in regions.image_sizes
         ]
         return SimpleNamespace(predictions=lambda: predictions)
 
-    monkeypatch.setattr(model, "graph_logits", graph_logits)
+    monkeypatch.setattr(validation, "graph_of_detections", graph)
     model.train()
     settings = replace(config.joint, validation_images=limit, batch_size=4)
     scores = joint_recall(model, dataset, settings)

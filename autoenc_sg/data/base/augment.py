@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -12,9 +14,10 @@ from torch import Tensor
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
-from autoenc_sg.data.base.samples import Sample, random_stream
+from autoenc_sg.data.base.samples import GraphDataset, Sample, random_stream
 
 _MIRRORED = {"left": "right", "right": "left"}
+_SWITCHES = ("flip", "augment")  # the attributes of data sets that turn mirroring on
 
 
 def left_right_swap(vocabulary: Vocabulary) -> Tensor:
@@ -84,3 +87,25 @@ def flip_half(sample: Sample, left_right: Tensor, seed: int, epoch: int, index: 
     if random_stream("flip", seed, epoch, index).random() < 0.5:
         return flip(sample, left_right)
     return sample
+
+
+def is_mirroring(dataset: GraphDataset) -> bool:
+    """Whether a data set of this package mirrors samples."""
+    return any(getattr(dataset, name, False) for name in _SWITCHES)
+
+
+def views(dataset: GraphDataset, count: int, start: int = 0) -> Iterator[Sample]:
+    """The first `count` samples in order, each followed by its mirrored one if some are mirrored.
+
+    Equal to the last bit to what training gets of them, apart from which relation of a pair is
+    drawn. `start` is the number of views that are left out at the beginning.
+    """
+    plain, mirroring = copy.copy(dataset), is_mirroring(dataset)
+    for name in _SWITCHES:
+        if hasattr(plain, name):
+            setattr(plain, name, False)
+    left_right = left_right_swap(dataset.vocabulary)
+    for place in range(start, count * (1 + mirroring)):
+        sample = plain.sample(place // (1 + mirroring))
+        is_second = mirroring and place % 2 == 1
+        yield flip(sample, left_right) if is_second else sample
