@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from autoenc_sg.config.limits import MAX_LAYERS, MAX_WIDTH
 from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
-HeadName = Literal["gcn", "imp", "transformer", "graph_rcnn", "frequency", "vanilla"]
+HeadName = Literal["gcn", "imp", "motifs", "transformer", "graph_rcnn", "frequency", "vanilla"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2}  # as published
 
@@ -22,6 +22,46 @@ class ImpConfig:
     """
 
     pooling: Literal["sum", "mean"] = "sum"
+
+
+@dataclass(frozen=True)
+class MotifsConfig:
+    """The head `motifs`: LSTMs over the objects of an image.
+
+    Attributes:
+        order: in which objects are read, the first first: `leftright` (from the right to the left,
+            as published), `size` (the largest first), `confidence` (the surest first) or `random`.
+        lstm: `bidirectional`, PyTorch's, or `highway`, the published alternating highway LSTM,
+            which takes a step of Python an object.
+        object_layers: of the object context; 0: a linear layer instead, and no decoder.
+        edge_layers: of the edge context; 0: an embedding of the labels instead.
+        pair_dim: width of the product of subject, object and union box (published: 4096); 0:
+            `predictor.dim`.
+        vision: the product has the union box.
+        embedding_dim: width of the label embeddings.
+        word_vectors: .npz file with `words` [W] and `vectors` [W, `embedding_dim`] that label
+            embeddings start from; null: random ones.
+        suppression_threshold: IoU from which a detection takes its class from others.
+    """
+
+    order: Literal["leftright", "size", "confidence", "random"] = "leftright"
+    lstm: Literal["bidirectional", "highway"] = "bidirectional"
+    object_layers: int = 2
+    edge_layers: int = 4
+    pair_dim: int = 0
+    vision: bool = True
+    embedding_dim: int = 200
+    word_vectors: str | None = None
+    suppression_threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        where = "predictor.motifs"
+        require_at_least(0, self, where, "object_layers", "edge_layers", "pair_dim")
+        require_at_least(1, self, where, "embedding_dim")
+        require_at_most(MAX_LAYERS, self, where, "object_layers", "edge_layers")
+        require_at_most(MAX_WIDTH, self, where, "pair_dim", "embedding_dim")
+        threshold = self.suppression_threshold
+        require(0 <= threshold <= 1, f"{where}.suppression_threshold", "0..1", threshold)
 
 
 @dataclass(frozen=True)
@@ -80,8 +120,8 @@ class PredictorConfig:
 
     Attributes:
         name: `gcn` (the paper's graph convolution over objects and subgraphs), `imp` (iterative
-            message passing), `transformer`, `graph_rcnn`, `frequency` (counts of the training
-            split) or `vanilla` (no context).
+            message passing), `motifs` (LSTMs), `transformer`, `graph_rcnn`, `frequency` (counts of
+            the training split) or `vanilla` (no context).
         dim: width of the vectors of objects and pairs, and of subgraph maps.
         steps: rounds of message passing, in heads that have some; null: as published (`gcn` and
             `graph_rcnn` 2, `imp` 3, `transformer` 4 layers).
@@ -96,6 +136,7 @@ class PredictorConfig:
     dropout: float = 0.5
     frequency_bias: bool = False
     imp: ImpConfig = field(default_factory=ImpConfig)
+    motifs: MotifsConfig = field(default_factory=MotifsConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     graph_rcnn: GraphRcnnConfig = field(default_factory=GraphRcnnConfig)
     frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
@@ -129,6 +170,7 @@ class PredictorConfig:
 
 SECTIONS = {
     "imp": ImpConfig(),
+    "motifs": MotifsConfig(),
     "transformer": TransformerConfig(),
     "graph_rcnn": GraphRcnnConfig(),
     "frequency": FrequencyConfig(),

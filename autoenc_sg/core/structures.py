@@ -46,6 +46,7 @@ class Regions:
         image_sizes: (height, width) of each image passed in.
         feature_maps: the backbone's maps `[B, D_map, H', W']`, finest first, for union pooling.
         network_sizes: (height, width) of each image after the detector's resizing.
+        given: the boxes are a user's or true ones, not detections: none repeats another.
     """
 
     boxes: Tensor
@@ -55,6 +56,7 @@ class Regions:
     image_sizes: tuple[ImageSize, ...]
     feature_maps: tuple[Tensor, ...]
     network_sizes: tuple[ImageSize, ...]
+    given: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -204,12 +204,11 @@ class AutoEncoder(nn.Module):
         image_index: Tensor,
         labels: Tensor | None = None,
     ) -> GraphLogits:
-        """The graph over boxes `[N, 4]`: detected ones (SGGen), or given ones.
+        """The graph over given boxes `[N, 4]` (SGCls), or also their classes (PredCls).
 
-        `image_index [N]` ascends. Given boxes alone are SGCls, with their classes `labels [N]`
-        PredCls; label 0 is an unknown class.
+        `image_index [N]` ascends; of the classes `labels [N]` 0 is an unknown one.
         """
-        regions = self.detector.describe(maps, boxes, image_index)
+        regions = replace(self.detector.describe(maps, boxes, image_index), given=True)
         if labels is not None:
             regions = with_given_classes(regions, labels)
         return self.graph_pass(regions).graph

@@ -8,6 +8,7 @@ from autoenc_sg.predictors.frequency import FrequencyPredictor
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.predictors.graph_rcnn import GraphRcnnPredictor
 from autoenc_sg.predictors.imp import ImpPredictor
+from autoenc_sg.predictors.motifs import MotifsPredictor
 from autoenc_sg.predictors.transformer import TransformerPredictor
 from autoenc_sg.predictors.vanilla import VanillaPredictor
 
@@ -33,6 +34,8 @@ def build_predictor(
             return GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
         case "imp":
             return ImpPredictor(config, feature_dim, num_classes, num_predicates)
+        case "motifs":
+            return MotifsPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
         case "transformer":
             return TransformerPredictor(config, feature_dim, num_classes, num_predicates)
         case "graph_rcnn":

@@ -68,13 +68,18 @@ class ByImage:
     Args:
         image_index: `[N]`, of each row, in any order.
         num_images: B.
+        keys: `[N]`: in a line, rows of higher keys come first; None: rows in their order.
 
     Attributes:
         is_row: `[B, n] bool`, false where a line is filled up.
+        counts: `[B]`, rows of each line.
     """
 
-    def __init__(self, image_index: Tensor, num_images: int) -> None:
+    def __init__(self, image_index: Tensor, num_images: int, keys: Tensor | None = None) -> None:
         order = torch.sort(image_index, stable=True).indices
+        if keys is not None:
+            order = torch.sort(keys, descending=True, stable=True).indices
+            order = order[torch.sort(image_index[order], stable=True).indices]
         counts = torch.bincount(image_index, minlength=num_images)
         rank = torch.arange(len(order), device=order.device)
         rank = rank - (counts.cumsum(0) - counts)[image_index[order]]

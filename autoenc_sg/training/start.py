@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autoenc_sg.config.phases import PHASES, PhaseName
+from autoenc_sg.config.predictor import MotifsConfig
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.data.relate.names import read_word_vectors
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.predictors.motifs import MotifsPredictor
 from autoenc_sg.weights.checkpoint import (
     CHECKPOINT,
     DECODER,
@@ -136,6 +140,8 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
     if not _has_bias(checkpoint, config):
         model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
+    if not start.resume and isinstance(model.predictor, MotifsPredictor):
+        start_words(model.predictor, config.predictor.motifs, dataset.vocabulary.objects)
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
         weights_of_model = with_new_appearance(model, checkpoint.model)
@@ -146,6 +152,25 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     if weights is not None and not has_encoder:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
+
+
+def start_words(head: MotifsPredictor, options: MotifsConfig, classes: Sequence[str]) -> None:
+    """Start label embeddings from the file of word vectors, if there is one.
+
+    A name of several words has the direction of their mean; unknown words keep a random vector.
+
+    Raises:
+        InputError: no such file, or vectors of another width than `embedding_dim`.
+    """
+    if options.word_vectors is None:
+        return
+    words = read_word_vectors(Path(options.word_vectors))
+    width = words.vectors.shape[1]
+    if width != options.embedding_dim:
+        expected = f"vectors of {options.embedding_dim} numbers (predictor.motifs.embedding_dim)"
+        raise bad_input(options.word_vectors, expected, width)
+    vectors = {i: words.of_name(name) for i, name in enumerate(classes) if i > 0}
+    head.start_words({i: torch.from_numpy(v) for i, v in vectors.items() if v is not None})
 
 
 def _has_bias(checkpoint: Checkpoint | None, config: RunConfig) -> bool:

@@ -151,7 +151,7 @@ def test_given_classes_stay(name: HeadName) -> None:
     """PredCls: logits of 100 are not overruled, whatever the head says."""
     regions = random_regions([4, 3])
     labels = torch.tensor([1, 2, 2, 4, 3, 3, 1])
-    given = replace(regions, class_logits=100.0 * F.one_hot(labels, C).float())
+    given = replace(regions, class_logits=100.0 * F.one_hot(labels, C).float(), given=True)
     pairs = random_pairs(given, 4)
     logits = head(name).eval()(given, pairs, unions_of(pairs))
     assert_close(logits.object_logits.softmax(1)[torch.arange(7), labels], torch.ones(7))
