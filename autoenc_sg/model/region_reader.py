@@ -7,7 +7,7 @@ the detector, `region_cache.RegionCache` reads what a frozen one saw before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -116,7 +116,7 @@ def graph_of_true_boxes(
     model: AutoEncoder, seen: SeenRegions, labels: Tensor | None = None
 ) -> GraphLogits:
     """The graph over the true boxes (SGCls), or also the true classes `[N_t]` (PredCls)."""
-    regions = seen.regions(seen.true_rows)
+    regions = replace(seen.regions(seen.true_rows), given=True)
     if labels is not None:
         regions = with_given_classes(regions, labels)
     return model.graph_pass(regions).graph
