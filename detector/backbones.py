@@ -36,7 +36,10 @@ class Backbone(nn.Module):
         trunk: the layers that ImageNet weights fill, without a pyramid.
         pixel_statistics: mean and deviation of pixels, by channel; None: those of the conventions.
         memory: of the trunk's maps, by image; None: computed anew each time.
+        all_anchors: anchors of all sizes on each map, instead of one size a map of a pyramid.
     """
+
+    all_anchors = False
 
     def __init__(
         self,
@@ -151,6 +154,8 @@ def build_backbone(
         vgg = _network("vgg16", torchvision.models.vgg16, fetch)
         head = _vgg_head(vgg) if fetch else None
         return BackboneAndHead(Backbone(vgg.features[:-1], {"0": 16}, 512), head)  # stride 16
+    if name == "mobilenet_v3_large_fpn":
+        return BackboneAndHead(_mobilenet_large_fpn(channels, pretrained, fetch))
     if name == "mobilenet_v3":
         return BackboneAndHead(_mobilenet(channels, pretrained, fetch))
     return _resnet(name, channels, pretrained, fetch, conventions)
@@ -171,6 +176,18 @@ def _mobilenet(channels: int, pretrained: bool, fetch: bool) -> Backbone:
     body = _network("mobilenet_v3_large", make, fetch).features
     pyramid = BackboneWithFPN(body, layers, widths, channels, LastLevelMaxPool())
     return Backbone(pyramid, {"0": 8, "1": 16, "2": 32, "pool": 64}, channels)
+
+
+def _mobilenet_large_fpn(channels: int, pretrained: bool, fetch: bool) -> Backbone:
+    """The pyramid of torchvision's `fasterrcnn_mobilenet_v3_large_fpn`, whose epsilon is 1e-5."""
+    norm = FrozenBatchNorm2d if pretrained else nn.BatchNorm2d
+    make = partial(torchvision.models.mobilenet_v3_large, norm_layer=norm)
+    body = _network("mobilenet_v3_large", make, fetch).features
+    layers, widths = {"13": "0", "16": "1"}, [160, 960]
+    pyramid = BackboneWithFPN(body, layers, widths, channels, LastLevelMaxPool())
+    backbone = Backbone(pyramid, {"0": 32, "1": 32, "pool": 64}, channels)
+    backbone.all_anchors = True
+    return backbone
 
 
 def _timm(name: str, channels: int, pretrained: bool, fetch: bool, file: str | None) -> Backbone:

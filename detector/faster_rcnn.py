@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from autoenc_sg.config.model import DetectorConfig
+from autoenc_sg.config.model import CocoName, DetectorConfig
 from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.layers import ImageRandom
@@ -51,7 +52,7 @@ def build_detector(config: DetectorConfig, num_classes: int, download: bool = Tr
     if config.backend == "detectron2":
         return Detectron2Detector(config, num_classes)
     conventions = CONVENTIONS[config.conventions]
-    published = config.pretrained or config.weights == "coco"  # batch norm is frozen
+    published = config.pretrained or config.weights in get_args(CocoName)  # batch norm is frozen
     backbone, head = build_backbone(
         config.backbone,
         config.channels,
@@ -98,7 +99,7 @@ class FasterRCNN(Detector):
         )
         self.backbone = backbone
         strides = tuple(backbone.strides.values())
-        self.rpn = region_proposals(config, strides, backbone.out_channels)
+        self.rpn = region_proposals(config, strides, backbone.out_channels, backbone.all_anchors)
         self.roi_heads = _roi_heads(config, backbone, num_classes, head)
         for part in (self.rpn, self.roi_heads):
             fraction = part.fg_bg_sampler.positive_fraction

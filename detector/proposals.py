@@ -89,18 +89,21 @@ class ProposalHead(RPNHead):
 
 
 def region_proposals(
-    config: DetectorConfig, strides: tuple[int, ...], channels: int
+    config: DetectorConfig, strides: tuple[int, ...], channels: int, all_anchors: bool = False
 ) -> CrowdAwareProposals:
     """The RPN over maps of these strides and width.
+
+    Several maps have anchors of one size each, in order; with `all_anchors` of all sizes.
 
     Raises:
         InputError: several maps, but not one anchor size for each.
     """
     sizes, levels = config.anchor_sizes, len(strides)
-    if levels > 1 and len(sizes) != levels:
+    one_each = levels > 1 and not all_anchors
+    if one_each and len(sizes) != levels:
         raise bad_input("detector.anchor_sizes", f"{levels} sizes, one a pyramid level", sizes)
     conventions = CONVENTIONS[config.conventions]
-    per_level = tuple((size,) for size in sizes) if levels > 1 else (tuple(sizes),)
+    per_level = tuple((size,) for size in sizes) if one_each else (tuple(sizes),) * levels
     anchors = Anchors(per_level, config.anchor_ratios, strides, conventions)
     head = ProposalHead(channels, anchors.num_anchors_per_location()[0], conventions.rpn_ceiling)
     kept_after_nms = {

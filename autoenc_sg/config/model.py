@@ -16,8 +16,11 @@ BackboneName = Literal[
     "resnet101",
     "resnet101_c4",
     "mobilenet_v3",
+    "mobilenet_v3_large_fpn",
     "vgg16",
 ]
+# torchvision's detectors of COCO: ResNet-50, and MobileNetV3-Large trained at 800 and at 320 pixels
+CocoName = Literal["coco", "coco_mobilenet_v3", "coco_mobilenet_v3_320"]
 ConventionsName = Literal["torchvision", "motifs", "graph_rcnn"]
 
 
@@ -29,10 +32,12 @@ class DetectorConfig:
         backend: `torchvision`, or `detectron2`, which brings its own backbone and anchors.
         detectron2_config: of that back end, a file or a name in its model zoo.
         backbone: `small` (stride 8, for the CPU); `resnet18`, `resnet50` (also `resnet50_fpn`),
-            `resnet101` and `mobilenet_v3` (with feature pyramids); `vgg16` (one map of stride 16,
-            as in the paper and Neural Motifs); `resnet101_c4` (one map of stride 16 and layer 4 as
-            head, as in Graph R-CNN); `timm/NAME`, a network of timm with a feature pyramid over its
-            maps of strides 8, 16 and 32, such as `timm/tf_efficientnet_lite0`.
+            `resnet101` and `mobilenet_v3` (with feature pyramids); `mobilenet_v3_large_fpn`
+            (torchvision's pyramid, two maps of stride 32 and one of 64, all anchors on each);
+            `vgg16` (one map of stride 16, as in the paper and Neural Motifs); `resnet101_c4` (one
+            map of stride 16 and layer 4 as head, as in Graph R-CNN); `timm/NAME`, a network of timm
+            with a feature pyramid over its maps of strides 8, 16 and 32, such as
+            `timm/tf_efficientnet_lite0`.
         conventions: of pixel values, anchors and RoI pooling: those of the program that the weights
             come from.
         channels: width of the maps that regions are pooled from (`small`, and the pyramids').
@@ -42,7 +47,8 @@ class DetectorConfig:
         frozen_layers: layers of the backbone that no phase trains, by their names in it, such as
             `conv1` and `layer1` of a ResNet (back end `torchvision`).
         weights: a file of detector weights (`.pt`, `.pth`, `.pkl` or `.safetensors`), loaded first,
-            or `coco`: torchvision's detector of COCO, downloaded (`resnet50` and `torchvision`).
+            or one of torchvision's detectors of COCO, downloaded: `coco` (`resnet50`),
+            `coco_mobilenet_v3` or `coco_mobilenet_v3_320` (`mobilenet_v3_large_fpn`).
         min_size, max_size: images are resized so that the short side is `min_size`, unless the long
             side would pass `max_size`, pixels.
         train_min_sizes: short sides of which one is drawn for each image when the detector is

@@ -14,7 +14,11 @@ from autoenc_sg.detector.classes import take_classes
 from autoenc_sg.detector.published import from_imagenet, recognize, translate
 from autoenc_sg.weights.state_dict import load_weights, read_weights
 
-COCO = "coco"
+COCO: dict[str, str] = {  # torchvision's names of its weights, by ours
+    "coco": "FasterRCNN_ResNet50_FPN_Weights",
+    "coco_mobilenet_v3": "FasterRCNN_MobileNet_V3_Large_FPN_Weights",
+    "coco_mobilenet_v3_320": "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -27,7 +31,7 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
 
     Args:
         detector: to be filled.
-        source: a file, or `coco`: torchvision's published weights, downloaded.
+        source: a file, or a name in `COCO`: torchvision's published weights, downloaded.
         names: the detector's classes, with background.
 
     Raises:
@@ -57,8 +61,8 @@ def load_detector_weights(detector: Detector, source: str, names: Sequence[str])
 
 def read_detector_weights(source: str) -> Mapping[str, Tensor]:
     """Names and tensors of `source`; of a whole checkpoint of ours, the detector's."""
-    if source == COCO:
-        return _download()
+    if source in COCO:
+        return _download(COCO[source])
     weights = read_weights(Path(source))
     prefix = "detector."
     part = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
@@ -70,15 +74,16 @@ def _counters(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.endswith("num_batches_tracked")]
 
 
-def _download() -> Mapping[str, Tensor]:
-    """Faster R-CNN with ResNet-50 and FPN, trained on COCO, by torchvision."""
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Published
+def _download(name: str) -> Mapping[str, Tensor]:
+    """Weights of a Faster R-CNN trained on COCO by torchvision."""
+    import torchvision
 
+    published = torchvision.models.get_weight(f"{name}.COCO_V1")
     try:
-        weights: Mapping[str, Tensor] = Published.COCO_V1.get_state_dict(progress=True)
+        weights: Mapping[str, Tensor] = published.get_state_dict(progress=True)
     except OSError as error:  # no network: urllib's errors are OSErrors
         raise InputError(
-            f"detector.weights: expected a network to download {Published.COCO_V1.url}, "
+            f"detector.weights: expected a network to download {published.url}, "
             f"got {error}; give detector.weights the file instead"
         ) from error
     return weights

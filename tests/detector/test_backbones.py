@@ -33,6 +33,7 @@ STRIDES = {
     "resnet101": PYRAMID,
     "resnet101_c4": {"0": 16},
     "mobilenet_v3": {"0": 8, "1": 16, "2": 32, "pool": 64},
+    "mobilenet_v3_large_fpn": {"0": 32, "1": 32, "pool": 64},
     "vgg16": {"0": 16},
     "timm/tf_efficientnet_lite0": {"0": 8, "1": 16, "2": 32, "pool": 64},
     "timm/resnet10t": {"0": 8, "1": 16, "2": 32, "pool": 64},
@@ -168,6 +169,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyP
         ("resnet18", "resnet18"),
         ("resnet101_c4", "resnet101"),
         ("mobilenet_v3", "mobilenet_v3_large"),
+        ("mobilenet_v3_large_fpn", "mobilenet_v3_large"),
     ],
 )
 def test_a_file_of_imagenet_gives_what_the_download_would(
@@ -192,6 +194,7 @@ def test_a_file_of_imagenet_gives_what_the_download_would(
     place = {
         "vgg16": "0.weight",
         "mobilenet_v3": "body.0.0.weight",
+        "mobilenet_v3_large_fpn": "body.0.0.weight",
         "resnet18": "body.conv1.weight",
     }
     first = "features.0.weight" if name == "vgg16" else next(iter(weights))
