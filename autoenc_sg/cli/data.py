@@ -129,7 +129,8 @@ class RelateCommand:
     """Options of `data relate`.
 
     Attributes:
-        boxes: folder of VG150 files or of COCO's instances.json, a COCO file, or JSON Lines.
+        boxes: folder of VG150 files, of COCO's instances.json or of labelme's JSON files, a COCO
+            file, or JSON Lines.
         prior: folder of a data set with relations of humans; its photos are not needed.
         out: folder to make.
         images: folder (VG150: also zip or h5) of the photos of BOXES.

@@ -1,4 +1,4 @@
-"""The images to relate: own JSON Lines, a COCO file, or VG150 files, with their photos."""
+"""The images to relate: own JSON Lines, labelme's, a COCO file, or VG150 files, with photos."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from autoenc_sg.data.coco.files import checked_annotations, read_coco, unit_box
 from autoenc_sg.data.h5_files import read_arrays
 from autoenc_sg.data.images.readable import ReadableFolders
 from autoenc_sg.data.images.store import ImageStore, find_images, places_of
+from autoenc_sg.data.relate.labelme import labelme_files, read_labelme
 from autoenc_sg.data.vg150.files import (
     BOX_SCALE,
     PSEUDO,
@@ -48,7 +49,7 @@ from autoenc_sg.data.vg150.writing import (
     write_tables,
 )
 
-_FORMATS = "VG150 files, instances.json (COCO), or JSON Lines (.jsonl; docs/own_data.md)"
+_FORMATS = "VG150 files, instances.json (COCO), labelme's, or JSON Lines (.jsonl; docs/own_data.md)"
 
 
 class BoxesSource(Protocol):
@@ -87,7 +88,9 @@ class BoxesSource(Protocol):
 
 
 def open_boxes(path: Path, images: Path | None = None, train_fraction: float = 0.7) -> BoxesSource:
-    """The images of a JSON Lines file, of a COCO file, or of a folder of one or of VG150 files.
+    """The images of a JSON Lines file, of a COCO file, or of a folder.
+
+    A folder has VG150 files, COCO's `instances.json`, or a JSON file of labelme for each photo.
 
     Args:
         path: the file or folder.
@@ -104,24 +107,27 @@ def open_boxes(path: Path, images: Path | None = None, train_fraction: float = 0
     if path.is_dir() and file_paths(path)[0].is_file():
         return VG150Boxes(path, images)
     file = path / "instances.json" if path.is_dir() else path
+    if path.is_dir() and not file.is_file() and (files := labelme_files(path)):
+        return LineBoxes(path, read_labelme(files), train_fraction)
     if not file.is_file():
         raise bad_input(path, _FORMATS, "nothing of these there")
     if file.suffix == ".json":
         return CocoBoxes(file, images, train_fraction)
-    return JsonLinesBoxes(file, train_fraction)
+    return LineBoxes(file.parent, read_lines(file), train_fraction)
 
 
-class JsonLinesBoxes:
-    """A file of docs/own_data.md, as `BoxesSource`; its pseudo-relations are left out.
+class LineBoxes:
+    """Lines of docs/own_data.md, as `BoxesSource`; their pseudo-relations are left out.
 
     Args:
-        path: the file.
+        folder: of the file or files.
+        lines: one or more.
         train_fraction: as in `open_boxes`.
     """
 
-    def __init__(self, path: Path, train_fraction: float) -> None:
-        self._lines = [_human_line(line) for line in read_lines(path)]
-        log_outside(path.parent, self._lines)
+    def __init__(self, folder: Path, lines: Sequence[Line], train_fraction: float) -> None:
+        self._lines = [_human_line(line) for line in lines]
+        log_outside(folder, self._lines)
         self.vocabulary = own_names(self._lines, need_predicates=False)
         self.image_ids = range(1, len(self._lines) + 1)
         self.splits = splits_of(self._lines, train_fraction)
