@@ -10,8 +10,8 @@ from torch import Tensor
 
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import Detector
-from autoenc_sg.detector.classes import take_classes
-from autoenc_sg.detector.published import from_imagenet, recognize, translate
+from autoenc_sg.detector.published.classes import take_classes
+from autoenc_sg.detector.published.state_dicts import from_imagenet, recognize, translate
 from autoenc_sg.weights.state_dict import load_weights, read_weights
 
 COCO: dict[str, str] = {  # torchvision's names of its weights, by ours

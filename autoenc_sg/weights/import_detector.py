@@ -16,7 +16,7 @@ from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector import build_detector
-from autoenc_sg.detector.published import Kind, motifs_anchors, recognize, translate
+from autoenc_sg.detector.published.state_dicts import Kind, motifs_anchors, recognize, translate
 from autoenc_sg.weights.detector import read_detector_weights
 from autoenc_sg.weights.state_dict import check_weights
 

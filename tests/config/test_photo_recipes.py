@@ -14,7 +14,7 @@ from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.config.files import load_config
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.scenes.files import write_scenes
-from autoenc_sg.detector.classes import coco_names
+from autoenc_sg.detector.published.classes import coco_names
 from autoenc_sg.detector.timm_backbones import CARRIED
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint

@@ -20,7 +20,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.detector import build_detector
 from autoenc_sg.detector.backbones import SmallBody, build_backbone
-from autoenc_sg.detector.published import from_imagenet
+from autoenc_sg.detector.published.state_dicts import from_imagenet
 from autoenc_sg.weights.detector import load_detector_weights
 from tests.support.graphs import C, random_boxes, random_graph
 

@@ -19,7 +19,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import FasterRCNN, build_detector
-from autoenc_sg.detector.classes import class_pairs, coco_names, take_classes
+from autoenc_sg.detector.published.classes import class_pairs, coco_names, take_classes
 from autoenc_sg.weights.detector import load_detector_weights
 from autoenc_sg.weights.safe_pickle import read_array_pickle
 from tests.support.graphs import random_boxes

@@ -17,7 +17,7 @@ from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.boxes import rescale_boxes
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import FasterRCNN, build_detector
-from autoenc_sg.detector.classes import coco_names
+from autoenc_sg.detector.published.classes import coco_names
 from autoenc_sg.weights.detector import load_detector_weights
 
 NAMES = ("__background__", "cat", "dog", "tree")

@@ -21,7 +21,7 @@ from autoenc_sg.core.boxes import DELTA_WEIGHTS
 from autoenc_sg.detector import FasterRCNN, build_detector
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.pooling import CornerSampling, roi_pool
-from autoenc_sg.detector.published import recognize, translate
+from autoenc_sg.detector.published.state_dicts import recognize, translate
 from autoenc_sg.weights.detector import load_detector_weights
 from tests.support.detector_files import (
     MOTIFS_RATIOS,

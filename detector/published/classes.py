@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from autoenc_sg.detector.published import Kind, Weights
+from autoenc_sg.detector.published.state_dicts import Kind, Weights
 
 ClassPairs = list[tuple[int, int]]
 

@@ -1,0 +1,1 @@
+"""Other programs' detector weights: their names and their classes as ours."""
