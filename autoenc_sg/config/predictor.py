@@ -8,9 +8,11 @@ from typing import Literal, get_args
 from autoenc_sg.config.limits import MAX_LAYERS, MAX_WIDTH
 from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
-HeadName = Literal["gcn", "imp", "motifs", "transformer", "graph_rcnn", "frequency", "vanilla"]
+HeadName = Literal[
+    "gcn", "imp", "motifs", "transformer", "graph_rcnn", "factorizable", "frequency", "vanilla"
+]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
-STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2}  # as published
+STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2, "factorizable": 1}  # as published
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,24 @@ class GraphRcnnConfig:
 
 
 @dataclass(frozen=True)
+class FactorizableConfig:
+    """The head `factorizable`: pairs share subgraphs.
+
+    Attributes:
+        subgraph_threshold: IoU of union boxes above which pairs share a subgraph; 1: no sharing.
+        object_relations: objects also exchange messages among themselves.
+    """
+
+    subgraph_threshold: float = 0.5
+    object_relations: bool = False
+
+    def __post_init__(self) -> None:
+        threshold = self.subgraph_threshold
+        expected = "predictor.factorizable.subgraph_threshold"
+        require(0 <= threshold <= 1, expected, "0..1", threshold)
+
+
+@dataclass(frozen=True)
 class FrequencyConfig:
     """The head `frequency`: predicates from the labels of both objects alone.
 
@@ -120,11 +140,11 @@ class PredictorConfig:
 
     Attributes:
         name: `gcn` (the paper's graph convolution over objects and subgraphs), `imp` (iterative
-            message passing), `motifs` (LSTMs), `transformer`, `graph_rcnn`, `frequency` (counts of
-            the training split) or `vanilla` (no context).
+            message passing), `motifs` (LSTMs), `transformer`, `graph_rcnn`, `factorizable`,
+            `frequency` (counts of the training split) or `vanilla` (no context).
         dim: width of the vectors of objects and pairs, and of subgraph maps.
         steps: rounds of message passing, in heads that have some; null: as published (`gcn` and
-            `graph_rcnn` 2, `imp` 3, `transformer` 4 layers).
+            `graph_rcnn` 2, `imp` 3, `factorizable` 1, `transformer` 4 layers).
         dropout: of the classifiers' hidden layers.
         frequency_bias: add `log p(predicate | subject label, object label)` of the training split
             to the predicates' logits, as a table that is trained on.
@@ -139,6 +159,7 @@ class PredictorConfig:
     motifs: MotifsConfig = field(default_factory=MotifsConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     graph_rcnn: GraphRcnnConfig = field(default_factory=GraphRcnnConfig)
+    factorizable: FactorizableConfig = field(default_factory=FactorizableConfig)
     frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
 
     def __post_init__(self) -> None:
@@ -173,5 +194,6 @@ SECTIONS = {
     "motifs": MotifsConfig(),
     "transformer": TransformerConfig(),
     "graph_rcnn": GraphRcnnConfig(),
+    "factorizable": FactorizableConfig(),
     "frequency": FrequencyConfig(),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.predictors.contract import RelationPredictor
+from autoenc_sg.predictors.factorizable import FactorizablePredictor
 from autoenc_sg.predictors.frequency import FrequencyPredictor
 from autoenc_sg.predictors.gcn import GraphPredictor
 from autoenc_sg.predictors.graph_rcnn import GraphRcnnPredictor
@@ -40,6 +41,10 @@ def build_predictor(
             return TransformerPredictor(config, feature_dim, num_classes, num_predicates)
         case "graph_rcnn":
             return GraphRcnnPredictor(config, feature_dim, num_classes, num_predicates)
+        case "factorizable":
+            return FactorizablePredictor(
+                config, feature_dim, pooled_size, num_classes, num_predicates
+            )
         case "frequency":
             return FrequencyPredictor(config, num_classes, num_predicates)
         case "vanilla":
