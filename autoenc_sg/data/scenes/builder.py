@@ -27,6 +27,7 @@ TINT = 10  # how far an object's colours lie from its class's at most, of 255 a 
 HAND = 2.3  # radius of a reaching hand
 RELATIONS = (4, 12)  # fewest and most in an image
 
+Triple = tuple[int, str, int]  # row of the subject, predicate, row of the object
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 Legs = Literal["standing", "astride", "pedalling"]
@@ -79,7 +80,8 @@ class SceneBuilder:
     """A scene under construction; things are referred to by their row.
 
     `tint` is the greatest number added to a colour. The rest of the scene does not depend on it:
-    the random numbers are those of `TINT`, scaled.
+    the random numbers are those of `TINT`, scaled. `statements` are the calls that state relations,
+    with their arguments: which relations are annotated follows from them and from their chances.
     """
 
     rng: random.Random
@@ -90,6 +92,7 @@ class SceneBuilder:
     optional: dict[tuple[int, int], str] = field(default_factory=dict)
     ropes: list[tuple[Point, Point]] = field(default_factory=list)
     standing: list[int] = field(default_factory=list)
+    statements: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
 
     def add(self, thing: Thing, depth: float, standing: bool = False) -> int:
         """Add a thing; greater depth is drawn later. `standing`: it stands on the ground."""
@@ -104,14 +107,42 @@ class SceneBuilder:
 
     def relate(self, subject: int, predicate: str, obj: int) -> None:
         """State a relation that is always annotated."""
+        self._log("relate", subject, predicate, obj)
         self.certain[subject, obj] = predicate
+
+    def relate_either(self, probability: float, one: Triple, other: Triple) -> None:
+        """State one of two relations of a pair: the first with this probability."""
+        self._log("relate_either", probability, one, other)
+        subject, predicate, obj = one if self.chance(probability) else other
+        self.certain[subject, obj] = predicate
+
+    def look(self, subject: int, obj: int) -> None:
+        """State that one looks at the other: this outranks `near`, not what else is certain."""
+        self._log("look", subject, obj)
+        relation = self.certain.get((subject, obj)) or self.certain.get((obj, subject))
+        if relation in (None, "near"):
+            self.certain.pop((obj, subject), None)
+            self.certain[subject, obj] = "looking at"
 
     def suggest(self, probability: float, subject: int, predicate: str, obj: int) -> None:
         """State a relation between a pair without one: annotated with this probability."""
-        drawn = self.rng.random() < probability
+        self._log("suggest", probability, subject, predicate, obj)
+        self._suggest(probability, (subject, predicate, obj))
+
+    def suggest_either(self, probability: float, one: Triple, other: Triple) -> None:
+        """Suggest one of two relations of a pair, either as likely, with this probability."""
+        self._log("suggest_either", probability, one, other)
+        self._suggest(probability, one if self.chance(0.5) else other)
+
+    def _suggest(self, probability: float, triple: Triple) -> None:
+        drawn = self.chance(probability)
+        subject, predicate, obj = triple
         if (subject, obj) in self.certain or (obj, subject) in self.certain:
             return
         (self.certain if drawn else self.optional)[subject, obj] = predicate
+
+    def _log(self, method: str, *arguments: object) -> None:
+        self.statements.append((method, arguments))
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""

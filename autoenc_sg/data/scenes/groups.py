@@ -194,10 +194,7 @@ _PERSON_GROUPS = {
 
 def _relate_depth(builder: SceneBuilder, far: int, near: int) -> None:
     """One of the two ways to say which of two overlapping things is in front."""
-    if builder.chance(0.6):
-        builder.relate(far, "behind", near)
-    else:
-        builder.relate(near, "in front of", far)
+    builder.relate_either(0.6, (far, "behind", near), (near, "in front of", far))
 
 
 def _house_and_tree(builder: SceneBuilder, left: float, base: float) -> None:

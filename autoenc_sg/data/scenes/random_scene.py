@@ -35,6 +35,11 @@ from autoenc_sg.data.scenes.groups import place_ground_things
 
 def random_scene(seed: int, split: str, index: int, tint: int = TINT) -> Scene:
     """Scene number `index` of a split: a function of the arguments."""
+    return built_scene(seed, split, index, tint).scene()
+
+
+def built_scene(seed: int, split: str, index: int, tint: int = TINT) -> SceneBuilder:
+    """The builder of `random_scene`, with all objects and relations stated."""
     builder = SceneBuilder(random_stream("scene", seed, split, index), tint)
     while len(builder.things) < MIN_OBJECTS:
         builder = SceneBuilder(builder.rng, tint)
@@ -45,7 +50,7 @@ def random_scene(seed: int, split: str, index: int, tint: int = TINT) -> Scene:
         _hats(builder)
     _gazes(builder)
     _plain_relations(builder, ground)
-    return builder.scene()
+    return builder
 
 
 def _backgrounds(builder: SceneBuilder) -> int:
@@ -134,15 +139,11 @@ def _hats(builder: SceneBuilder) -> None:
 
 
 def _gazes(builder: SceneBuilder) -> None:
-    """Whoever faces a neighbour looks at it; this outranks `near`, not the other cues."""
+    """Whoever faces a neighbour looks at it, unless there is another cue."""
     for row in builder.rows("person", "dog", "horse"):
         target = _thing_ahead(builder, row)
-        if target is None:
-            continue
-        relation = builder.certain.get((row, target)) or builder.certain.get((target, row))
-        if relation in (None, "near"):
-            builder.certain.pop((target, row), None)
-            builder.relate(row, "looking at", target)
+        if target is not None:
+            builder.look(row, target)
 
 
 def _thing_ahead(builder: SceneBuilder, row: int) -> int | None:
@@ -166,10 +167,7 @@ def _plain_relations(builder: SceneBuilder, ground: int) -> None:
         builder.suggest(0.75, row, "on", ground)
     row_order = sorted(builder.standing, key=lambda i: builder.things[i].centre[0])
     for a, b in pairwise(row_order):
-        if builder.chance(0.5):
-            builder.suggest(0.5, a, "left of", b)
-        else:
-            builder.suggest(0.5, b, "right of", a)
+        builder.suggest_either(0.5, (a, "left of", b), (b, "right of", a))
     for mountain in builder.rows("mountain"):
         for tall in builder.rows("house", "tree")[:1]:
             builder.suggest(0.4, mountain, "behind", tall)
