@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from autoenc_sg.config.phases import DetectorPhase, JointPhase, PhaseName
 from autoenc_sg.config.run import RunConfig
@@ -226,9 +226,7 @@ class Phase:
         else:
             settings = config.joint
             groups = _graph_groups(model, config.joint)
-        optimizers: dict[str, Optimizer] = {
-            "graph": SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
-        }
+        optimizers: dict[str, Optimizer] = {"graph": _graph_optimizer(groups, settings)}
         if self.name == "joint" and config.joint.image_loss_weight > 0:
             rate = config.joint.generator_lr
             optimizers["generator"] = Adam(_generator_side(model).parameters(), rate, fused=True)
@@ -313,8 +311,16 @@ def _generator_side(model: AutoEncoder) -> nn.Module:
     return nn.ModuleList([model.generator, *encoders]) if encoders else model.generator
 
 
+def _graph_optimizer(
+    groups: list[dict[str, Any]], settings: DetectorPhase | JointPhase
+) -> Optimizer:
+    if isinstance(settings, DetectorPhase) and settings.optimizer == "adamw":
+        return AdamW(groups, settings.lr, weight_decay=settings.weight_decay)
+    return SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+
+
 def _detector_groups(model: AutoEncoder, settings: DetectorPhase) -> list[dict[str, Any]]:
-    """Parameter groups of the detector phase's SGD: all but ImageNet's layers, then these."""
+    """Parameter groups of the detector phase: all but ImageNet's layers, then these."""
     old = list(model.detector.backbone_parameters())
     if settings.backbone_lr_factor == 1:
         return [{"params": _trainable([model.detector])}]

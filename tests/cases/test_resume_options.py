@@ -55,3 +55,27 @@ def test_an_optimizer_of_other_parameters_is_refused_in_one_line() -> None:
     state = torch.optim.SGD([one, two], 0.1).state_dict()
     with pytest.raises(InputError, match="checkpoint: optimizer graph: expected the parameters"):
         load_optimizer(torch.optim.SGD([one], 0.1), state, "graph")
+
+
+@pytest.mark.parametrize(
+    "kinds", [(torch.optim.SGD, torch.optim.AdamW), (torch.optim.AdamW, torch.optim.SGD)]
+)
+def test_moments_of_another_optimizer_are_refused_in_one_line(
+    kinds: tuple[type[torch.optim.Optimizer], type[torch.optim.Optimizer]],
+) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    options = [{"momentum": 0.9} if kind is torch.optim.SGD else {} for kind in kinds]
+    old, new = (kind([weight], lr=0.1, **own) for kind, own in zip(kinds, options))  # type: ignore[call-arg]
+    weight.grad = torch.ones(2)
+    old.step()
+    with pytest.raises(InputError, match=f"expected moments of {kinds[1].__name__}, got those of"):
+        load_optimizer(new, old.state_dict(), "graph")
+    load_optimizer(kinds[0]([weight], lr=0.1, **options[0]), old.state_dict(), "graph")  # type: ignore[call-arg]
+
+
+def test_sgd_without_momentum_has_no_moments() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    old = torch.optim.SGD([weight], lr=0.1)
+    weight.grad = torch.ones(2)
+    old.step()
+    load_optimizer(torch.optim.SGD([weight], lr=0.1), old.state_dict(), "graph")

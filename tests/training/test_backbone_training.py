@@ -79,3 +79,12 @@ def test_the_factor_is_of_the_backbone_alone(folder: Path) -> None:
         factor = 0.5 if name.startswith("backbone.body.body.") else 1.0
         assert_close(half[name], change * factor, rtol=2e-3, atol=1e-7)
     assert True in moved(whole, "backbone.body.body.")
+
+
+def test_adamw_moves_every_weight_with_a_gradient_by_its_rate(folder: Path) -> None:
+    options = ("optimizer=adamw", "lr=0.001", "weight_decay=0", "backbone_lr_factor=0.5")
+    changes, _ = steps(folder, 1, *(f"--detector_training.{option}" for option in options))
+    for prefix, rate in (("rpn.head.conv", 1e-3), ("backbone.body.body.layer4", 5e-4)):
+        sizes = torch.cat([c.abs().flatten() for n, c in changes.items() if n.startswith(prefix)])
+        assert sizes.count_nonzero() > 100
+        assert_close(sizes.max(), torch.tensor(rate), rtol=1e-3, atol=0)

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.training.parallel.fabric import any_process
@@ -86,12 +86,17 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any], name: str) ->
     Those are the configuration's, which may differ from that of the run that is continued.
 
     Raises:
-        InputError: the state is of other parameters.
+        InputError: the state is of other parameters, or of another optimizer.
     """
     options = [
         {key: value for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
     ]
+    plain = getattr(optimizer, "optimizer", optimizer)  # Fabric's has it inside
+    is_sgd = isinstance(plain, SGD)
+    if any(("exp_avg" in moments) == is_sgd for moments in state["state"].values()):
+        expected = f"moments of {type(plain).__name__}"
+        raise bad_input(f"checkpoint: optimizer {name}", expected, "those of another optimizer")
     try:
         optimizer.load_state_dict(dict(state))
     except ValueError as error:
