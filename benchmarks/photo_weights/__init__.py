@@ -1,0 +1,1 @@
+"""Steps of `benchmarks/photos.py`."""
