@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from autoenc_sg.config.limits import MAX_LAYERS, MAX_WIDTH
+from autoenc_sg.config.predicate_loss import PredicateLossConfig
 from autoenc_sg.core.errors import require, require_at_least, require_at_most
 
 HeadName = Literal[
@@ -155,6 +156,7 @@ class PredictorConfig:
     steps: int | None = None
     dropout: float = 0.5
     frequency_bias: bool = False
+    loss: PredicateLossConfig = field(default_factory=PredicateLossConfig)
     imp: ImpConfig = field(default_factory=ImpConfig)
     motifs: MotifsConfig = field(default_factory=MotifsConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)

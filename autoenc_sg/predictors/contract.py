@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from autoenc_sg.config.predictor import PredictorConfig
@@ -26,7 +27,8 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, dropout
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import CandidatePairs, Regions
-from autoenc_sg.predictors.frequency_bias import FrequencyBias
+from autoenc_sg.predictors.parts.frequency_bias import FrequencyBias, count_predicates
+from autoenc_sg.predictors.parts.long_tail import logit_adjustment
 
 
 class RelationPredictor(nn.Module, ABC):
@@ -38,13 +40,20 @@ class RelationPredictor(nn.Module, ABC):
 
     Attributes:
         frequency_bias: the table that is added to the predicates' logits, or None.
+        predicate_counts: `[P]` training triples of each predicate, or None if
+            `config.loss` does not look at them.
     """
+
+    predicate_counts: Tensor | None
 
     def __init__(self, config: PredictorConfig, num_classes: int, num_predicates: int) -> None:
         super().__init__()
         self.config = config
         has_bias = config.frequency_bias or config.name == "frequency"
         self.frequency_bias = FrequencyBias(num_classes, num_predicates) if has_bias else None
+        counts = torch.ones(num_predicates) if config.loss.needs_counts else None
+        self.register_buffer("predicate_counts", counts)
+        self.num_classes, self.num_predicates = num_classes, num_predicates
 
     @abstractmethod
     def graph_logits(
@@ -66,26 +75,35 @@ class RelationPredictor(nn.Module, ABC):
         unions: Tensor,
         random: ImageRandom | None = None,
     ) -> GraphLogits:
-        """`graph_logits`, plus the frequency bias of the graph's classes if there is one.
+        """`graph_logits`, with the frequency bias of the graph's classes if there is one.
 
-        Without `random`, the seeds for dropout come from the global random state.
+        In evaluation mode the logits are adjusted if `config.loss.adjusted` is `use`. Without
+        `random`, the seeds for dropout come from the global random state.
         """
         if random is None and self.training:
             random = ImageRandom.from_global_state(regions.num_images, unions.device)
         graph = self.graph_logits(regions, pairs, unions, random)
-        if self.frequency_bias is None:
-            return graph
-        bias = self.frequency_bias(best_classes(graph.object_logits), graph.pairs)
-        return replace(graph, predicate_logits=graph.predicate_logits + bias)
+        logits, loss = graph.predicate_logits, self.config.loss
+        if self.frequency_bias is not None:
+            labels = best_classes(graph.object_logits)
+            logits = logits + self.frequency_bias(labels, graph.pairs)
+        if self.predicate_counts is not None and not self.training and loss.adjusted == "use":
+            logits = logits - logit_adjustment(self.predicate_counts, loss.logit_adjustment)
+        return replace(graph, predicate_logits=logits)
 
     def fit_frequency(self, graphs: Iterable[SceneGraph]) -> None:
-        """Fill the table of the frequency bias from a training split; nothing without one.
+        """Count a training split for the frequency bias and for the loss, if they are there.
 
         Raises:
             InputError: a label or predicate that the head does not know.
         """
+        if self.frequency_bias is None and self.predicate_counts is None:
+            return
+        counts = count_predicates(graphs, self.num_classes, self.num_predicates, True, True)
         if self.frequency_bias is not None:
-            self.frequency_bias.fit(graphs)
+            self.frequency_bias.fit(counts)
+        if self.predicate_counts is not None:
+            self.predicate_counts.copy_(counts.sum((0, 1)))
 
 
 def best_classes(object_logits: Tensor) -> Tensor:

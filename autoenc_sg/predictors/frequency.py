@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.boxes import paired_iou
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom
@@ -28,10 +27,6 @@ class FrequencyPredictor(RelationPredictor):
         config: of the head.
         num_classes, num_predicates: C and P with the reserved 0.
     """
-
-    def __init__(self, config: PredictorConfig, num_classes: int, num_predicates: int) -> None:
-        super().__init__(config, num_classes, num_predicates)
-        self.num_predicates = num_predicates
 
     def graph_logits(
         self, regions: Regions, pairs: CandidatePairs, unions: Tensor, random: ImageRandom | None

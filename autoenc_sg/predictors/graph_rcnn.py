@@ -31,7 +31,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, mlp, segment_softmax
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.contract import RelationPredictor, classify
-from autoenc_sg.predictors.embeddings import RegionEmbedding, UnionEmbedding
+from autoenc_sg.predictors.parts.embeddings import RegionEmbedding, UnionEmbedding
 
 
 class GraphRcnnPredictor(RelationPredictor):

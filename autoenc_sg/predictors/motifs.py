@@ -37,8 +37,8 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, mlp
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.contract import RelationPredictor, best_classes
-from autoenc_sg.predictors.embeddings import ByImage
-from autoenc_sg.predictors.lstm import AlternatingHighwayLSTM, BidirectionalLSTM, HighwayCell
+from autoenc_sg.predictors.parts.embeddings import ByImage
+from autoenc_sg.predictors.parts.lstm import AlternatingHighwayLSTM, BidirectionalLSTM, HighwayCell
 
 _BOX_DIM = 128
 _TINY = 1e-30  # probability of a class that was taken away

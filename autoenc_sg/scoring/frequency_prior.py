@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.predictors.frequency_bias import (
+from autoenc_sg.predictors.parts.frequency_bias import (
     check_ids,
     count_predicates,
     log_prior,

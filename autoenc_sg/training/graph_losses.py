@@ -7,15 +7,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.predicate_loss import PredicateLossConfig
 from autoenc_sg.core.boxes import encode_deltas
 from autoenc_sg.core.layers import ImageRandom, first_per_group
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.graph_pass import GraphPass
+from autoenc_sg.predictors.parts.long_tail import predicate_losses
 from autoenc_sg.relpn import relatedness_loss, sample_pairs
 from autoenc_sg.training.parallel.loss_terms import Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import (
     in_ignored,
+    near_misses,
     pair_predicates,
     pair_weights,
     region_labels,
@@ -47,26 +50,59 @@ def graph_terms(
     """
     graph, regions = graph_pass.graph, graph_pass.regions
     labels = region_labels(matched, truth)
-    predicates = pair_predicates(graph.pairs, matched, truth)
     random = random or ImageRandom.from_global_state(regions.num_images, matched.device)
-    pair_image = regions.image_index[graph.pairs[:, 0]]
-    rows = sample_predicates(predicates, pair_image, config.background_ratio, random)
     is_object = matched >= 0
     boxes = graph.boxes[is_object]
     true_boxes = truth.boxes[matched[is_object]] if is_object.any() else boxes
-    weights = None
-    if truth.triple_scores is not None:
-        weights = pair_weights(graph.pairs, matched, truth)[rows]
-    predicate = _mean_cross_entropy(graph.predicate_logits[rows], predicates[rows], weights)
     judged = (matched >= 0) | ~in_ignored(regions.boxes, regions.image_index, truth)
     object_ = _mean_cross_entropy(graph.object_logits[judged], labels[judged])
     box = refinement_loss(boxes, regions.boxes[is_object], true_boxes)
     return {
-        "predicate": [Term(config.predicate_weight * predicate, len(rows))],
+        "predicate": [_predicate_term(graph_pass, matched, truth, config, model, random)],
         "object": [Term(config.object_weight * object_, int(judged.sum()))],
         "box": [Term(config.box_weight * box, len(boxes))],
         "relatedness": _relatedness_terms(graph_pass, matched, truth, config, model, random),
     }
+
+
+def _predicate_term(
+    graph_pass: GraphPass,
+    matched: Tensor,
+    truth: SceneGraphBatch,
+    config: JointPhase,
+    model: AutoEncoder,
+    random: ImageRandom,
+) -> Term:
+    """The predicates' loss over the sampled pairs."""
+    graph, options = graph_pass.graph, model.predictor.config.loss
+    predicates = pair_predicates(graph.pairs, matched, truth)
+    rows = _predicate_rows(graph_pass, predicates, truth, config.background_ratio, options, random)
+    losses = predicate_losses(
+        graph.predicate_logits[rows], predicates[rows], options, model.predictor.predicate_counts
+    )
+    if truth.triple_scores is not None:
+        losses = pair_weights(graph.pairs, matched, truth)[rows].to(losses) * losses
+    return Term(config.predicate_weight * losses.sum() / max(len(rows), 1), len(rows))
+
+
+def _predicate_rows(
+    graph_pass: GraphPass,
+    predicates: Tensor,
+    truth: SceneGraphBatch,
+    background_ratio: float,
+    options: PredicateLossConfig,
+    random: ImageRandom,
+) -> Tensor:
+    """Rows of the pairs in the predicates' loss: a sample of each image, without near misses."""
+    regions, pairs = graph_pass.regions, graph_pass.graph.pairs
+    image = regions.image_index[pairs[:, 0]]
+    near = near_misses(pairs, regions.boxes, regions.image_index, truth, options.ignored_iou)
+    judged = ((predicates > 0) | ~near).nonzero()[:, 0]
+    predicates, image = predicates[judged], image[judged]
+    if options.pairs_per_image == 0:
+        return judged[sample_predicates(predicates, image, background_ratio, random)]
+    limits = (options.pairs_per_image, options.positive_fraction)
+    return judged[sample_pairs(predicates > 0, image, regions.num_images, *limits, random)]
 
 
 def _relatedness_terms(
@@ -124,9 +160,6 @@ def refinement_loss(boxes: Tensor, start: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(encode_deltas(boxes, start), encode_deltas(target, start))
 
 
-def _mean_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean (weighted) cross entropy; 0 with a gradient of 0 if there is no row."""
-    if weights is not None:
-        losses = F.cross_entropy(logits, target, reduction="none")
-        return (weights.to(losses) * losses).sum() / max(len(target), 1)
+def _mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross entropy; 0 with a gradient of 0 if there is no row."""
     return F.cross_entropy(logits, target, reduction="sum") / max(len(target), 1)

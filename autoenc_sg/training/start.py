@@ -31,7 +31,7 @@ from autoenc_sg.weights.checkpoint import (
 from autoenc_sg.weights.detector import load_detector_weights
 
 _HEAD = "predictor."
-_BIAS = f"{_HEAD}frequency_bias."
+_COUNTED = (f"{_HEAD}frequency_bias.", f"{_HEAD}predicate_counts")  # of the training split
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     checkpoint, weights = start.checkpoint, config.detector.weights
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
-    if not _has_bias(checkpoint, config):
+    if not _has_counts(checkpoint, model):
         model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
     if not start.resume and isinstance(model.predictor, MotifsPredictor):
         start_words(model.predictor, config.predictor.motifs, dataset.vocabulary.objects)
@@ -173,11 +173,13 @@ def start_words(head: MotifsPredictor, options: MotifsConfig, classes: Sequence[
     head.start_words({i: torch.from_numpy(v) for i, v in vectors.items() if v is not None})
 
 
-def _has_bias(checkpoint: Checkpoint | None, config: RunConfig) -> bool:
-    """Whether the checkpoint is of the same relation head, with a frequency bias."""
-    if checkpoint is None or checkpoint.config.predictor.name != config.predictor.name:
+def _has_counts(checkpoint: Checkpoint | None, model: AutoEncoder) -> bool:
+    """Whether the checkpoint is of the same relation head, with all that is counted for it."""
+    name = model.config.predictor.name
+    if checkpoint is None or checkpoint.config.predictor.name != name:
         return False
-    return any(name.startswith(_BIAS) for name in checkpoint.model)
+    counted = (n for n in model.state_dict() if n.startswith(_COUNTED))
+    return all(n in checkpoint.model for n in counted)
 
 
 def with_new_head(
@@ -185,11 +187,16 @@ def with_new_head(
 ) -> Mapping[str, Tensor]:
     """Weights whose relation head is `model`'s own, if the checkpoint's has another name.
 
-    Of a head of the same name a frequency bias that the checkpoint has not is `model`'s, too.
+    Of a head of the same name what is counted and the checkpoint has not is `model`'s, too; what
+    `model` does not count is left out.
     """
     fresh = {n: value for n, value in model.state_dict().items() if n.startswith(_HEAD)}
     if checkpoint.config.predictor.name == model.config.predictor.name:
-        return {**{n: v for n, v in fresh.items() if n.startswith(_BIAS)}, **weights}
+        counted = {n: v for n, v in fresh.items() if n.startswith(_COUNTED)}
+        return {
+            **counted,
+            **{n: v for n, v in weights.items() if n in fresh or not n.startswith(_COUNTED)},
+        }
     return {**{n: v for n, v in weights.items() if not n.startswith(_HEAD)}, **fresh}
 
 

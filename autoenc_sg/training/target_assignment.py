@@ -69,6 +69,24 @@ def pair_weights(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tens
     return torch.where(row >= 0, scores.nan_to_num(1.0)[row.clamp(min=0)], 1.0)
 
 
+def near_misses(
+    pairs: Tensor, boxes: Tensor, image_index: Tensor, truth: SceneGraphBatch, iou: float
+) -> Tensor:
+    """Whether both boxes of a pair overlap those of one true relation by `iou` or more.
+
+    Related pairs are among them; with an `iou` of 1 or more nothing is.
+
+    Shapes: `pairs [M, 2], boxes [N, 4] in pixels, image_index [N] -> [M] bool`.
+    """
+    if iou >= 1 or len(truth.triples) == 0:
+        return torch.zeros_like(pairs[:, 0], dtype=torch.bool)
+    same_image = image_index[:, None] == truth.image_index
+    near = (box_iou(boxes, truth.boxes.to(boxes)) >= iou) & same_image
+    subjects, objects = near[:, truth.triples[:, 0]], near[:, truth.triples[:, 2]]
+    both: Tensor = subjects[pairs[:, 0]] & objects[pairs[:, 1]]
+    return both.any(1)
+
+
 def _pair_triples(pairs: Tensor, matched: Tensor, truth: SceneGraphBatch) -> Tensor:
     """The row of each pair's last triple, -1 if it has none: `[M]`."""
     if len(truth.triples) == 0 or len(pairs) == 0:

@@ -14,7 +14,7 @@ from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import CandidatePairs
 from autoenc_sg.predictors.frequency import FrequencyPredictor
-from autoenc_sg.predictors.frequency_bias import FrequencyBias
+from autoenc_sg.predictors.parts.frequency_bias import FrequencyBias, count_predicates
 from autoenc_sg.predictors.vanilla import VanillaPredictor
 from tests.support.graphs import C, D, P, random_pairs, random_regions, seeded
 
@@ -40,7 +40,7 @@ def test_the_counts_of_three_images() -> None:
     """Labels 1 -> 2: predicate 1 twice (once between boxes apart), 3 once, three overlapping."""
     bias = FrequencyBias(C, P)
     assert_close(bias.table.weight.detach(), torch.zeros(C * C, P))
-    bias.fit(THREE_IMAGES)
+    bias.fit(count_predicates(THREE_IMAGES, C, P, True, True))
     background = 3 + 1
     shares = [background / 7, 2 / 7, 0, 1 / 7]
     expected = torch.tensor([math.log(share + 1e-3) for share in shares])
@@ -52,7 +52,7 @@ def test_the_counts_of_three_images() -> None:
 
 def test_the_table_is_trained() -> None:
     bias = FrequencyBias(C, P)
-    bias.fit(THREE_IMAGES)
+    bias.fit(count_predicates(THREE_IMAGES, C, P, True, True))
     bias(torch.tensor([1, 2]), torch.tensor([[0, 1]])).sum().backward()
     rows = bias.table.weight.grad
     assert rows is not None

@@ -17,9 +17,9 @@ from autoenc_sg.config.predictor import MotifsConfig, PredictorConfig
 from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.structures import CandidatePairs, Regions
-from autoenc_sg.predictors.embeddings import ByImage
-from autoenc_sg.predictors.lstm import AlternatingHighwayLSTM, BidirectionalLSTM, HighwayCell
 from autoenc_sg.predictors.motifs import Decoder, MotifsPredictor, suppressed
+from autoenc_sg.predictors.parts.embeddings import ByImage
+from autoenc_sg.predictors.parts.lstm import AlternatingHighwayLSTM, BidirectionalLSTM, HighwayCell
 from autoenc_sg.training.start import start_words
 from tests.support.graphs import C, D, P, one_image, random_pairs, random_regions, seeded
 

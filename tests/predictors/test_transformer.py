@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.predictor import PredictorConfig, TransformerConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.predictors.embeddings import ByImage
+from autoenc_sg.predictors.parts.embeddings import ByImage
 from autoenc_sg.predictors.transformer import EncoderLayer, TransformerPredictor, encode
 from tests.support.graphs import C, D, P, random_pairs, random_regions, seeded
 

@@ -39,15 +39,9 @@ class FrequencyBias(nn.Module):
         nn.init.zeros_(self.table.weight)
 
     @torch.no_grad()
-    def fit(self, graphs: Iterable[SceneGraph]) -> None:
-        """Take the counts of training graphs, as Motifs counts.
-
-        Raises:
-            InputError: a label or predicate is out of range.
-        """
-        size, num_predicates = self.num_classes, self.table.weight.shape[1]
-        prior = log_prior(count_predicates(graphs, size, num_predicates, True, True))
-        self.table.weight.copy_(prior.flatten(0, 1))
+    def fit(self, counts: Tensor) -> None:
+        """Take the bias of counts `[C, C, P]` of training triples (`count_predicates`)."""
+        self.table.weight.copy_(log_prior(counts).flatten(0, 1))
 
     def forward(self, labels: Tensor, pairs: Tensor) -> Tensor:
         """The bias of each pair's labels."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from autoenc_sg.predictors.embeddings import ByImage
+from autoenc_sg.predictors.parts.embeddings import ByImage
 
 
 class HighwayCell(nn.Module):

@@ -1,0 +1,1 @@
+"""Parts that relation heads share."""
