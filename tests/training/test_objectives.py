@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from autoenc_sg.config.model import RelpnConfig
 from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph import SceneGraph
@@ -33,7 +34,15 @@ from tests.support.tiny import tiny_config
 WEIGHTS = JointPhase(
     predicate_weight=2.0, object_weight=3.0, box_weight=4.0, relatedness_weight=5.0
 )
-AS_CONFIGURED: Any = SimpleNamespace(relpn=SimpleNamespace(config=RelpnConfig()))
+
+
+def configured(relpn: RelpnConfig) -> Any:
+    """What the graph losses read of a model."""
+    predictor = SimpleNamespace(config=PredictorConfig(), predicate_counts=None)
+    return SimpleNamespace(relpn=SimpleNamespace(config=relpn), predictor=predictor)
+
+
+AS_CONFIGURED = configured(RelpnConfig())
 
 # Losses -----------------------------------------------------------------------------------------
 
@@ -114,11 +123,11 @@ def test_refinement_is_measured_from_the_region() -> None:
 
 def test_losses_are_sums_over_samples_of_the_whole_batch() -> None:
     passed, matched, truth = passed_by_hand()
-    sampled: Any = SimpleNamespace(relpn=SimpleNamespace(config=RelpnConfig(samples_per_image=2)))
+    sampled = configured(RelpnConfig(samples_per_image=2))
     one = graph_losses(passed, matched, truth, WEIGHTS, sampled)
     other = graph_losses(passed, matched, truth, WEIGHTS, AS_CONFIGURED)
     assert_close(one["relatedness"], other["relatedness"])
-    none: Any = SimpleNamespace(relpn=SimpleNamespace(config=RelpnConfig(samples_per_image=1)))
+    none = configured(RelpnConfig(samples_per_image=1))
     # one pair an image, at most half of a pair related: the unrelated one alone, at half weight
     assert_close(
         graph_losses(passed, matched, truth, WEIGHTS, none)["relatedness"],
