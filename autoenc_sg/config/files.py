@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from importlib import resources
@@ -16,6 +17,7 @@ import jsonargparse
 import yaml
 
 from autoenc_sg.config.run import RunConfig
+from autoenc_sg.config.typed_values import NotTyped, build
 from autoenc_sg.core.errors import InputError, bad_input
 
 _PARSER_ERRORS = (
@@ -26,6 +28,7 @@ _PARSER_ERRORS = (
     RecursionError,
 )
 LARGEST_INTEGER = 2**63 - 1
+DEEPEST = 100  # brackets within brackets
 _LONGEST_TEXT = 200  # characters of a value in a message
 
 
@@ -42,6 +45,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     where = f"config {path}"
     values = _mapping(where, _read(path))
     _check_names(where, overrides)
+    with_overrides = _overridden(where, values, overrides)
+    if with_overrides is not None:
+        config = _of_typed_values(where, with_overrides)
+        if config is not None:
+            return config
     parser = _parser()
     try:
         parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(values))
@@ -53,12 +61,72 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def config_from_dict(data: Mapping[str, Any], where: str = "config") -> RunConfig:
     """The inverse of `config_to_dict`; raises as `load_config`."""
     _check_keys(where, data)
+    if (config := _of_typed_values(where, data)) is not None:
+        return config
     parser = _parser()
     try:
         parsed = parser.parse_object(dict(data))
     except _PARSER_ERRORS as error:
         raise _one_line(where, error) from error
     return _build(where, parser, parsed)
+
+
+def _overridden(
+    where: str, values: Mapping[str, Any], overrides: Sequence[str]
+) -> dict[str, Any] | None:
+    """The values with the overrides in their place; None if one of these is not of a single value.
+
+    Raises:
+        InputError: an override is not of its type, or null where it may not be.
+    """
+    changed = copy.deepcopy(dict(values))
+    names = {text[2:].partition("=")[0] for text in overrides if text.startswith("--")}
+    hints = _value_hints()
+    if not names:
+        return None if overrides else changed
+    if not names <= hints.keys():
+        return None  # a section
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, prog="config")
+    for name in sorted(names):
+        parser.add_argument(f"--{name}", type=hints[name])
+    try:
+        parsed = parser.parse_args(list(overrides), defaults=False)
+    except _PARSER_ERRORS as error:
+        raise _one_line(where, error) from error
+    for name in names:
+        *sections, key = name.split(".")
+        holder = changed
+        for section in sections:
+            holder = holder.setdefault(section, {})
+        holder[key] = parsed[name]
+    _check_keys(where, changed)
+    return changed
+
+
+@cache
+def _value_hints() -> dict[str, Any]:
+    """The type of each dotted name that is no section."""
+    return dict(_values_of(RunConfig))
+
+
+def _values_of(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from _values_of(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{name}", hint
+
+
+def _of_typed_values(where: str, values: Mapping[str, Any]) -> RunConfig | None:
+    """The configuration, None if a value has to be converted; raises as `_build`."""
+    try:
+        return build(RunConfig, values)
+    except NotTyped:
+        return None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except (OverflowError, RecursionError) as error:
+        raise bad_input(where, "numbers that fit a float", _reason(error)) from error
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
@@ -101,6 +169,7 @@ def _read(path: str | Path) -> str:
 
 def _mapping(where: str, text: str) -> dict[str, Any]:
     """The file's keys and values; an empty file is all defaults."""
+    _check_nesting(where, text)
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, *_PARSER_ERRORS) as error:  # ValueError: a date such as 2026-99-99
@@ -108,6 +177,15 @@ def _mapping(where: str, text: str) -> dict[str, Any]:
     values = {} if values is None else values
     _check_keys(where, values)
     return dict(values)
+
+
+def _check_nesting(where: str, text: str) -> None:
+    """At most `DEEPEST` open brackets: YAML's reader takes seconds for thousands."""
+    depth = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        if depth > DEEPEST:
+            raise bad_input(where, "YAML", "brackets nested too deeply")
 
 
 def _check_keys(where: str, values: Any, kind: type = RunConfig, prefix: str = "") -> None:

@@ -81,7 +81,7 @@ class DetectorConfig:
     min_size: int = 600
     max_size: int = 1000
     train_min_sizes: tuple[int, ...] = ()
-    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     proposals: int = 256
     train_proposals: int = 0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,39 +16,9 @@ from autoenc_sg.data.vg150.from_raw.build import build_vg150
 from tests.data.test_open import config
 from tests.data.vg150.from_raw.test_build import raw_files
 from tests.data.vg150.test_from_jsonl import LINES, write_lines
+from tests.support.mutations import mutated_value
 
-STRANGE = [
-    None, True, -1, 0, 10**30, 0.5, float("nan"), float("inf"), "", "x", "3", [], [1], [[]], {},
-    {"a": 1}, [None] * 4, [1e400] * 4, ["a"] * 4, [[0, 0, 0]], [[0, 1, 99]], {"bbox": 1},
-]  # fmt: skip
 ROUNDS = 70
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something is in a JSON value, the whole first."""
-    yield path
-    if isinstance(value, (dict, list)):
-        for key, member in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(member, (*path, key))
-
-
-def damaged(value: Any, rng: random.Random) -> Any:
-    """A copy with one member replaced, removed or doubled."""
-    path = rng.choice(list(places(value)))
-    if not path:
-        return rng.choice(STRANGE)
-    other = copy.deepcopy(value)
-    holder = other
-    for key in path[:-1]:
-        holder = holder[key]
-    kind = rng.random()
-    if kind < 0.2:
-        del holder[path[-1]]
-    elif kind < 0.3 and isinstance(holder, list):
-        holder.append(copy.deepcopy(holder[path[-1]]))
-    else:
-        holder[path[-1]] = rng.choice(STRANGE)
-    return other
 
 
 def one_line(error: InputError) -> None:
@@ -67,7 +34,7 @@ def test_readers(tmp_path: Path, kind: str) -> None:
     for number in range(ROUNDS):
         path = rng.choice(files)
         text = path.read_text()
-        path.write_text(json.dumps(damaged(json.loads(text), rng)))
+        path.write_text(json.dumps(mutated_value(json.loads(text), rng)))
         try:
             for split in ("train", "test"):
                 data = open_dataset(plain, split)
@@ -92,7 +59,7 @@ def test_raw_files(tmp_path: Path) -> None:
     for _ in range(ROUNDS):
         raw = raw_files(tmp_path / "raw")
         path = raw / rng.choice(names)
-        path.write_text(json.dumps(damaged(json.loads(path.read_text()), rng)))
+        path.write_text(json.dumps(mutated_value(json.loads(path.read_text()), rng)))
         try:
             build_vg150(raw, tmp_path / "out")
         except InputError as error:
@@ -104,7 +71,7 @@ def test_raw_files(tmp_path: Path) -> None:
 def test_own_lines(tmp_path: Path) -> None:
     rng, refused = random.Random("own"), 0
     for number in range(ROUNDS):
-        path = write_lines(tmp_path, damaged(LINES, rng) or [3])
+        path = write_lines(tmp_path, mutated_value(LINES, rng) or [3])
         try:
             convert_lines(path, tmp_path / f"out{number}", link=True)
         except InputError as error:

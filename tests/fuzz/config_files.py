@@ -10,8 +10,7 @@ import yaml
 
 from autoenc_sg.config.files import config_to_dict, load_config
 from autoenc_sg.config.run import RunConfig
-from tests.data.test_damaged_json import places
-from tests.support.mutations import HOSTILE, mutated_bytes, mutated_value
+from tests.support.mutations import HOSTILE, mutated_bytes, mutated_value, places
 from tests.support.tiny import TINY
 
 TEXTS = (

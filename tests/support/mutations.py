@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
-from tests.data.test_damaged_json import STRANGE, places
-
+STRANGE: list[Any] = [
+    None, True, -1, 0, 10**30, 0.5, float("nan"), float("inf"), "", "x", "3", [], [1], [[]], {},
+    {"a": 1}, [None] * 4, [1e400] * 4, ["a"] * 4, [[0, 0, 0]], [[0, 1, 99]], {"bbox": 1},
+]  # fmt: skip
 HOSTILE: list[Any] = [
     *STRANGE,
     *(-1e308, 1e308, -0.0, 2**31, 2**53, 2**63, 2**64, -(2**63), 10**400, 16777215, 1e-320, 96.0),
@@ -23,6 +26,14 @@ HOSTILE: list[Any] = [
     *({"size": [72, 96], "counts": [6912]}, {"size": [2**20, 2**20], "counts": [2**40]}),
 ]
 KEYS = ("\x1b", "iscrowd", "segmentation", "bbox", "split", "masks", "image_size")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something is in a JSON value, the whole first."""
+    yield path
+    if isinstance(value, (dict, list)):
+        for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(member, (*path, key))
 
 
 def mutated_value(value: Any, rng: random.Random) -> Any:
