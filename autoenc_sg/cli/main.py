@@ -27,7 +27,7 @@ from autoenc_sg.cli.options import Command, add_options, build
 from autoenc_sg.cli.photos import PARSE, RECONSTRUCT
 from autoenc_sg.cli.score import SCORE, TRUTH
 from autoenc_sg.cli.sg2im_vg import SG2IM_VG
-from autoenc_sg.cli.train import TRAIN, TrainCommand, split_overrides
+from autoenc_sg.cli.train import COMPARE, TRAIN, CompareCommand, TrainCommand, split_overrides
 from autoenc_sg.cli.weights import EXPORT, IMPORT, WEIGHTS
 from autoenc_sg.core.errors import InputError, TrainingDiverged, TrainingInterrupted
 
@@ -36,6 +36,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     DEMO,
     TRAIN,
     EVALUATE,
+    COMPARE,
     SCORE,
     TRUTH,
     RECONSTRUCT,
@@ -74,7 +75,7 @@ def _run(arguments: Sequence[str]) -> int:
     parsed = build_parser().parse_args(words)
     command, values = _chosen_command(parsed)
     options = build(command.options, values.as_dict())
-    if isinstance(options, TrainCommand):
+    if isinstance(options, (TrainCommand, CompareCommand)):
         options = replace(options, overrides=tuple(overrides))
     return command.run(options)
 

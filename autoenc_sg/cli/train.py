@@ -1,4 +1,4 @@
-"""The command `train`: the phases of a configuration, any value of which is an option."""
+"""The commands `train` and `compare`: any value of their configuration is an option."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal, cast
 
+from autoenc_sg.cli.model import usable_device
 from autoenc_sg.cli.options import Command
+from autoenc_sg.cli.tasks import print_tables
 from autoenc_sg.config.phases import PHASES, PhaseName
+from autoenc_sg.config.predictor import HEADS, HeadName
+from autoenc_sg.config.recall import RecallConventions
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,56 @@ class TrainCommand:
     overrides: tuple[str, ...] = field(default=(), metadata={"hidden": True})
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Take the overrides of the configuration out of the arguments of `train`.
+@dataclass(frozen=True)
+class CompareCommand:
+    """Options of `compare`.
 
-    `--name value` and `--name=value` are overrides where `--name` is no option of `train` itself;
-    `config.files.load_config` checks them. The names are those of the configuration, so that the
-    parser of `train` need not hold them all.
+    Attributes:
+        config: a YAML file, or the name of a packaged configuration such as scenes.
+        heads: relation heads; all by default.
+        image_loss: on, off or both: with the image losses of the configuration, or without.
+        seeds: runs of each, with seeds from that of the configuration on.
+        init: run's folder or checkpoint file to take detector and generator from; without it, the
+            first phases of the configuration train them.
+        ks: the K of R@K.
+        limit: score at most this many test images, the first ones.
+        batch_size: images in a batch of the evaluation.
+        device: of the evaluation, such as cpu or cuda.
+        overrides: as those of `train`.
+    """
+
+    config: str
+    heads: tuple[str, ...] = HEADS
+    image_loss: tuple[Literal["on", "off"], ...] = ("on", "off")
+    seeds: int = 3
+    init: Path | None = None
+    ks: tuple[int, ...] = (20, 50, 100)
+    limit: int | None = None
+    batch_size: int = 8
+    device: str = "auto"
+    overrides: tuple[str, ...] = field(default=(), metadata={"hidden": True})
+
+
+_CONFIGURED: dict[str, type[TrainCommand | CompareCommand]] = {
+    "train": TrainCommand,
+    "compare": CompareCommand,
+}
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take the overrides of the configuration out of the arguments of `train` or `compare`.
+
+    `--name value` and `--name=value` are overrides where `--name` is no option of the command
+    itself; `config.files.load_config` checks them. The names are those of the configuration, so
+    that the parser of the command need not hold them all.
 
     Returns:
         The arguments for the parser, and the overrides; none for another command.
     """
-    if list(arguments[:1]) != ["train"]:
+    if not arguments or arguments[0] not in _CONFIGURED:
         return list(arguments), []
-    flags = {"--" + option.name.replace("_", "-") for option in fields(TrainCommand)} | {"--help"}
+    options = fields(_CONFIGURED[arguments[0]])
+    flags = {"--" + option.name.replace("_", "-") for option in options} | {"--help"}
     words, overrides = [], []
     rest = iter(arguments)
     for word in rest:
@@ -99,4 +141,46 @@ TRAIN = Command(
     _train,
     "Every value of the configuration is an option: --joint.steps 1000. --print-config and "
     "docs/configuration.md show them all.",
+)
+
+
+def _compare(options: CompareCommand) -> int:
+    from autoenc_sg.config.files import load_config
+    from autoenc_sg.pipelines.compare import Grid, run_comparison
+    from autoenc_sg.pipelines.compare.ceiling import ceiling_of
+    from autoenc_sg.pipelines.compare.summary import comparison_tables, write_comparison
+    from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions
+
+    grid = Grid(
+        load_config(options.config, options.overrides),
+        cast(tuple[HeadName, ...], options.heads),
+        tuple(word == "on" for word in options.image_loss),
+        options.seeds,
+        EvaluationOptions(
+            tasks=ALL_TASKS,
+            conventions=RecallConventions(options.ks),
+            limit=options.limit,
+            batch_size=options.batch_size,
+            device=usable_device(options.device),
+            images=False,
+        ),
+    )
+    comparison = run_comparison(grid, options.init)
+    ceiling = ceiling_of(grid)
+    print_tables(comparison_tables(comparison, ceiling))
+    for path in write_comparison(comparison, ceiling):
+        print(path)
+    for cell, reason in comparison.failures.items():
+        print(f"autoenc-sg: {cell}: {reason}", file=sys.stderr)
+    return 1 if comparison.failures else 0
+
+
+COMPARE = Command(
+    "compare",
+    "train several relation heads over one frozen detector, and set them side by side",
+    CompareCommand,
+    _compare,
+    "Every value of the configuration is an option, as for train; --out is the folder. The same "
+    "command again goes on with what is not finished and with cells that failed. Exit status 1: "
+    "some cells failed.",
 )

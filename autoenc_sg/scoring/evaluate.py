@@ -108,14 +108,17 @@ def evaluate_model(
     count = _count(test, options)
     rank, world = rank_and_world()
     with reporter.stage("statistics"):
-        images = ImageScores(model, train, options)  # first: it reads files, which may be bad
+        images = (
+            ImageScores(model, train, options) if options.images else None
+        )  # first: it reads files, which may be bad
         graphs = GraphScores(model.vocabulary, train, options)
     regions = open_regions(model, test, options)
     with reporter.stage("evaluate", len(range(rank, count, world))):
         for batch in batches(test, options.batch_size, options.limit, rank, world):
             truths = batch.graphs.split()
             logits = graphs.update(model, batch, truths, regions)
-            images.update(model, batch, logits, truths)
+            if images is not None:
+                images.update(model, batch, logits, truths)
             reporter.advance(len(batch))
     return _results(count, graphs, images, max(options.conventions.ks))
 
@@ -147,7 +150,7 @@ def _count(test: GraphDataset, options: EvaluationOptions) -> int:
 
 
 def _results(
-    count: int, graphs: GraphScores, images: ImageScores, largest: int
+    count: int, graphs: GraphScores, images: ImageScores | None, largest: int
 ) -> EvaluationResults:
     recall: dict[str, dict[str, float]] = {}
     predicates: dict[str, dict[str, dict[str, float]]] = {}
@@ -158,7 +161,7 @@ def _results(
             per_predicate = values[f"R@{largest} per predicate"]
             assert isinstance(per_predicate, list)
             predicates[row][task] = graphs.by_name(per_predicate)
-    image_scores = images.numbers()
+    image_scores = {} if images is None else images.numbers()
     real = image_scores.pop("real picture", {})
     return EvaluationResults(
         images=count,
@@ -169,6 +172,6 @@ def _results(
         extra={f"real picture {name}": value for name, value in real.items()},
         predicates=predicates,
         training_counts=graphs.training_counts(),
-        round_trip=images.round_trips(),
-        networks=images.networks(),
+        round_trip={} if images is None else images.round_trips(),
+        networks={} if images is None else images.networks(),
     )

@@ -36,6 +36,7 @@ class EvaluationOptions:
         region_cache: folder for what the detector sees of the images; made if missing, and read
             when the same detector is evaluated again.
         region_precision: of the maps and features in these files.
+        images: draw the graphs and score the images; without, graphs and detections alone.
     """
 
     data: Path | None = None
@@ -52,6 +53,7 @@ class EvaluationOptions:
     lpips: Path | None = None
     region_cache: Path | None = None
     region_precision: RegionPrecision = "float16"
+    images: bool = True
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

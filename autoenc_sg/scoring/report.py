@@ -41,11 +41,8 @@ def report_tables(results: EvaluationResults, ks: Sequence[int], data: str) -> l
         ks: the K of R@K.
         data: what it was evaluated on, for the note.
     """
-    return [
-        comparison_table(results, data),
-        recall_table(results, ks),
-        image_table(results, ks),
-    ]
+    tables = [comparison_table(results, data), recall_table(results, ks)]
+    return [*tables, image_table(results, ks)] if results.image_scores else tables
 
 
 def comparison_table(results: EvaluationResults, data: str) -> Table:

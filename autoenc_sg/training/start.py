@@ -43,11 +43,14 @@ class Start:
         resume: continue the checkpoint's run: its phase, step, optimizers and random states.
         in_place: the checkpoint is of the run in the output folder; its history of the phases
             before those that are trained is kept.
+        fresh_graph: what only scene graphs need begins anew, with the run's seed: relation
+            proposals, relation head, and those layers of the detector.
     """
 
     checkpoint: Checkpoint | None = None
     resume: bool = False
     in_place: bool = False
+    fresh_graph: bool = False
 
     def skips(self, phase: PhaseName) -> bool:
         """Whether a resumed run has finished this phase."""
@@ -138,14 +141,16 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     checkpoint, weights = start.checkpoint, config.detector.weights
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
-    if not _has_counts(checkpoint, model):
+    if start.fresh_graph or not _has_counts(checkpoint, model):
         model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
     if not start.resume and isinstance(model.predictor, MotifsPredictor):
         start_words(model.predictor, config.predictor.motifs, dataset.vocabulary.objects)
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
         weights_of_model = with_new_appearance(model, checkpoint.model)
-        if has_encoder and not start.resume:
+        if has_encoder and start.fresh_graph:
+            weights_of_model = with_new_graph(model, weights_of_model)
+        elif has_encoder and not start.resume:
             weights_of_model = with_new_head(model, checkpoint, weights_of_model)
         model.load(weights_of_model, "checkpoint")
         model.has_encoder = True  # after a decoder's checkpoint a fresh one, to be trained
@@ -180,6 +185,14 @@ def _has_counts(checkpoint: Checkpoint | None, model: AutoEncoder) -> bool:
         return False
     counted = (n for n in model.state_dict() if n.startswith(_COUNTED))
     return all(n in checkpoint.model for n in counted)
+
+
+def with_new_graph(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights whose relation proposals, head and `Detector.graph_layers` are `model`'s."""
+    layers = tuple(f"detector.{prefix}" for prefix in model.detector.graph_layers)
+    anew = (_HEAD, "relpn.", *layers)
+    fresh = {n: value for n, value in model.state_dict().items() if n.startswith(anew)}
+    return {**{n: v for n, v in weights.items() if not n.startswith(anew)}, **fresh}
 
 
 def with_new_head(

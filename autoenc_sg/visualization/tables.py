@@ -57,6 +57,13 @@ class Table:
             table.add_row(*(Text(cell) for cell in row))
         return table
 
+    def to_markdown(self) -> str:
+        """The table as GitHub's Markdown, below its title and above its note."""
+        sides = ["---:" if numeric else "---" for numeric in self._numeric()]
+        lines = [_markdown_row(cells) for cells in (self.columns, sides, *self.texts())]
+        parts = [f"## {self.title}", "\n".join(lines), self.note]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
     def column_classes(self) -> list[str | None]:
         """For HTML: `number` for a column of numbers, None for any other."""
         return ["number" if numeric else None for numeric in self._numeric()]
@@ -73,6 +80,10 @@ class Table:
             and not any(isinstance(row[k], str) for row in self.rows)
             for k in range(len(self.columns))
         ]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def format_column(cells: Sequence[Cell]) -> list[str]:

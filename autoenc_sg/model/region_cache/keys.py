@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,21 @@ def read_key(folder: Path) -> dict[str, Any]:
 def detector_digest(detector: Detector, config: DetectorConfig) -> str:
     """BLAKE2b (32 hex digits) of what decides the regions that a frozen detector gives."""
     settings = {n: v for n, v in asdict(config).items() if n not in _OF_TRAINING}
-    digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=16)
-    for name, value in sorted(detector.state_dict().items()):
-        if not name.startswith(detector.graph_layers):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    weights = {
+        name: value
+        for name, value in detector.state_dict().items()
+        if not name.startswith(detector.graph_layers)
+    }
+    return weights_digest(weights, repr(sorted(settings.items())))
+
+
+def weights_digest(weights: Mapping[str, Tensor], settings: str = "") -> str:
+    """BLAKE2b (32 hex digits) of tensors by name, and of a text."""
+    digest = hashlib.blake2b(settings.encode(), digest_size=16)
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(plain.numpy().data)
     return digest.hexdigest()
 
 

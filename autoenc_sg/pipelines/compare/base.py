@@ -1,0 +1,67 @@
+"""What all cells of a comparison start from: one detector, and one generator if it is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from autoenc_sg.config.phases import PhaseName
+from autoenc_sg.core.errors import bad_input
+from autoenc_sg.model.region_cache.keys import weights_digest
+from autoenc_sg.pipelines.compare.grid import Grid
+from autoenc_sg.pipelines.compare.settings import claim, plain_settings
+from autoenc_sg.training.loop import train
+from autoenc_sg.training.phases import phase_settings
+from autoenc_sg.training.start import Start
+from autoenc_sg.weights.checkpoint import (
+    Checkpoint,
+    find_checkpoints,
+    is_decoder,
+    read_resumable,
+    read_with_training,
+)
+
+BASE = "base"  # folder of the run that trains them
+
+
+def base_checkpoint(grid: Grid, init: Path | None) -> Checkpoint:
+    """The checkpoint that the cells start from, with its training state.
+
+    Args:
+        grid: the comparison; without `init` the first phases of its configuration are trained, or
+            go on, in the folder `base`.
+        init: a trained model in their place.
+
+    Raises:
+        InputError: `init` is no model with an encoder, or `base` was trained with other settings.
+    """
+    if init is None:
+        return _trained(grid)
+    checkpoint = read_with_training(init)
+    if is_decoder(checkpoint.model):
+        raise bad_input(init, "a model with an encoder", "a decoder alone")
+    return checkpoint
+
+
+def base_digest(checkpoint: Checkpoint) -> str:
+    """Of its weights."""
+    return weights_digest(checkpoint.model)
+
+
+def _trained(grid: Grid) -> Checkpoint:
+    folder, config = grid.out / BASE, replace(grid.config, out=str(grid.out / BASE))
+    phases: tuple[PhaseName, ...] = ("detector",)
+    sections = ["seed", "data", "detector", "detector_training"]
+    if True in grid.image_loss:
+        phases = ("detector", "reconstruction")
+        sections += ["generator", "reconstruction"]
+    claim(folder, {"phases": phases, **plain_settings(config, sections)})
+    if find_checkpoints(folder):
+        checkpoint = read_resumable(folder)
+        last = phases[-1]
+        if checkpoint.phase == last and checkpoint.step >= phase_settings(config, last).steps:
+            return checkpoint
+        train(config, phases, Start(checkpoint, resume=True, in_place=True))
+    else:
+        train(config, phases)
+    return read_resumable(folder)
