@@ -16,6 +16,9 @@ HEADS: tuple[HeadName, ...] = get_args(HeadName)
 STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2, "factorizable": 1}  # as published
 
 
+CAUSAL_HEADS = ("motifs", "transformer")
+
+
 @dataclass(frozen=True)
 class ImpConfig:
     """The head `imp`: iterative message passing.
@@ -149,6 +152,10 @@ class PredictorConfig:
         dropout: of the classifiers' hidden layers.
         frequency_bias: add `log p(predicate | subject label, object label)` of the training split
             to the predicates' logits, as a table that is trained on.
+        causal: branches of context, union box and labels that `effect` can tell apart (Tang et al.
+            2020), in `motifs` and `transformer`: fused by a `gate` or as a `sum`.
+        effect: what is used of the branches after training: all (`none`), `tde`, the total direct
+            effect of the context, `nie` or `te`.
     """
 
     name: HeadName = "gcn"
@@ -156,6 +163,8 @@ class PredictorConfig:
     steps: int | None = None
     dropout: float = 0.5
     frequency_bias: bool = False
+    causal: Literal["none", "gate", "sum"] = "none"
+    effect: Literal["none", "tde", "nie", "te"] = "none"
     loss: PredicateLossConfig = field(default_factory=PredicateLossConfig)
     imp: ImpConfig = field(default_factory=ImpConfig)
     motifs: MotifsConfig = field(default_factory=MotifsConfig)
@@ -176,6 +185,11 @@ class PredictorConfig:
             section = getattr(self, head)
             expected = f"no options of that head (predictor.name is {self.name})"
             require(head == self.name or section == default, f"predictor.{head}", expected, section)
+        causal = self.causal == "none" or self.name in CAUSAL_HEADS
+        expected = f"none unless predictor.name is {' or '.join(CAUSAL_HEADS)}"
+        require(causal, "predictor.causal", expected, self.causal)
+        effect = self.effect == "none" or self.causal != "none"
+        require(effect, "predictor.effect", "none if predictor.causal is none", self.effect)
         heads = self.transformer.heads
         divides = self.name != "transformer" or self.dim % heads == 0
         expected = f"a divisor of predictor.dim {self.dim}"
@@ -188,7 +202,10 @@ class PredictorConfig:
 
     def of_head(self, name: HeadName) -> PredictorConfig:
         """The options that all heads share, with another head and the defaults of its own ones."""
-        return self if name == self.name else replace(self, name=name, **SECTIONS)  # type: ignore[arg-type]
+        if name == self.name:
+            return self
+        plain = {} if name in CAUSAL_HEADS else {"causal": "none", "effect": "none"}
+        return replace(self, name=name, **SECTIONS, **plain)  # type: ignore[arg-type]
 
 
 SECTIONS = {

@@ -47,6 +47,7 @@ class GraphLogits:
         pair_vectors: `[M, D]` the same of each pair, or None.
         background: `[B, G G, A]` codes of what lies outside an image's boxes, or None; passed on as
             `appearance` is.
+        auxiliary_logits: `[M, P]` each, logits of predicates that are trained beside the others.
     """
 
     object_logits: Tensor
@@ -60,6 +61,7 @@ class GraphLogits:
     object_vectors: Tensor | None = None
     pair_vectors: Tensor | None = None
     background: Tensor | None = None
+    auxiliary_logits: tuple[Tensor, ...] = ()
 
     def edge_weights(self) -> Tensor:
         """`relatedness x (1 - p(no relation))`: `[M]` in [0, 1]."""

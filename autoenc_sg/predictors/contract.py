@@ -27,6 +27,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, dropout
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import CandidatePairs, Regions
+from autoenc_sg.predictors.parts.causal import CausalEffect
 from autoenc_sg.predictors.parts.frequency_bias import FrequencyBias, count_predicates
 from autoenc_sg.predictors.parts.long_tail import logit_adjustment
 
@@ -49,7 +50,7 @@ class RelationPredictor(nn.Module, ABC):
     def __init__(self, config: PredictorConfig, num_classes: int, num_predicates: int) -> None:
         super().__init__()
         self.config = config
-        has_bias = config.frequency_bias or config.name == "frequency"
+        has_bias = config.frequency_bias or config.name == "frequency" or config.causal != "none"
         self.frequency_bias = FrequencyBias(num_classes, num_predicates) if has_bias else None
         counts = torch.ones(num_predicates) if config.loss.needs_counts else None
         self.register_buffer("predicate_counts", counts)
@@ -77,6 +78,8 @@ class RelationPredictor(nn.Module, ABC):
     ) -> GraphLogits:
         """`graph_logits`, with the frequency bias of the graph's classes if there is one.
 
+        The branches of `config.causal` have it in them.
+
         In evaluation mode the logits are adjusted if `config.loss.adjusted` is `use`. Without
         `random`, the seeds for dropout come from the global random state.
         """
@@ -84,7 +87,7 @@ class RelationPredictor(nn.Module, ABC):
             random = ImageRandom.from_global_state(regions.num_images, unions.device)
         graph = self.graph_logits(regions, pairs, unions, random)
         logits, loss = graph.predicate_logits, self.config.loss
-        if self.frequency_bias is not None:
+        if self.frequency_bias is not None and self.config.causal == "none":
             labels = best_classes(graph.object_logits)
             logits = logits + self.frequency_bias(labels, graph.pairs)
         if self.predicate_counts is not None and not self.training and loss.adjusted == "use":
@@ -104,6 +107,15 @@ class RelationPredictor(nn.Module, ABC):
             self.frequency_bias.fit(counts)
         if self.predicate_counts is not None:
             self.predicate_counts.copy_(counts.sum((0, 1)))
+
+
+def causal_branches(
+    config: PredictorConfig, dim: int, num_classes: int, num_predicates: int
+) -> CausalEffect | None:
+    """The branches of `config.causal`, or None; `dim` is that of context and union vectors."""
+    if config.causal == "none":
+        return None
+    return CausalEffect(config.causal, config.effect, dim, num_classes, num_predicates)
 
 
 def best_classes(object_logits: Tensor) -> Tensor:

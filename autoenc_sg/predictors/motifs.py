@@ -36,7 +36,7 @@ from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, mlp
 from autoenc_sg.core.structures import CandidatePairs, Regions
-from autoenc_sg.predictors.contract import RelationPredictor, best_classes
+from autoenc_sg.predictors.contract import RelationPredictor, best_classes, causal_branches
 from autoenc_sg.predictors.parts.embeddings import ByImage
 from autoenc_sg.predictors.parts.lstm import AlternatingHighwayLSTM, BidirectionalLSTM, HighwayCell
 
@@ -79,8 +79,10 @@ class MotifsPredictor(RelationPredictor):
         else:
             self.label_ends = nn.Embedding(num_classes, 2 * pair_dim)
         self.visual = UnionVector(feature_dim, dim, pooled_size, pair_dim)
-        self.relation_classifier = nn.Linear(pair_dim, num_predicates)  # W_r
-        nn.init.xavier_normal_(self.relation_classifier.weight)
+        self.causal = causal_branches(config, pair_dim, num_classes, num_predicates)
+        if self.causal is None:
+            self.relation_classifier = nn.Linear(pair_dim, num_predicates)  # W_r
+            nn.init.xavier_normal_(self.relation_classifier.weight)
 
     def _lstm(self, input_dim: int, layers: int) -> nn.Module:
         dim = self.config.dim
@@ -108,18 +110,33 @@ class MotifsPredictor(RelationPredictor):
         subject, object_ = ends.chunk(2, 1)
         relations = subject[pairs.pairs[:, 0]] * object_[pairs.pairs[:, 1]]
         visual = self.visual(regions, pairs.pairs, unions)
-        relations = relations * visual if self.config.motifs.vision else relations + 0 * visual
+        predicate_logits, branches = self._predicates(relations, visual, object_logits, pairs.pairs)
         return GraphLogits(
             object_logits,
             regions.boxes,
             pairs.pairs,
-            self.relation_classifier(relations),
+            predicate_logits,
             pairs.relatedness,
             regions.image_index,
             sizes,
             object_vectors=context,
-            pair_vectors=relations,
+            pair_vectors=relations * visual,
+            auxiliary_logits=branches,
         )
+
+    def _predicates(
+        self, relations: Tensor, visual: Tensor, object_logits: Tensor, pairs: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits of the predicates from s * t and v, and those of the branches, if there are."""
+        if self.causal is not None:
+            assert self.frequency_bias is not None
+            bias = self.frequency_bias
+            result: tuple[Tensor, tuple[Tensor, ...]]
+            result = self.causal(relations, visual, bias, object_logits, pairs)
+            return result
+        vision = self.config.motifs.vision
+        joined = relations * visual if vision else relations + 0 * visual
+        return self.relation_classifier(joined), ()
 
     def _in_order(self, regions: Regions, scores: Tensor, random: ImageRandom | None) -> ByImage:
         """The places of the objects in the order in which they are read."""

@@ -28,7 +28,7 @@ from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, mlp
 from autoenc_sg.core.structures import CandidatePairs, Regions
-from autoenc_sg.predictors.contract import RelationPredictor, classify
+from autoenc_sg.predictors.contract import RelationPredictor, causal_branches, classify
 from autoenc_sg.predictors.parts.embeddings import ByImage, RegionEmbedding, UnionEmbedding
 
 
@@ -59,7 +59,9 @@ class TransformerPredictor(RelationPredictor):
         )
         self.ends = nn.Linear(dim, 2 * dim)  # W_3
         self.join = nn.Linear(2 * dim, dim)  # W_4
-        self.relation_classifier = mlp((dim, dim, num_predicates), config.dropout)  # f_rel
+        self.causal = causal_branches(config, dim, num_classes, num_predicates)
+        if self.causal is None:
+            self.relation_classifier = mlp((dim, dim, num_predicates), config.dropout)  # f_rel
         self.object_classifier = mlp((dim, dim, num_classes), config.dropout)  # f_node
 
     def graph_logits(
@@ -76,18 +78,28 @@ class TransformerPredictor(RelationPredictor):
         subject, object_ = self.ends(context).chunk(2, 1)
         ends = torch.cat([subject[pairs.pairs[:, 0]], object_[pairs.pairs[:, 1]]], 1)
         visual = self.union_in(regions, pairs.pairs, unions).mean((2, 3))
-        relations = self.join(ends) * visual
-        pair_image = regions.image_index[pairs.pairs[:, 0]]
+        relations, branches = self.join(ends), ()
+        if self.causal is not None:
+            assert self.frequency_bias is not None
+            bias = self.frequency_bias
+            predicate_logits, branches = self.causal(
+                relations, visual, bias, object_logits, pairs.pairs
+            )
+        else:
+            pair_image = regions.image_index[pairs.pairs[:, 0]]
+            joined = relations * visual
+            predicate_logits = classify(self.relation_classifier, joined, pair_image, random)
         return GraphLogits(
             object_logits,
             regions.boxes,
             pairs.pairs,
-            classify(self.relation_classifier, relations, pair_image, random),
+            predicate_logits,
             pairs.relatedness,
             regions.image_index,
             regions.image_sizes,
             object_vectors=objects,
-            pair_vectors=relations,
+            pair_vectors=relations * visual,
+            auxiliary_logits=branches,
         )
 
 

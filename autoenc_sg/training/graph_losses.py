@@ -73,13 +73,14 @@ def _predicate_term(
     model: AutoEncoder,
     random: ImageRandom,
 ) -> Term:
-    """The predicates' loss over the sampled pairs."""
+    """The predicates' loss over the sampled pairs, with those of a head's branches."""
     graph, options = graph_pass.graph, model.predictor.config.loss
     predicates = pair_predicates(graph.pairs, matched, truth)
     rows = _predicate_rows(graph_pass, predicates, truth, config.background_ratio, options, random)
-    losses = predicate_losses(
-        graph.predicate_logits[rows], predicates[rows], options, model.predictor.predicate_counts
-    )
+    target, counts = predicates[rows], model.predictor.predicate_counts
+    losses = predicate_losses(graph.predicate_logits[rows], target, options, counts)
+    for logits in graph.auxiliary_logits:
+        losses = losses + predicate_losses(logits[rows], target, options, counts)
     if truth.triple_scores is not None:
         losses = pair_weights(graph.pairs, matched, truth)[rows].to(losses) * losses
     return Term(config.predicate_weight * losses.sum() / max(len(rows), 1), len(rows))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from autoenc_sg.config.predicate_loss import PredicateLossConfig
@@ -19,10 +21,10 @@ from autoenc_sg.core.structures import CandidatePairs
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.graph_pass import GraphPass
-from autoenc_sg.training.graph_losses import _predicate_rows
+from autoenc_sg.training.graph_losses import _predicate_rows, graph_terms
 from autoenc_sg.training.objectives import JointObjective
 from autoenc_sg.training.start import Start, build_model
-from autoenc_sg.training.target_assignment import near_misses
+from autoenc_sg.training.target_assignment import near_misses, pair_predicates
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from tests.support.graphs import random_regions
 from tests.support.tiny import tiny_config
@@ -108,3 +110,29 @@ def test_numbers_of_pairs_as_in_the_papers() -> None:
     assert [int((~related & (image == i)).sum()) for i in range(3)] == [48, 0, 48]
     assert len(set(rows.tolist())) == len(rows)
     assert_close(rows.sort().values, rows.unique())
+
+
+def test_branches_have_losses_of_their_own(tiny_run: Path) -> None:
+    """The cross entropies of context, union box and labels, on the pairs of the predicates'."""
+    config = tiny_config(tiny_run, "--predictor.name=motifs", "--predictor.causal=sum")
+    dataset = open_dataset(config.data, "train")
+    torch.manual_seed(0)
+    model = build_model(config, dataset, Start(read_checkpoint(tiny_run / "run")))
+    objective = JointObjective(model, config.joint).train()
+    batch = collate_samples([dataset[i] for i in range(3)])
+    images = ImageRandom([1, 2, 3])
+    graph_pass, matched = objective._graph(batch, images)
+    plain = replace(graph_pass, graph=replace(graph_pass.graph, auxiliary_logits=()))
+    terms = []
+    for part in (graph_pass, plain):
+        random = ImageRandom([4, 5, 6])
+        terms.append(graph_terms(part, matched, batch.graphs, config.joint, model, random))
+    both, alone = (term["predicate"][0].mean for term in terms)
+    predicates = pair_predicates(graph_pass.graph.pairs, matched, batch.graphs)
+    options, ratio = config.predictor.loss, config.joint.background_ratio
+    random = ImageRandom([4, 5, 6])
+    rows = _predicate_rows(graph_pass, predicates, batch.graphs, ratio, options, random)
+    branches = graph_pass.graph.auxiliary_logits
+    assert len(branches) == 3
+    own = [F.cross_entropy(logits[rows], predicates[rows]) for logits in branches]
+    assert_close(both - alone, torch.stack(own).sum())
