@@ -16,6 +16,7 @@ HEADS: tuple[HeadName, ...] = get_args(HeadName)
 STEPS = {"gcn": 2, "imp": 3, "transformer": 4, "graph_rcnn": 2, "factorizable": 1}  # as published
 
 
+Effect = Literal["none", "tde", "nie", "te"]
 CAUSAL_HEADS = ("motifs", "transformer")
 
 
@@ -164,7 +165,7 @@ class PredictorConfig:
     dropout: float = 0.5
     frequency_bias: bool = False
     causal: Literal["none", "gate", "sum"] = "none"
-    effect: Literal["none", "tde", "nie", "te"] = "none"
+    effect: Effect = "none"
     loss: PredicateLossConfig = field(default_factory=PredicateLossConfig)
     imp: ImpConfig = field(default_factory=ImpConfig)
     motifs: MotifsConfig = field(default_factory=MotifsConfig)

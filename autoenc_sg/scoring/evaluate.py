@@ -28,6 +28,7 @@ from autoenc_sg.scoring.options import EvaluationOptions
 from autoenc_sg.scoring.processes import in_processes, rank_and_world
 from autoenc_sg.scoring.results import EvaluationResults
 from autoenc_sg.training.splits import cached_regions
+from autoenc_sg.training.start import count_for_head, with_new_head
 from autoenc_sg.visualization.progress import Reporter
 from autoenc_sg.weights.checkpoint import check_vocabulary, is_decoder, read_checkpoint
 from autoenc_sg.weights.state_dict import load_weights
@@ -66,10 +67,11 @@ def evaluate_checkpoint(
 
 def _evaluate_checkpoint(path: Path, options: EvaluationOptions, quiet: bool) -> EvaluationResults:
     checkpoint = read_checkpoint(path)
-    config = checkpoint.config
+    config = replace(checkpoint.config, predictor=options.predictor(checkpoint.config.predictor))
     train, test = open_splits(_data(config.data, options), options.split, config.seed)
     model = AutoEncoder(config, checkpoint.vocabulary, download=False)
-    load_weights(model, checkpoint.model, str(path))
+    count_for_head(model, checkpoint, train)
+    load_weights(model, with_new_head(model, checkpoint, checkpoint.model), str(path))
     rank, world = rank_and_world()
     device = options.device
     if device == "cuda" and world > 1:

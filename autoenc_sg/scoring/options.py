@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from autoenc_sg.config.phases import RegionPrecision
+from autoenc_sg.config.predictor import Effect, PredictorConfig
 from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.errors import bad_input
 
@@ -37,6 +38,9 @@ class EvaluationOptions:
             when the same detector is evaluated again.
         region_precision: of the maps and features in these files.
         images: draw the graphs and score the images; without, graphs and detections alone.
+        effect: of a relation head with branches (`predictor.causal`), instead of the checkpoint's.
+        logit_adjustment: tau log(share of the training triples) taken from the predicates' logits,
+            instead of what the checkpoint's configuration says.
     """
 
     data: Path | None = None
@@ -54,6 +58,8 @@ class EvaluationOptions:
     region_cache: Path | None = None
     region_precision: RegionPrecision = "float16"
     images: bool = True
+    effect: Effect | None = None
+    logit_adjustment: float | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -63,6 +69,20 @@ class EvaluationOptions:
         if self.processes < 1:
             raise bad_input("processes", ">= 1", self.processes)
         _check_tasks(self.tasks)
+
+    def predictor(self, config: PredictorConfig) -> PredictorConfig:
+        """A relation head's options with `effect` and `logit_adjustment` if they are given.
+
+        Raises:
+            InputError: the head has no branches, or tau is below 0.
+        """
+        if self.effect is not None:
+            config = replace(config, effect=self.effect)
+        if self.logit_adjustment is not None:
+            tau = self.logit_adjustment
+            loss = replace(config.loss, logit_adjustment=tau, adjusted="use")
+            config = replace(config, loss=loss)
+        return config
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,14 @@ def start_words(head: MotifsPredictor, options: MotifsConfig, classes: Sequence[
     head.start_words({i: torch.from_numpy(v) for i, v in vectors.items() if v is not None})
 
 
+def count_for_head(
+    model: AutoEncoder, checkpoint: Checkpoint | None, dataset: GraphDataset
+) -> None:
+    """Count the training split for the relation head, unless the checkpoint has all its counts."""
+    if not _has_counts(checkpoint, model):
+        model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
+
+
 def _has_counts(checkpoint: Checkpoint | None, model: AutoEncoder) -> bool:
     """Whether the checkpoint is of the same relation head, with all that is counted for it."""
     name = model.config.predictor.name

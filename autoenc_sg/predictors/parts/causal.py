@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from autoenc_sg.config.predictor import Effect
 from autoenc_sg.predictors.parts.frequency_bias import FrequencyBias
 
 _RATE = 0.0005
@@ -48,7 +49,7 @@ class CausalEffect(nn.Module):
     def __init__(
         self,
         form: Literal["gate", "sum"],
-        effect: Literal["none", "tde", "nie", "te"],
+        effect: Effect,
         dim: int,
         num_classes: int,
         num_predicates: int,
