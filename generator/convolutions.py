@@ -7,7 +7,7 @@ Each function here equals `F.conv2d(..., padding=1)` up to rounding, with the sa
 - `small_convolution`: over a few pixels with a large kernel, as one matrix product.
 
 The cheaper algorithm is chosen by counting products, with thresholds measured on a CPU
-(`benchmarks/generator.py`).
+(`benchmarks/generator/speed.py`).
 """
 
 from __future__ import annotations

@@ -13,5 +13,5 @@ configurations too large:      test_config_limits.py
 flipped bits:                  tests/weights/test_checkpoint.py
 cut last line of a history:    test_one_run_per_folder.py
 gradients that are NaN:        test_not_finite.py
-resume with two processes:     tests/training/test_processes.py
+resume with two processes:     tests/training/parallel/test_processes.py
 """

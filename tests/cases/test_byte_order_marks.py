@@ -15,7 +15,7 @@ from autoenc_sg.data.vg150.from_jsonl import convert_lines
 from tests.data.sg2im_vg.test_dataset import write as write_sg2im_vg
 from tests.data.test_open import KINDS, config
 from tests.data.vg150.test_from_jsonl import LINES, write_lines
-from tests.support.sg2im_data import write_coco_stuff
+from tests.support.files.sg2im_data import write_coco_stuff
 
 MARK = b"\xef\xbb\xbf"
 

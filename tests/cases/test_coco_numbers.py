@@ -14,7 +14,7 @@ from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.open import open_dataset
-from tests.support.sg2im_data import save, write_coco_stuff
+from tests.support.files.sg2im_data import save, write_coco_stuff
 
 TRIANGLE = [[5, 5, 40, 5, 40, 40]]
 

@@ -1,4 +1,4 @@
-"""A small number of the killed runs of `benchmarks/kills.py`."""
+"""A small number of the killed runs of `benchmarks/training/kills.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_killed_runs_end_as_the_uninterrupted_one() -> None:
     root = Path(__file__).parents[2]
     counts = ("--kills", "3", "--terms", "3", "--writes", "2", "--seed", "1")
     result = subprocess.run(
-        [sys.executable, str(root / "benchmarks" / "kills.py"), *counts],
+        [sys.executable, str(root / "benchmarks" / "training" / "kills.py"), *counts],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

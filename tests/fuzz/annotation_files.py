@@ -14,8 +14,8 @@ from autoenc_sg.data.vg150.from_jsonl import convert_lines
 from tests.cases.test_coco_numbers import coco
 from tests.data.test_open import SPLITS
 from tests.data.vg150.test_from_jsonl import LINES, write_lines
+from tests.support.files.sg2im_data import write_coco_stuff
 from tests.support.mutations import mutated_bytes, mutated_json
-from tests.support.sg2im_data import write_coco_stuff
 
 
 def read_all(config: DataConfig) -> None:

@@ -24,8 +24,8 @@ from autoenc_sg.weights.sg2im import import_sg2im
 from autoenc_sg.weights.state_dict import read_weights
 from autoenc_sg.weights.tensor_file import read_tensors, write_tensors
 from tests.support.checkpoints import CAT_ON_MAT, pickled
+from tests.support.files.sg2im_files import full
 from tests.support.mutations import HOSTILE, mutated_binary, mutated_json, mutated_value
-from tests.support.sg2im_files import full
 from tests.support.tiny import tiny_config
 
 METADATA = ("config", "vocabulary", "phase", "step", "serial", "training", "version")

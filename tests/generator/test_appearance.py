@@ -27,7 +27,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from tests.generator.test_model import CLASSES, PREDICATES, SMALL, _graph
 from tests.support.coded import photos
 from tests.support.tiny import same
-from tests.training.test_reconstruction_options import weights_of
+from tests.training.phases.test_reconstruction_options import weights_of
 
 WIDE = replace(SMALL, appearance_dim=3)
 

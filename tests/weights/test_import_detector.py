@@ -23,7 +23,7 @@ from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.pooling import CornerSampling, roi_pool
 from autoenc_sg.detector.published.state_dicts import recognize, translate
 from autoenc_sg.weights.detector import load_detector_weights
-from tests.support.detector_files import (
+from tests.support.files.detector_files import (
     MOTIFS_RATIOS,
     MOTIFS_SCALES,
     Weights,

@@ -25,7 +25,7 @@ from autoenc_sg.weights.checkpoint import (
     write_checkpoint,
 )
 from autoenc_sg.weights.sg2im import export_file, export_sg2im, import_sg2im
-from tests.support.sg2im_files import SIZES, full, model_state, stripped, vocab
+from tests.support.files.sg2im_files import SIZES, full, model_state, stripped, vocab
 from tests.support.tiny import same
 
 

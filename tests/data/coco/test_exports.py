@@ -14,7 +14,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.inspect.verify import verify
 from autoenc_sg.data.open import find_format, open_dataset
-from tests.support.sg2im_data import save
+from tests.support.files.sg2im_data import save
 
 ROOT = {"id": 0, "name": "cow", "supercategory": "none"}  # named as a true class
 CLASSES = [

@@ -14,7 +14,7 @@ from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.coco.masks import mask_centres
 from autoenc_sg.data.coco.stuff import CocoStuffRules, open_coco_stuff
 from autoenc_sg.data.open import open_dataset
-from tests.support.sg2im_data import photo, save, write_coco_stuff
+from tests.support.files.sg2im_data import photo, save, write_coco_stuff
 
 HALF = [[0, 0, 20, 0, 20, 40, 0, 40]]  # the left half of 40 x 40
 

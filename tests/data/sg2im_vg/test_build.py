@@ -19,7 +19,7 @@ from autoenc_sg.data.sg2im_vg.padded_tables import (
 )
 from autoenc_sg.data.sg2im_vg.raw_json import NamedEntries, read_sg2im_aliases
 from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
-from tests.support.sg2im_data import SMALL, relation, save, thing, write_raw
+from tests.support.files.sg2im_data import SMALL, relation, save, thing, write_raw
 
 BIG = (10, 10, 50, 60)
 TABLES = {

@@ -15,7 +15,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.sg2im_vg.build import build_sg2im_vg
 from autoenc_sg.data.sg2im_vg.dataset import open_sg2im_vg
 from autoenc_sg.data.sg2im_vg.rules import RawFiles, Sg2imRules
-from tests.support.sg2im_data import SMALL, photo, save, write_raw
+from tests.support.files.sg2im_data import SMALL, photo, save, write_raw
 
 VOCAB = {
     "object_idx_to_name": ["__image__", "man", "cup", "dog"],

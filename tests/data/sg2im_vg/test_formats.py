@@ -14,7 +14,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
-from tests.support.sg2im_data import SMALL, write_coco_stuff, write_raw
+from tests.support.files.sg2im_data import SMALL, write_coco_stuff, write_raw
 from tests.support.tiny import tiny_config
 
 STEPS = [f"--{phase}.steps=2" for phase in ("detector_training", "reconstruction", "joint")]

@@ -1,0 +1,1 @@
+"""Time and accuracy of detectors and their backbones."""

@@ -1,0 +1,1 @@
+"""The evaluation's time, its ceilings, and judges of pictures."""

@@ -1,0 +1,1 @@
+"""Time, memory and learning of generator and layout."""

@@ -1,0 +1,1 @@
+"""Runs that are killed, rates of the joint phase, and what the tests notice."""
