@@ -21,6 +21,26 @@ CAUSAL_HEADS = ("motifs", "transformer")
 
 
 @dataclass(frozen=True)
+class GcnConfig:
+    """The head `gcn`: the paper's graph convolution, and what Factorizable Net has beyond it.
+
+    Attributes:
+        shared_subgraphs: pairs whose union boxes overlap share a subgraph; without, each pair has
+            its own.
+        subgraph_threshold: IoU of union boxes above which they do.
+        attention: attention over objects and cells; without, means.
+    """
+
+    shared_subgraphs: bool = False
+    subgraph_threshold: float = 0.5
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        threshold = self.subgraph_threshold
+        require(0 <= threshold <= 1, "predictor.gcn.subgraph_threshold", "0..1", threshold)
+
+
+@dataclass(frozen=True)
 class ImpConfig:
     """The head `imp`: iterative message passing.
 
@@ -167,6 +187,7 @@ class PredictorConfig:
     causal: Literal["none", "gate", "sum"] = "none"
     effect: Effect = "none"
     loss: PredicateLossConfig = field(default_factory=PredicateLossConfig)
+    gcn: GcnConfig = field(default_factory=GcnConfig)
     imp: ImpConfig = field(default_factory=ImpConfig)
     motifs: MotifsConfig = field(default_factory=MotifsConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
@@ -210,6 +231,7 @@ class PredictorConfig:
 
 
 SECTIONS = {
+    "gcn": GcnConfig(),
     "imp": ImpConfig(),
     "motifs": MotifsConfig(),
     "transformer": TransformerConfig(),

@@ -87,10 +87,11 @@ class FactorizablePredictor(RelationPredictor):
     ) -> GraphLogits:
         """The formulas above."""
         pair_image = regions.image_index[pairs.pairs[:, 0]]
-        chosen, subgraph = self._clusters(regions, pairs.pairs, pair_image)
+        threshold = self.config.factorizable.subgraph_threshold
+        chosen, subgraph = shared_subgraphs(regions, pairs.pairs, threshold)
         objects, maps = self.object_in(regions), self.subgraph_in(unions[chosen])
         boxes = decode_deltas(self.box_deltas(F.relu(objects)), regions.boxes)
-        objects, maps = self._exchange(regions, objects, maps, pairs.pairs, subgraph, chosen)
+        objects, maps = exchange(self.rounds, regions, objects, maps, pairs.pairs, subgraph)
         added = classify(self.object_classifier, F.relu(objects), regions.image_index, random)
         return GraphLogits(
             regions.class_logits + added,
@@ -109,46 +110,6 @@ class FactorizablePredictor(RelationPredictor):
             pair_vectors=maps.mean((2, 3))[subgraph],
         )
 
-    @torch.no_grad()
-    def _clusters(
-        self, regions: Regions, pairs: Tensor, pair_image: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See `clusters`."""
-        certainty = 1 - regions.class_logits.softmax(-1)[:, 0].double()
-        return clusters(
-            union_boxes(regions.boxes, pairs),
-            certainty[pairs].prod(1),
-            pair_image,
-            self.config.factorizable.subgraph_threshold,
-        )
-
-    def _exchange(
-        self,
-        regions: Regions,
-        objects: Tensor,
-        maps: Tensor,
-        pairs: Tensor,
-        subgraph: Tensor,
-        chosen: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Objects `[N, dim]` and maps `[K, dim, S, S]` after all rounds."""
-        by_object = ByImage(regions.image_index, regions.num_images)
-        owner = regions.image_index[pairs[chosen, 0]]
-        by_subgraph = ByImage(owner, regions.num_images)
-        lines = (regions.num_images, by_object.is_row.shape[1], by_subgraph.is_row.shape[1])
-        linked = torch.zeros(lines, dtype=torch.bool, device=pairs.device)
-        for end in pairs.unbind(1):
-            place = (owner[subgraph], by_object.place[end], by_subgraph.place[subgraph])
-            linked[place] = True
-        object_table, map_table = by_object.table(objects), by_subgraph.table(maps)
-        boxes = by_object.table(regions.boxes)
-        for layer in self.rounds:
-            assert isinstance(layer, SpatialMessagePassing)
-            if layer.among_objects is not None:
-                object_table = layer.among_objects(object_table, boxes, by_object.is_row)
-            object_table, map_table = layer(object_table, map_table, linked)
-        return by_object.rows(object_table), by_subgraph.rows(map_table)
-
     def _joined(self, objects: Tensor, maps: Tensor, pairs: Tensor, subgraph: Tensor) -> Tensor:
         """The input of f_rel, flat: `[M, H]`."""
         objects, maps = F.relu(objects), F.relu(maps)
@@ -156,6 +117,44 @@ class FactorizablePredictor(RelationPredictor):
         joined = self.subgraph_part(maps)[subgraph] + ends[:, :, None, None]
         flat: Tensor = self.bottleneck(F.relu(joined)).flatten(1)
         return flat
+
+
+@torch.no_grad()
+def shared_subgraphs(regions: Regions, pairs: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Rows `[K]` of the pairs whose union boxes are kept, and the subgraph `[M]` of each pair."""
+    certainty = 1 - regions.class_logits.softmax(-1)[:, 0].double()
+    image = regions.image_index[pairs[:, 0]]
+    return clusters(union_boxes(regions.boxes, pairs), certainty[pairs].prod(1), image, threshold)
+
+
+def exchange(
+    rounds: nn.ModuleList,
+    regions: Regions,
+    objects: Tensor,
+    maps: Tensor,
+    pairs: Tensor,
+    subgraph: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Objects `[N, dim]` and maps `[K, dim, S, S]` after rounds of `SpatialMessagePassing`.
+
+    An object is linked to the subgraphs `subgraph [M]` of its pairs `[M, 2]`; each has a pair.
+    """
+    by_object = ByImage(regions.image_index, regions.num_images)
+    owner = regions.image_index.new_zeros(len(maps))
+    owner[subgraph] = regions.image_index[pairs[:, 0]]
+    by_subgraph = ByImage(owner, regions.num_images)
+    lines = (regions.num_images, by_object.is_row.shape[1], by_subgraph.is_row.shape[1])
+    linked = torch.zeros(lines, dtype=torch.bool, device=pairs.device)
+    for end in pairs.unbind(1):
+        linked[owner[subgraph], by_object.place[end], by_subgraph.place[subgraph]] = True
+    object_table, map_table = by_object.table(objects), by_subgraph.table(maps)
+    boxes = by_object.table(regions.boxes)
+    for layer in rounds:
+        assert isinstance(layer, SpatialMessagePassing)
+        if layer.among_objects is not None:
+            object_table = layer.among_objects(object_table, boxes, by_object.is_row)
+        object_table, map_table = layer(object_table, map_table, linked)
+    return by_object.rows(object_table), by_subgraph.rows(map_table)
 
 
 def clusters(

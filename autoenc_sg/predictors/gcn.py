@@ -22,6 +22,11 @@ kernel:
 with one A for subjects and one for objects. `s_k`, pooled over the union box, does not contain
 where the two objects lie in it, so the shares of each cell that the two boxes cover
 (`boxes.grid_coverage`) are added to it through two convolutions, like Neural Motifs' box masks.
+
+Two options go further with Factorizable Net (`predictors.factorizable`). `shared_subgraphs`: pairs
+whose union boxes overlap share a subgraph; messages to it are means over its pairs, and the shares
+of cells are added to its map for each pair, after the rounds. `attention`: the rounds are those of
+Factorizable Net, with attention over cells and objects in place of the means.
 """
 
 from __future__ import annotations
@@ -31,11 +36,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.config.predictor import PredictorConfig
-from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
+from autoenc_sg.core.boxes import decode_deltas, to_unit_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.layers import ImageRandom, mlp, segment_mean
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.contract import RelationPredictor, classify
+from autoenc_sg.predictors.factorizable import SpatialMessagePassing, exchange, shared_subgraphs
+from autoenc_sg.predictors.parts.embeddings import masks_of
 
 
 class GraphPredictor(RelationPredictor):
@@ -63,7 +70,12 @@ class GraphPredictor(RelationPredictor):
         self.coverage_in = nn.Sequential(
             nn.Conv2d(2, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, dim, 1)
         )
-        self.rounds = nn.ModuleList(MessagePassing(dim) for _ in range(config.rounds))
+        self.rounds = nn.ModuleList(
+            SpatialMessagePassing(dim, max(dim // 2, 1))
+            if config.gcn.attention
+            else MessagePassing(dim)
+            for _ in range(config.rounds)
+        )
         self.subject_kernel = nn.Linear(dim, dim)
         self.object_kernel = nn.Linear(dim, dim)
         self.subgraph_map = nn.Conv2d(dim, dim, 1)
@@ -79,9 +91,7 @@ class GraphPredictor(RelationPredictor):
         self, regions: Regions, pairs: CandidatePairs, unions: Tensor, random: ImageRandom | None
     ) -> GraphLogits:
         """Graph logits by the formulas above; `unions` are the subgraphs of `pairs`."""
-        objects, maps = self._embed(regions, pairs, unions)
-        for message_passing in self.rounds:
-            objects, maps = message_passing(objects, maps, pairs.pairs)
+        objects, maps = self._exchange(regions, pairs, unions)
         # f_node is added to the detector's logits, so that a trained detector is kept at the start
         added = classify(self.object_classifier, objects, regions.image_index, random)
         object_logits = regions.class_logits + added
@@ -99,16 +109,32 @@ class GraphPredictor(RelationPredictor):
             pair_vectors=maps.mean((2, 3)),
         )
 
-    def _embed(
-        self, regions: Regions, pairs: CandidatePairs, subgraphs: Tensor
+    def _exchange(
+        self, regions: Regions, pairs: CandidatePairs, unions: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Objects `[N, dim]` and a map of each pair `[M, dim, S, S]` after the rounds."""
+        options, subgraph = self.config.gcn, torch.arange(len(unions), device=unions.device)
+        coverage = self.coverage_in(masks_of(regions, pairs.pairs, unions))
+        if options.shared_subgraphs:
+            threshold = options.subgraph_threshold
+            chosen, subgraph = shared_subgraphs(regions, pairs.pairs, threshold)
+            maps = F.relu(self.subgraph_in(unions[chosen]))
+        else:
+            maps = F.relu(self.subgraph_in(unions) + coverage)
+        objects = self._objects(regions)
+        if options.attention:
+            rounds = (regions, objects, maps, pairs.pairs, subgraph)
+            objects, maps = exchange(self.rounds, *rounds)
+        else:
+            for message_passing in self.rounds:
+                objects, maps = message_passing(objects, maps, pairs.pairs, subgraph)
+        return objects, F.relu(maps[subgraph] + coverage) if options.shared_subgraphs else maps
+
+    def _objects(self, regions: Regions) -> Tensor:
+        """The objects' vectors before any message."""
         unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
-        object_inputs = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
-        frames = union_boxes(regions.boxes, pairs.pairs)
-        size = subgraphs.shape[-1]
-        ends = [grid_coverage(regions.boxes[pairs.pairs[:, side]], frames, size) for side in (0, 1)]
-        maps = self.subgraph_in(subgraphs) + self.coverage_in(torch.stack(ends, 1))
-        return F.relu(self.object_in(object_inputs)), F.relu(maps)
+        inputs = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
+        return F.relu(self.object_in(inputs))
 
     def _joined(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
         """The input of equation 3's classifier, flat: `[M, H]`."""
@@ -133,11 +159,14 @@ class MessagePassing(nn.Module):
         self.from_subject = nn.Linear(dim, dim)
         self.from_object = nn.Linear(dim, dim)
 
-    def forward(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """`objects [N, D], maps [M, D, S, S], pairs [M, 2]` to the same shapes."""
-        pooled = maps.mean((2, 3))
+    def forward(
+        self, objects: Tensor, maps: Tensor, pairs: Tensor, subgraph: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`objects [N, D], maps [K, D, S, S], pairs [M, 2]`, their `subgraph [M]`: new ones."""
+        pooled = maps.mean((2, 3))[subgraph]
         n = len(objects)
         as_subject = self.to_subject(segment_mean(pooled, pairs[:, 0], n))
         as_object = self.to_object(segment_mean(pooled, pairs[:, 1], n))
         ends = self.from_subject(objects)[pairs[:, 0]] + self.from_object(objects)[pairs[:, 1]]
-        return objects + F.relu(as_subject + as_object), maps + F.relu(ends)[:, :, None, None]
+        to_maps = F.relu(segment_mean(ends, subgraph, len(maps)))
+        return objects + F.relu(as_subject + as_object), maps + to_maps[:, :, None, None]

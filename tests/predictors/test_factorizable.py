@@ -19,6 +19,7 @@ from autoenc_sg.predictors.factorizable import (
     clusters,
     geometry,
     masked_softmax,
+    shared_subgraphs,
 )
 from tests.support.graphs import C, D, P, random_pairs, random_regions, seeded
 
@@ -103,8 +104,7 @@ def test_relations_and_boxes_against_a_loop() -> None:
         assert_close(logits.object_logits[i], expected)
         box = decode_deltas(net.box_deltas(F.relu(o))[None], regions.boxes[i : i + 1])
         assert_close(logits.boxes[i : i + 1], box)
-    owner = regions.image_index[pairs.pairs[:, 0]]
-    kept, goes_to = net._clusters(regions, pairs.pairs, owner)
+    kept, goes_to = shared_subgraphs(regions, pairs.pairs, 0.5)
     assert len(kept) < len(pairs)
     for k, (i, j) in enumerate(pairs.pairs.tolist()):
         shared = F.relu(net.subgraph_in(unions[kept[goes_to[k]]][None]))
@@ -117,7 +117,7 @@ def test_pairs_of_a_subgraph_read_the_union_features_of_its_best_pair() -> None:
     net, regions = head(), random_regions([4])
     pairs = random_pairs(regions, 12)
     unions = torch.randn(12, D, S, S, generator=seeded(1))
-    kept, _ = net._clusters(regions, pairs.pairs, torch.zeros(12, dtype=torch.int64))
+    kept, _ = shared_subgraphs(regions, pairs.pairs, 0.5)
     other = torch.randn(12, D, S, S, generator=seeded(2))
     other[kept] = unions[kept]
     expected = net(regions, pairs, unions).predicate_logits

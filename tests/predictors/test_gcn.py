@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from autoenc_sg.config.predictor import PredictorConfig
+from autoenc_sg.config.predictor import GcnConfig, PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.structures import CandidatePairs, Regions
+from autoenc_sg.predictors.factorizable import shared_subgraphs
 from autoenc_sg.predictors.gcn import (
     GraphPredictor,
     MessagePassing,
@@ -34,6 +35,12 @@ def predictor(steps: int = 2, dropout: float = 0.0) -> GraphPredictor:
     return GraphPredictor(PredictorConfig("gcn", DIM, steps, dropout), D, S, C, P)
 
 
+def with_options(**options: bool) -> GraphPredictor:
+    torch.manual_seed(0)
+    config = PredictorConfig("gcn", DIM, 2, 0.0, gcn=GcnConfig(**options))  # type: ignore[arg-type]
+    return GraphPredictor(config, D, S, C, P).eval()
+
+
 def subgraphs_of(pairs: CandidatePairs, grad: bool = False) -> Tensor:
     maps = torch.randn(len(pairs), D, S, S, generator=seeded(7))
     return maps.requires_grad_(grad)
@@ -45,7 +52,7 @@ def test_message_passing_against_a_loop() -> None:
     regions = random_regions([3, 0, 3])
     pairs = random_pairs(regions, 4).pairs
     objects, maps = torch.randn(6, DIM), torch.randn(len(pairs), DIM, S, S)
-    new_objects, new_maps = layer(objects, maps, pairs)
+    new_objects, new_maps = layer(objects, maps, pairs, torch.arange(len(pairs)))
     pooled = [m.mean((1, 2)) for m in maps]
     for i in range(6):
         total = torch.zeros(DIM)
@@ -193,3 +200,65 @@ def test_no_round_needs_no_message() -> None:
     )
     none = CandidatePairs(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0))
     assert len(predictor(steps=0)(regions, none, subgraphs_of(none)).boxes) == 0
+
+
+def test_shared_subgraphs_against_a_loop() -> None:
+    """Messages of a subgraph reach the ends of all its pairs; those to it are averaged."""
+    net, regions = with_options(shared_subgraphs=True), random_regions([3, 0, 3])
+    pairs = random_pairs(regions, 5)
+    unions = subgraphs_of(pairs)
+    logits = net(regions, pairs, unions)
+    chosen, subgraph = shared_subgraphs(regions, pairs.pairs, 0.5)
+    assert len(chosen) < len(pairs)
+    ends = pairs.pairs.tolist()
+    o, s = list(net._objects(regions)), list(F.relu(net.subgraph_in(unions[chosen])))
+    for layer in net.rounds:
+        assert isinstance(layer, MessagePassing)
+        pooled = [m.mean((1, 2)) for m in s]
+        new_o, new_s = [], []
+        for i, old in enumerate(o):
+            total = torch.zeros(DIM)
+            for side, linear in ((0, layer.to_subject), (1, layer.to_object)):
+                mine = [pooled[subgraph[k]] for k in range(len(ends)) if ends[k][side] == i]
+                total = total + linear(torch.stack(mine).mean(0) if mine else torch.zeros(DIM))
+            new_o.append(old + F.relu(total))
+        for k, old in enumerate(s):
+            sent = [
+                layer.from_subject(o[i]) + layer.from_object(o[j])
+                for row, (i, j) in enumerate(ends)
+                if subgraph[row] == k
+            ]
+            new_s.append(old + F.relu(torch.stack(sent).mean(0))[:, None, None])
+        o, s = new_o, new_s
+    expected = regions.class_logits + net.object_classifier(torch.stack(o))
+    assert_close(logits.object_logits, expected, atol=1e-5, rtol=1e-4)
+    for k, (i, j) in enumerate(ends):
+        frame = union_boxes(regions.boxes, pairs.pairs[k : k + 1])
+        cover = [grid_coverage(regions.boxes[e : e + 1], frame, S) for e in (i, j)]
+        own = F.relu(s[subgraph[k]] + net.coverage_in(torch.cat(cover)[None])[0])
+        assert logits.pair_vectors is not None
+        assert_close(logits.pair_vectors[k], own.mean((1, 2)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shared_subgraphs": True},
+        {"attention": True},
+        {"shared_subgraphs": True, "attention": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("counts", [[3, 0, 4], [1], [0]])
+def test_options_with_backward(options: dict[str, bool], counts: list[int]) -> None:
+    net, regions = with_options(**options), random_regions(counts)
+    pairs = random_pairs(regions, 5)
+    unions = subgraphs_of(pairs)
+    logits = net(regions, pairs, unions)
+    (logits.predicate_logits.sum() + logits.object_logits.sum() + logits.boxes.sum()).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    if len(pairs) > 1:
+        plain = predictor().eval()(regions, pairs, unions)
+        assert not torch.allclose(logits.object_logits, plain.object_logits)
