@@ -5,12 +5,12 @@ detections and true boxes. It is found by the image's pixels and true boxes, so 
 an entry of its own, and other images are noticed.
 
 Union features are not stored but pooled from the maps when they are asked for: the layers behind
-the pooling are trained with the graph, and the chosen pairs change. Measured sizes in float16:
+the pooling are trained with the graph, and the chosen pairs change. Sizes in float16:
 
-    at the demo's size (maps 96 x 16 x 16, 20 detections)     maps 48 KiB an image; the pooled
-        unions of its 380 pairs, 96 x 5 x 5 each, 1.7 MiB
-    at the paper's (512 x 37 x 62, 64 detections)             maps 2.2 MiB; its 4,032 pairs, 512 x
-        5 x 5 each, 98 MiB
+    at the demo's size (maps 96 x 16 x 16, 20 detections): 58 KiB an image, 48 of them maps; the
+        pooled unions of its 380 pairs, 96 x 5 x 5 each, would be 1.7 MiB
+    at the paper's (512 x 38 x 64, 64 detections): 3.0 MiB, 2.4 of them maps; its 4,032 pairs,
+        512 x 5 x 5 each, would be 98 MiB
 
 Each image was seen alone: in a batch of images of several sizes a detector pads the smaller ones,
 which changes its maps near their borders, so there losses differ slightly from those without cache.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.atomic_files import make_folder, remove_temporaries
+from autoenc_sg.core.atomic_files import make_folder, remove_temporaries, replacing
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.detector import Detector
 from autoenc_sg.model.codes import image_digest
@@ -50,7 +50,8 @@ def write_region_cache(
     _claim(folder, key)
     if not (folder / COMPLETE).is_file():
         _write_shards(folder, key, detector, views, progress or (lambda count: None))
-        (folder / COMPLETE).touch()
+        with replacing(folder / COMPLETE):
+            pass
     return RegionCache(folder, key, detector)
 
 
