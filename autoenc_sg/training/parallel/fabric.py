@@ -26,10 +26,9 @@ def make_fabric(config: RunConfig) -> Fabric:
     """Fabric as configured, launched.
 
     DistributedDataParallel is set up with `find_unused_parameters`, since a phase leaves some
-    parameters without a gradient, and without `broadcast_buffers`: a discriminator runs forward
-    twice before its backward, and buffers overwritten in between would make that fail. Buffers are
-    batch norm's statistics, the same in every process (`batch_norm`). Mixed precision is
-    `StepPrecision`.
+    parameters without a gradient (discriminators use all of theirs: PyTorch warns of that once).
+    It does not broadcast buffers: they are batch norm's statistics, which are the same in every
+    process, since `batch_norm` computes them over all of them. Mixed precision is `StepPrecision`.
 
     Raises:
         InputError: Lightning or PyTorch has no such accelerator, devices, strategy or precision.
