@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from autoenc_sg.config.phases import PhaseName
@@ -20,8 +19,6 @@ from autoenc_sg.weights.checkpoint import (
     read_resumable,
     read_with_training,
 )
-
-BASE = "base"  # folder of the run that trains them
 
 
 def base_checkpoint(grid: Grid, init: Path | None) -> Checkpoint:
@@ -49,7 +46,8 @@ def base_digest(checkpoint: Checkpoint) -> str:
 
 
 def _trained(grid: Grid) -> Checkpoint:
-    folder, config = grid.out / BASE, replace(grid.config, out=str(grid.out / BASE))
+    config = grid.base_config()
+    folder = Path(config.out)
     phases: tuple[PhaseName, ...] = ("detector",)
     sections = ["seed", "data", "detector", "detector_training"]
     if True in grid.image_loss:

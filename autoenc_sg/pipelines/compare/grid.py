@@ -47,8 +47,8 @@ class Grid:
         options: of the evaluation on the test split; images are not scored.
 
     Raises:
-        InputError: nothing or something twice to compare, no image loss to turn on, or a detector
-            that the configuration trains.
+        InputError: nothing or something twice to compare, no image loss to turn on, a detector
+            that the configuration trains, or several processes.
     """
 
     config: RunConfig
@@ -69,6 +69,9 @@ class Grid:
         if joint.detection_weight > 0:
             expected = "0 in a comparison on one frozen detector"
             raise bad_input("joint.detection_weight", expected, joint.detection_weight)
+
+        devices = self.config.runtime.devices
+        require(devices in (1, "1", "auto"), "runtime.devices", "1 in a comparison", devices)
 
     @property
     def out(self) -> Path:
@@ -104,4 +107,10 @@ class Grid:
             seed=cell.seed,
             predictor=self.config.predictor.of_head(cell.head),
             joint=joint,
+            runtime=replace(self.config.runtime, devices=1),
         )
+
+    def base_config(self) -> RunConfig:
+        """The run that trains what the cells start from."""
+        runtime = replace(self.config.runtime, devices=1)
+        return replace(self.config, out=str(self.out / "base"), runtime=runtime)

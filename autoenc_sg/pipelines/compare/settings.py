@@ -22,6 +22,8 @@ def plain_settings(config: RunConfig, sections: Sequence[str] = ()) -> dict[str,
     for name in ("out", "runtime"):
         del plain[name]
     plain["joint"]["region_cache"] = ""
+    for name in ("workers", "cache"):
+        del plain["data"][name]
     return {name: plain[name] for name in sections} if sections else plain
 
 

@@ -223,6 +223,7 @@ def test_a_grid_of_nothing_or_with_a_trained_detector(tmp_path: Path) -> None:
     grid = grid_in(tmp_path)
     no_images = replace(grid.config, joint=JointPhase(image_loss_weight=0))
     trained = replace(grid.config, joint=JointPhase(detection_weight=1))
+    parallel = replace(grid.config, runtime=replace(grid.config.runtime, devices=2))
     for changes, message in (
         ({"heads": ()}, "--heads: expected one or more different ones"),
         ({"heads": ("gcn", "gcn")}, "--heads: expected one or more different ones"),
@@ -231,7 +232,12 @@ def test_a_grid_of_nothing_or_with_a_trained_detector(tmp_path: Path) -> None:
         ({"seeds": 0}, "--seeds: expected >= 1"),
         ({"config": no_images}, "image_loss_weight: expected > 0 with --image-loss on"),
         ({"config": trained}, "detection_weight: expected 0 in a comparison"),
+        ({"config": parallel}, "runtime.devices: expected 1 in a comparison, got 2"),
     ):
         with pytest.raises(InputError, match=message):
             replace(grid, **changes)  # type: ignore[arg-type]
     replace(grid, config=no_images, image_loss=(False,))
+    runtime = replace(grid.config.runtime, devices="auto")
+    everywhere = replace(grid, config=replace(grid.config, runtime=runtime))
+    assert everywhere.config_of(grid.cells()[0]).runtime.devices == 1
+    assert everywhere.base_config().runtime.devices == 1
