@@ -150,7 +150,7 @@ def _human_line(line: Line) -> Line:
 
 
 class CocoBoxes:
-    """A COCO instances file, as `BoxesSource`: all boxes with some area, without crowds.
+    """A COCO instances file, as `BoxesSource`: boxes with some area, crowds as ignored regions.
 
     Args:
         path: the file.
@@ -168,12 +168,14 @@ class CocoBoxes:
         self.splits = [TRAIN] * cut + [TEST] * (len(self.image_ids) - cut)
         self.captions: list[list[str]] = [[] for _ in self.image_ids]
         self._objects: dict[int, list[tuple[int, list[float]]]] = {i: [] for i in self.image_ids}
+        self._crowds: dict[int, list[list[float]]] = {i: [] for i in self.image_ids}
         for annotation in checked_annotations(path, coco, coco.imgs):
-            if not annotation["iscrowd"]:
-                unit = unit_box(path, annotation, coco.imgs[annotation["image_id"]])
-                name = coco.cats[annotation["category_id"]]["name"]
-                entry = (self.vocabulary.object_id(name), unit)
-                self._objects[annotation["image_id"]].append(entry)
+            unit = unit_box(path, annotation, coco.imgs[annotation["image_id"]])
+            label = self.vocabulary.object_id(coco.cats[annotation["category_id"]]["name"])
+            if annotation["iscrowd"]:
+                self._crowds[annotation["image_id"]].append([label, *unit])
+            else:
+                self._objects[annotation["image_id"]].append((label, unit))
         default = path.parent / "images"
         folder = images or (default if default.is_dir() else path.parent)
         file_names = {i: image["file_name"] for i, image in self._images.items()}
@@ -189,7 +191,11 @@ class CocoBoxes:
         objects = self._objects[image_id]
         boxes = [[value * side for value, side in zip(unit, scale)] for _, unit in objects]
         labels = [label for label, _ in objects]
-        return make_graph(labels, boxes, [], size, f"{self._path} image {image_id}")
+        graph = make_graph(labels, boxes, [], size, f"{self._path} image {image_id}")
+        crowds = self._crowds[image_id]
+        if not crowds:
+            return graph
+        return replace(graph, ignored=torch.tensor(crowds) * torch.tensor([1, *scale]))
 
     def write(self, folder: Path, graphs: Sequence[SceneGraph], vocabulary: Vocabulary) -> None:
         """See `BoxesSource`."""

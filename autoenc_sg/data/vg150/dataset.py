@@ -24,6 +24,7 @@ from autoenc_sg.data.vg150.files import (
     VG150Annotations,
     read_annotations,
 )
+from autoenc_sg.data.vg150.ignored import regions_of_image
 
 _SLACK = 0.02  # of the long side: by how much boxes of a right size pass the image's border
 
@@ -143,7 +144,9 @@ class VG150Source:
             triples, scores = triples[chosen], take_rows(scores, chosen)
         boxes = clip_to_image(data.raw_boxes[first:end] * (max(size) / BOX_SCALE), size)
         inside = has_area(boxes)
-        graph = SceneGraph(data.labels[first:end], boxes, triples, size, triple_scores=scores)
+        labels, image = data.labels[first:end], self._rows[row]
+        ignored = regions_of_image(data.ignored, image, size, BOX_SCALE)
+        graph = SceneGraph(labels, boxes, triples, size, triple_scores=scores, ignored=ignored)
         return graph if inside.all() else graph.select(inside.nonzero()[:, 0])
 
     def _check_size(self, row: int, size: ImageSize, name: str) -> None:

@@ -35,6 +35,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.json_files import MALFORMED_ERRORS, malformed, read_json
 from autoenc_sg.data.base.samples import LONGEST_SIDE
 from autoenc_sg.data.h5_files import present_arrays, read_arrays
+from autoenc_sg.data.vg150.ignored import read_ignored
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class VG150Annotations:
         relation_scores: `[R]` in [0, 1], the probability of a pseudo-relation, NaN for a relation
             that a human annotated; None: all are human.
         root: the folder of the files.
+        ignored: `[K, 6]` float, the regions of `vg150.ignored`: image row, class id and box as in
+            `raw_boxes`; None: there are none.
     """
 
     labels: Tensor
@@ -83,6 +86,7 @@ class VG150Annotations:
     vocabulary: Vocabulary
     relation_scores: Tensor | None = None
     root: Path = Path()
+    ignored: Tensor | None = None
 
     @property
     def is_pseudo(self) -> Tensor:
@@ -174,11 +178,19 @@ def read_annotations(root: Path) -> VG150Annotations:
         vocabulary,
         read_relation_scores(path, len(tables["predicates"])),
         root,
+        _ignored(path, len(tables["split"]), vocabulary.num_objects),
     )
     outside = len(boxes_outside(data))
     if outside:
         logger.warning("%s: %d boxes outside of their images are left out", path, outside)
     return data
+
+
+def _ignored(path: Path, num_images: int, num_classes: int) -> Tensor | None:
+    stored = read_ignored(path, num_images, num_classes)
+    if stored is None:
+        return None
+    return torch.cat([stored[:, :2].float(), decode_boxes(stored[:, 2:])], 1)
 
 
 def file_paths(root: Path) -> tuple[Path, Path]:

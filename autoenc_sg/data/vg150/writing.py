@@ -18,7 +18,8 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.json_files import write_json
-from autoenc_sg.data.vg150.files import PSEUDO, SCORES
+from autoenc_sg.data.vg150.files import BOX_SCALE, PSEUDO, SCORES
+from autoenc_sg.data.vg150.ignored import ignored_table
 
 Array = NDArray[Any]
 
@@ -87,6 +88,7 @@ def write_annotations(
         **inclusive_ranges("rel", rel_counts.numpy()),
     }
     tables |= pseudo_tables(graphs)
+    tables |= ignored_table(graphs, lambda boxes, size: encode_boxes(boxes, size, BOX_SCALE))
     for side in LONG_SIDES:
         stored = [encode_boxes(g.boxes, g.image_size, side) for g in graphs]
         tables[f"boxes_{side}"] = torch.cat(stored).numpy()
