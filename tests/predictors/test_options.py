@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoenc_sg.cli.main import main
 from autoenc_sg.config.files import config_from_dict, load_config
 from autoenc_sg.config.predictor import FrequencyConfig, PredictorConfig
 from autoenc_sg.config.run import RunConfig
@@ -34,6 +35,18 @@ def test_bad_options_in_one_line(options: list[str], message: str) -> None:
         load_config("demo", options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_options_of_another_head_end_with_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--predictor.name=imp", "--predictor.motifs.order=size", f"--out={tmp_path}/run"]
+    assert main(["train", "demo", *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    expected = "predictor.motifs: expected no options of that head (predictor.name is imp)"
+    assert expected in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_shared_options_of_another_head() -> None:
