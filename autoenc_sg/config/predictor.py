@@ -64,7 +64,7 @@ class MotifsConfig:
         edge_layers: of the edge context; 0: an embedding of the labels instead.
         pair_dim: width of the product of subject, object and union box (published: 4096); 0:
             `predictor.dim`.
-        vision: the product has the union box.
+        vision: the product has the union box; true with `predictor.causal`.
         embedding_dim: width of the label embeddings.
         word_vectors: .npz file with `words` [W] and `vectors` [W, `embedding_dim`] that label
             embeddings start from; null: random ones.
@@ -212,6 +212,9 @@ class PredictorConfig:
         require(causal, "predictor.causal", expected, self.causal)
         effect = self.effect == "none" or self.causal != "none"
         require(effect, "predictor.effect", "none if predictor.causal is none", self.effect)
+        sees = self.motifs.vision or self.causal == "none"
+        expected = "true with predictor.causal, which has a branch of the union box"
+        require(sees, "predictor.motifs.vision", expected, self.motifs.vision)
         heads = self.transformer.heads
         divides = self.name != "transformer" or self.dim % heads == 0
         expected = f"a divisor of predictor.dim {self.dim}"

@@ -19,8 +19,9 @@ makes a quarter of it. Refined boxes come from relu(o_i) before any message. Wit
     o_i <- o_i + T relu( \sum_{j != i} w_ij o_j )
     w_ij = relu(g(geometry_ij)) exp(<Q'' o_i, K'' o_j> / sqrt(d)), divided by their sum over j
 
-Deviations: the overlap has no added pixel; boxes are refined once, not once a class; no learned
-duplicate removal; class logits are added to the detector's; one round unless `steps` says more.
+Deviations: the overlap has no added pixel and must exceed the threshold; boxes are refined once,
+not once a class; no learned duplicate removal; class logits are added to the detector's; one round
+unless `steps` says more.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ PredCls) keep their classes.
 Deviations: the decoder is fed its own labels in training, too; the LSTMs are PyTorch's
 bidirectional ones, which read all images at once, as in Scene-Graph-Benchmark (`lstm: highway` has
 the published ones); features are not detached, boxes are in fractions of the image and not batch
-normalized; one box an object, not one a class; `dim` and `pair_dim` are set (512 and 4096); box
-masks are the exact shares of the cells; the frequency bias is `predictor.frequency_bias`.
+normalized; one box an object, not one a class; `dim` and `pair_dim` are set (512 and 4096); there
+is no dropout; E_d is as wide as E_1 and E_2; word vectors have length 1, and a name of several
+words takes their mean, not its longest word's; the frequency bias is `predictor.frequency_bias`.
 """
 
 from __future__ import annotations

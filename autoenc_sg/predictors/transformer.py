@@ -14,8 +14,10 @@ An encoder is a stack of layers as in Vaswani et al. 2017 (normalization after t
     x <- n(x + W_o attention(x));   x <- n(x + W_2 relu(W_1 x))
 
 Deviations: label embeddings E are learned and weighted by the distribution, not of the best label,
-so that gradient reaches the classes; u_k is averaged over the cells and has box masks; dropout is
-in the classifiers alone.
+so that gradient reaches the classes; W_2 does not read f_i again; f_rel has a hidden layer, where
+the published code adds a linear layer of [s_i ; t_j] to one of the product; classes of overlapping
+detections are not suppressed; u_k is averaged over the cells and has box masks; dropout is in the
+classifiers alone.
 """
 
 from __future__ import annotations

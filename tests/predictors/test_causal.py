@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from autoenc_sg.config.predictor import HeadName, PredictorConfig
+from autoenc_sg.config.predictor import HeadName, MotifsConfig, PredictorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.predictors.build import build_predictor
 from autoenc_sg.predictors.parts.causal import CausalEffect
@@ -119,9 +119,16 @@ def test_heads_with_branches(name: HeadName, form: Any, branches: int) -> None:
         ({"effect": "tde"}, r"predictor\.effect: expected none if predictor\.causal is none"),
     ],
 )
-def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+def test_options_without_effect_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PredictorConfig("imp", **options)
+
+
+def test_the_branch_of_the_union_box_cannot_be_left_out() -> None:
+    blind = MotifsConfig(vision=False)
+    with pytest.raises(InputError, match=r"predictor\.motifs\.vision: expected true with .*causal"):
+        PredictorConfig("motifs", causal="sum", motifs=blind)
+    assert not PredictorConfig("motifs", motifs=blind).motifs.vision
 
 
 def test_another_head_has_branches_if_it_may() -> None:
