@@ -6,19 +6,23 @@ from pathlib import Path
 
 from autoenc_sg.config.phases import PhaseName
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.region_cache.keys import weights_digest
 from autoenc_sg.pipelines.compare.grid import Grid
 from autoenc_sg.pipelines.compare.settings import claim, plain_settings
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import phase_settings
-from autoenc_sg.training.start import Start
+from autoenc_sg.training.start import Start, with_new_appearance, with_new_graph
 from autoenc_sg.weights.checkpoint import (
     Checkpoint,
+    check_vocabulary,
     find_checkpoints,
     is_decoder,
     read_resumable,
     read_with_training,
 )
+from autoenc_sg.weights.state_dict import check_weights
 
 
 def base_checkpoint(grid: Grid, init: Path | None) -> Checkpoint:
@@ -38,6 +42,19 @@ def base_checkpoint(grid: Grid, init: Path | None) -> Checkpoint:
     if is_decoder(checkpoint.model):
         raise bad_input(init, "a model with an encoder", "a decoder alone")
     return checkpoint
+
+
+def check_base(grid: Grid, checkpoint: Checkpoint, vocabulary: Vocabulary, where: Path) -> None:
+    """Check that every cell can start from a checkpoint, which is of `where`.
+
+    Raises:
+        InputError: its vocabulary is not that of the data, or its weights do not fit the grid's
+            configuration.
+    """
+    check_vocabulary(checkpoint, vocabulary, where)
+    model = AutoEncoder(grid.config_of(grid.cells()[0]), vocabulary, download=False)
+    weights = with_new_appearance(model, checkpoint.model)
+    check_weights(model, with_new_graph(model, weights), str(where))
 
 
 def base_digest(checkpoint: Checkpoint) -> str:

@@ -48,7 +48,7 @@ class Grid:
 
     Raises:
         InputError: nothing or something twice to compare, no image loss to turn on, a detector
-            that the configuration trains, or several processes.
+            that the configuration trains, several processes, or a head that the options do not fit.
     """
 
     config: RunConfig
@@ -72,6 +72,8 @@ class Grid:
 
         devices = self.config.runtime.devices
         require(devices in (1, "1", "auto"), "runtime.devices", "1 in a comparison", devices)
+        for cell in self.cells():
+            self.config_of(cell)  # raises before anything is trained
 
     @property
     def out(self) -> Path:

@@ -13,11 +13,11 @@ from rich.console import Console
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import one_line
 from autoenc_sg.data.open import open_dataset
-from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest
+from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest, check_base
 from autoenc_sg.pipelines.compare.cells import CellResult, cell_settings, finished_cell, run_cell
 from autoenc_sg.pipelines.compare.grid import Cell, Grid
 from autoenc_sg.training.guards.run_folder import run_lock
-from autoenc_sg.weights.checkpoint import Checkpoint, check_vocabulary
+from autoenc_sg.weights.checkpoint import Checkpoint
 
 ERROR = "error.txt"  # in the folder of a cell that failed: the traceback
 
@@ -56,7 +56,7 @@ def run_comparison(grid: Grid, init: Path | None = None, quiet: bool = False) ->
     with run_lock(grid.out):
         base = base_checkpoint(grid, init)
         vocabulary = open_dataset(grid.config.data, "test", grid.config.seed).vocabulary
-        check_vocabulary(base, vocabulary, init or grid.out)
+        check_base(grid, base, vocabulary, init or grid.out)
         digest = base_digest(base)
         settings = {cell: cell_settings(grid, cell, digest) for cell in grid.cells()}
         finished = {cell: finished_cell(grid, cell, settings[cell]) for cell in grid.cells()}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from autoenc_sg.config.phases import JointPhase
+from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.pipelines.compare import Cell, Comparison, Grid, cells, run, run_comparison
 from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest
@@ -200,6 +201,20 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     assert started == []
 
 
+def test_a_base_of_another_size_ends_before_any_cell(
+    tiny_run: Path, init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = forbid_cells(monkeypatch)
+    root = str(tiny_run / "scenes")
+    for option in ("--detector.channels=8", "--generator.gconv_dim=6"):
+        grid = grid_in(tmp_path, option, "--data.root", root)
+        with pytest.raises(InputError, match=r"run: (detector|generator).*expected") as raised:
+            run_comparison(grid, init, quiet=True)
+        assert "\n" not in str(raised.value)
+    assert started == []
+    assert not (grid.out / "cells").exists()
+
+
 def test_detector_and_generator_are_trained_once(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +239,7 @@ def test_a_grid_of_nothing_or_with_a_trained_detector(tmp_path: Path) -> None:
     no_images = replace(grid.config, joint=JointPhase(image_loss_weight=0))
     trained = replace(grid.config, joint=JointPhase(detection_weight=1))
     parallel = replace(grid.config, runtime=replace(grid.config.runtime, devices=2))
+    odd = replace(grid.config, predictor=PredictorConfig(dim=15))
     for changes, message in (
         ({"heads": ()}, "--heads: expected one or more different ones"),
         ({"heads": ("gcn", "gcn")}, "--heads: expected one or more different ones"),
@@ -233,6 +249,7 @@ def test_a_grid_of_nothing_or_with_a_trained_detector(tmp_path: Path) -> None:
         ({"config": no_images}, "image_loss_weight: expected > 0 with --image-loss on"),
         ({"config": trained}, "detection_weight: expected 0 in a comparison"),
         ({"config": parallel}, "runtime.devices: expected 1 in a comparison, got 2"),
+        ({"config": odd, "heads": ("gcn", "transformer")}, "heads: expected a divisor of .* 15"),
     ):
         with pytest.raises(InputError, match=message):
             replace(grid, **changes)  # type: ignore[arg-type]
