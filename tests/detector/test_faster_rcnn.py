@@ -363,7 +363,7 @@ def test_the_contract_is_complete() -> None:
     assert Detector.__abstractmethods__ == {
         "encode",
         "detect",
-        "describe",
+        "box_features",
         "region_maps",
         "union_features",
         "losses",
