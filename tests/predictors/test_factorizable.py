@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from autoenc_sg.predictors.factorizable import (
     ObjectRelations,
     SpatialMessagePassing,
     clusters,
+    exchange,
     geometry,
     masked_softmax,
     shared_subgraphs,
@@ -44,6 +46,53 @@ def test_clusters_of_five_boxes_by_hand() -> None:
     alone, own = clusters(boxes, scores, torch.tensor([0, 0, 0, 1, 0]), 1.0)
     assert alone[own].tolist() == [0, 1, 2, 3, 4]
     assert clusters(boxes[:0], scores[:0], torch.zeros(0, dtype=torch.int64), 0.5)[1].shape == (0,)
+
+
+def test_a_box_goes_to_the_best_that_it_overlaps_not_to_the_nearest() -> None:
+    """The last box overlaps the first by 7/13 and the second by 9/11; these two by 6/14."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [4.0, 0, 14, 10], [3.0, 0, 13, 10]])
+    kept, goes_to = clusters(boxes, torch.tensor([0.9, 0.8, 0.1]), torch.zeros(3).long(), 0.5)
+    assert kept.tolist() == [0, 1]
+    assert goes_to.tolist() == [0, 1, 0]
+
+
+def test_the_pair_of_the_surest_objects_gives_the_subgraph() -> None:
+    """All union boxes are the same; the score is the product of both objects' 1 - p(background)."""
+    background = torch.tensor([0.1, 0.5, 0.6, 0.05])
+    logits = torch.stack([background, *[(1 - background) / (C - 1)] * (C - 1)], 1).log()
+    regions = replace(random_regions([4]), class_logits=logits)
+    regions = replace(regions, boxes=torch.tensor([[0.0, 0, 20, 20]] * 4))
+    pairs = torch.tensor([[0, 1], [1, 2], [1, 3], [2, 3]])
+    chosen, subgraph = shared_subgraphs(regions, pairs, 0.5)
+    assert chosen.tolist() == [2]
+    assert subgraph.tolist() == [0, 0, 0, 0]
+    # 0.95 + 0.12 is more than 0.5 + 0.5, 0.95 * 0.12 less than 0.5 * 0.5
+    background = torch.tensor([0.05, 0.88, 0.5, 0.5])
+    logits = torch.stack([background, *[(1 - background) / (C - 1)] * (C - 1)], 1).log()
+    regions = replace(regions, class_logits=logits)
+    assert shared_subgraphs(regions, torch.tensor([[0, 1], [2, 3]]), 0.5)[0].tolist() == [1]
+
+
+def test_an_object_is_linked_to_the_subgraphs_of_all_its_pairs() -> None:
+    """As subject or object, in its own image: against one round over the links written out."""
+    torch.manual_seed(0)
+    layer = SpatialMessagePassing(DIM, 4)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    regions = random_regions([3, 0, 2])
+    objects = torch.randn(5, DIM, generator=seeded(0))
+    maps = torch.randn(3, DIM, S, S, generator=seeded(1))
+    pairs = torch.tensor([[0, 1], [1, 0], [2, 1], [4, 3]])
+    subgraph = torch.tensor([1, 1, 2, 0])  # in any order
+    rounds = torch.nn.ModuleList([layer])
+    new_objects, new_maps = exchange(rounds, regions, objects, maps, pairs, subgraph)
+    links = torch.tensor([[[True, False], [True, True], [False, True]]])
+    first, own = layer(objects[None, :3], maps[None, 1:], links)
+    assert_close(new_objects[:3], first[0], atol=1e-5, rtol=1e-4)
+    assert_close(new_maps[1:], own[0], atol=1e-5, rtol=1e-4)
+    last, own = layer(objects[None, 3:], maps[None, :1], torch.ones(1, 2, 1, dtype=torch.bool))
+    assert_close(new_objects[3:], last[0], atol=1e-5, rtol=1e-4)
+    assert_close(new_maps[:1], own[0], atol=1e-5, rtol=1e-4)
 
 
 def test_masked_softmax_by_hand() -> None:
