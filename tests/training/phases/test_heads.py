@@ -82,7 +82,7 @@ def test_near_misses_by_hand() -> None:
 
 
 def test_numbers_of_pairs_as_in_the_papers() -> None:
-    """64 pairs an image, a quarter of them related; those near a relation are left out."""
+    """64 pairs an image, at most a quarter of them related."""
     regions = random_regions([10, 0, 10])
     ends = torch.cartesian_prod(torch.arange(10), torch.arange(10))
     ends = ends[ends[:, 0] != ends[:, 1]]
@@ -110,6 +110,30 @@ def test_numbers_of_pairs_as_in_the_papers() -> None:
     assert [int((~related & (image == i)).sum()) for i in range(3)] == [48, 0, 48]
     assert len(set(rows.tolist())) == len(rows)
     assert_close(rows.sort().values, rows.unique())
+
+
+@pytest.mark.parametrize("pairs_per_image", [0, 64])
+def test_near_misses_are_in_no_loss(pairs_per_image: int) -> None:
+    """The third box overlaps the subject of the relation (0, 1) by 4/10."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20.0, 0, 30, 10], [0.0, 0, 4, 10]])
+    regions = replace(random_regions([3, 0]), boxes=boxes)
+    pairs = torch.tensor([[0, 1], [2, 1], [1, 2], [1, 0]])
+    graph = GraphLogits(
+        regions.class_logits,
+        regions.boxes,
+        pairs,
+        torch.zeros(4, 4),
+        torch.ones(4),
+        regions.image_index,
+        regions.image_sizes,
+    )
+    graph_pass = GraphPass(regions, pairs, torch.zeros(4), graph)
+    truth, predicates = truth_of_one_relation(), torch.tensor([1, 0, 0, 0])
+    for ignored_iou, expected in ((0.4, [0, 2, 3]), (1.0, [0, 1, 2, 3])):
+        options = PredicateLossConfig(pairs_per_image=pairs_per_image, ignored_iou=ignored_iou)
+        random = ImageRandom([0, 1])
+        rows = _predicate_rows(graph_pass, predicates, truth, 3.0, options, random)
+        assert rows.sort().values.tolist() == expected
 
 
 def test_branches_have_losses_of_their_own(tiny_run: Path) -> None:
