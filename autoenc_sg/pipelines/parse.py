@@ -90,7 +90,15 @@ def parse_photos_to_file(
                 reporter.advance(note=photo.name)
         if result.done == 0:
             raise result.failures[0]
-    if result.few_objects and all_entries is None:
+    _warn(model, result, options, given=all_entries is not None)
+    if options.features is not None:
+        _write_features(options.features, names, features)
+    return result
+
+
+def _warn(model: AutoEncoder, result: ParsedPhotos, options: ParseOptions, given: bool) -> None:
+    """Say what to try where photos have few objects (unless boxes were given) or low scores."""
+    if result.few_objects and not given:
         threshold = options.object_threshold or model.config.decode.object_threshold
         logger.warning(
             "%d of %d photos have fewer than two objects with a class score of %g or more; lower "
@@ -106,9 +114,6 @@ def parse_photos_to_file(
             result.done,
             weights,
         )
-    if options.features is not None:
-        _write_features(options.features, names, features)
-    return result
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:

@@ -76,6 +76,8 @@ def test_micro_precision_ranks_all_classes_together() -> None:
     metric = DetectionPrecision()
     metric.update([found], [some])
     assert metric.compute()["micro AP50"].item() == pytest.approx((34 + 33 * 2 / 3) / 101)
+    alone = detections_of([SQUARE], [1], [0.9])  # recall 1/3 at precision 1, and no more
+    assert scores([(alone, some)])["micro AP50"] == pytest.approx(34 / 101)
     # class 1: 1 of 2 at precision 1 (51 of 101); class 2: all at precision 1/2
     assert metric.by_class() == pytest.approx({1: 51 / 101, 2: 0.5})
 
