@@ -38,7 +38,6 @@ SHOWN = 12
 _SIDE = 220  # pixels of a picture in the figure
 
 
-@torch.no_grad()
 def recall_of_prior(
     model: AutoEncoder, test: GraphDataset, prior: Path, vectors: Path
 ) -> dict[str, float]:
@@ -56,7 +55,8 @@ def recall_of_prior(
     suite = RecallSuite(names.num_predicates, tasks, RecallConventions(KS))
     for batch in batches(test, 1):
         truth = batch.graphs.split()[0]
-        detected = model.graph_logits(list(batch.images)).predictions()[0]
+        with torch.no_grad():
+            detected = model.graph_logits(list(batch.images)).predictions()[0]
         found = with_prior(detected, truth, proposer, columns)
         ones = replace(
             detected, boxes=truth.boxes, labels=truth.labels, scores=torch.ones(len(truth))
