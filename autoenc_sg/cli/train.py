@@ -48,6 +48,8 @@ class CompareCommand:
     Attributes:
         config: a YAML file, or the name of a packaged configuration such as scenes.
         heads: relation heads; all by default.
+        head_options: options of single heads, HEAD.NAME=VALUE, such as motifs.edge_layers=2
+            motifs.dim=256: one of its own (predictor.motifs) or one that all have (predictor).
         image_loss: on, off or both: with the image losses of the configuration, or without.
         seeds: runs of each, with seeds from that of the configuration on.
         init: run's folder or checkpoint file to take detector and generator from; without it, the
@@ -61,6 +63,7 @@ class CompareCommand:
 
     config: str
     heads: tuple[str, ...] = HEADS
+    head_options: tuple[str, ...] = ()
     image_loss: tuple[Literal["on", "off"], ...] = ("on", "off")
     seeds: int = 3
     init: Path | None = None
@@ -164,6 +167,7 @@ def _compare(options: CompareCommand) -> int:
             device=usable_device(options.device),
             images=False,
         ),
+        options.head_options,
     )
     comparison = run_comparison(grid, options.init)
     ceiling = ceiling_of(grid)

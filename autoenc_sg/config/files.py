@@ -43,7 +43,19 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: no such file, not YAML, an unknown key, or a value of the wrong type or range.
     """
     where = f"config {path}"
-    values = _mapping(where, _read(path))
+    return _with_overrides(where, _mapping(where, _read(path)), overrides)
+
+
+def changed_config(config: RunConfig, overrides: Sequence[str], where: str) -> RunConfig:
+    """A configuration with overrides as those of `load_config`; `where` they are from, for errors.
+
+    Raises:
+        InputError: an unknown key, or a value of the wrong type or range.
+    """
+    return _with_overrides(where, config_to_dict(config), overrides)
+
+
+def _with_overrides(where: str, values: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
     _check_names(where, overrides)
     with_overrides = _overridden(where, values, overrides)
     if with_overrides is not None:
@@ -52,7 +64,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             return config
     parser = _parser()
     try:
-        parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(values))
+        parsed = parser.parse_args(list(overrides), namespace=parser.parse_object(dict(values)))
     except _PARSER_ERRORS as error:
         raise _one_line(where, error) from error
     return _build(where, parser, parsed)

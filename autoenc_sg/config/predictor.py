@@ -60,6 +60,8 @@ class MotifsConfig:
             as published), `size` (the largest first), `confidence` (the surest first) or `random`.
         lstm: `bidirectional`, PyTorch's, or `highway`, the published alternating highway LSTM,
             which takes a step of Python an object.
+        recurrent_dropout: of the states of highway LSTMs and decoder, in training: one mask for all
+            objects of an image (published: 0.1); 0 with `bidirectional`.
         object_layers: of the object context; 0: a linear layer instead, and no decoder.
         edge_layers: of the edge context; 0: an embedding of the labels instead.
         pair_dim: width of the product of subject, object and union box (published: 4096); 0:
@@ -80,9 +82,15 @@ class MotifsConfig:
     embedding_dim: int = 200
     word_vectors: str | None = None
     suppression_threshold: float = 0.3
+    recurrent_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         where = "predictor.motifs"
+        dropout = self.recurrent_dropout
+        require(0 <= dropout < 1, f"{where}.recurrent_dropout", "0..1", dropout)
+        has_cells = self.lstm == "highway" or dropout == 0
+        expected = "0 unless predictor.motifs.lstm is highway"
+        require(has_cells, f"{where}.recurrent_dropout", expected, dropout)
         require_at_least(0, self, where, "object_layers", "edge_layers", "pair_dim")
         require_at_least(1, self, where, "embedding_dim")
         require_at_most(MAX_LAYERS, self, where, "object_layers", "edge_layers")
@@ -202,6 +210,9 @@ class PredictorConfig:
         if self.steps is not None:
             require_at_least(0, self, "predictor", "steps")
             require_at_most(MAX_LAYERS, self, "predictor", "steps")
+        has_rounds = self.name != "imp" or self.rounds > 0
+        expected = "1 or more with predictor.name imp (vanilla has no messages)"
+        require(has_rounds, "predictor.steps", expected, self.steps)
         require(0 <= self.dropout < 1, "predictor.dropout", "0..1", self.dropout)
         for head, default in SECTIONS.items():
             section = getattr(self, head)

@@ -18,9 +18,10 @@ PredCls) keep their classes.
 Deviations: the decoder is fed its own labels in training, too; the LSTMs are PyTorch's
 bidirectional ones, which read all images at once, as in Scene-Graph-Benchmark (`lstm: highway` has
 the published ones); features are not detached, boxes are in fractions of the image and not batch
-normalized; one box an object, not one a class; `dim` and `pair_dim` are set (512 and 4096); there
-is no dropout; E_d is as wide as E_1 and E_2; word vectors have length 1, and a name of several
-words takes their mean, not its longest word's; the frequency bias is `predictor.frequency_bias`.
+normalized; one box an object, not one a class; `dim` and `pair_dim` are set (512 and 4096); the
+only dropout is `recurrent_dropout`, off by default and for highway LSTMs alone; E_d is as wide as
+E_1 and E_2; word vectors have length 1, and a name of several words takes their mean, not its
+longest word's; the frequency bias is `predictor.frequency_bias`.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ class MotifsPredictor(RelationPredictor):
         self.object_words = nn.Embedding(num_classes, words)  # E_1
         self.box_in = nn.Sequential(nn.Linear(4, _BOX_DIM), nn.ReLU())
         self.object_context = self._lstm(feature_dim + words + _BOX_DIM, options.object_layers)
-        self.decoder = Decoder(dim, words, num_classes) if options.object_layers else None
+        dropout = options.recurrent_dropout
+        self.decoder = Decoder(dim, words, num_classes, dropout) if options.object_layers else None
         self.object_classifier = None if options.object_layers else nn.Linear(dim, num_classes)
-        self.label_words = nn.Embedding(num_classes, words)  # E_2
+        self.label_words = nn.Embedding(num_classes, words) if options.edge_layers else None  # E_2
         if options.edge_layers:
             self.edge_context = self._lstm(words + dim, options.edge_layers)
             self.ends = nn.Linear(dim, 2 * pair_dim)  # W_h
@@ -79,7 +81,8 @@ class MotifsPredictor(RelationPredictor):
             nn.init.zeros_(self.ends.bias)
         else:
             self.label_ends = nn.Embedding(num_classes, 2 * pair_dim)
-        self.visual = UnionVector(feature_dim, dim, pooled_size, pair_dim)
+        union = UnionVector(feature_dim, dim, pooled_size, pair_dim) if options.vision else None
+        self.visual = union
         self.causal = causal_branches(config, pair_dim, num_classes, num_predicates)
         if self.causal is None:
             self.relation_classifier = nn.Linear(pair_dim, num_predicates)  # W_r
@@ -90,7 +93,8 @@ class MotifsPredictor(RelationPredictor):
         if layers == 0:
             return nn.Linear(input_dim, dim)
         if self.config.motifs.lstm == "highway":
-            return AlternatingHighwayLSTM(input_dim, dim, layers)
+            dropout = self.config.motifs.recurrent_dropout
+            return AlternatingHighwayLSTM(input_dim, dim, layers, dropout)
         return BidirectionalLSTM(input_dim, dim, layers)
 
     def graph_logits(
@@ -102,15 +106,18 @@ class MotifsPredictor(RelationPredictor):
         boxes = self.box_in(to_unit_boxes(regions.boxes, sizes, regions.image_index))
         inputs = [regions.features, distributions @ self.object_words.weight, boxes]
         by_image = self._in_order(regions, distributions[:, 1:].amax(1), random)
-        context = _read(self.object_context, torch.cat(inputs, 1), by_image)
-        object_logits = self._classes(regions, context, by_image)
+        context = _read(self.object_context, torch.cat(inputs, 1), by_image, random)
+        object_logits = self._classes(regions, context, by_image, random)
         labels = best_classes(object_logits)
         scores = object_logits.softmax(-1).gather(1, labels[:, None])[:, 0]
         by_image = self._in_order(regions, scores, random)
-        ends = self._ends(labels, context, by_image)
+        ends = self._ends(labels, context, by_image, random)
         subject, object_ = ends.chunk(2, 1)
         relations = subject[pairs.pairs[:, 0]] * object_[pairs.pairs[:, 1]]
-        visual = self.visual(regions, pairs.pairs, unions)
+        if self.visual is None:
+            visual = torch.ones_like(relations) + 0 * unions.sum()  # all weights have gradients
+        else:
+            visual = self.visual(regions, pairs.pairs, unions)
         predicate_logits, branches = self._predicates(relations, visual, object_logits, pairs.pairs)
         return GraphLogits(
             object_logits,
@@ -135,9 +142,7 @@ class MotifsPredictor(RelationPredictor):
             result: tuple[Tensor, tuple[Tensor, ...]]
             result = self.causal(relations, visual, bias, object_logits, pairs)
             return result
-        vision = self.config.motifs.vision
-        joined = relations * visual if vision else relations + 0 * visual
-        return self.relation_classifier(joined), ()
+        return self.relation_classifier(relations * visual), ()
 
     def _in_order(self, regions: Regions, scores: Tensor, random: ImageRandom | None) -> ByImage:
         """The places of the objects in the order in which they are read."""
@@ -154,31 +159,36 @@ class MotifsPredictor(RelationPredictor):
                 keys = drawn.uniform(index)
         return ByImage(index, regions.num_images, keys.detach())
 
-    def _classes(self, regions: Regions, context: Tensor, by_image: ByImage) -> Tensor:
+    def _classes(
+        self, regions: Regions, context: Tensor, by_image: ByImage, random: ImageRandom | None
+    ) -> Tensor:
         """Class logits `[N, C]` of the decoder; of detections, after the suppression."""
         if self.decoder is None:
             assert self.object_classifier is not None
             logits: Tensor = regions.class_logits + self.object_classifier(context)
         else:
-            logits = self.decoder(context, regions.class_logits, by_image)
+            logits = self.decoder(context, regions.class_logits, by_image, random)
         if self.training or regions.given:
             return logits
         return suppressed(logits, regions.boxes, by_image, self.config.motifs.suppression_threshold)
 
-    def _ends(self, labels: Tensor, context: Tensor, by_image: ByImage) -> Tensor:
+    def _ends(
+        self, labels: Tensor, context: Tensor, by_image: ByImage, random: ImageRandom | None
+    ) -> Tensor:
         """`[s_i ; t_i]`: `[N, 2 pair_dim]`."""
-        words = self.label_words(labels)
-        if self.config.motifs.edge_layers == 0:
-            ends: Tensor = self.label_ends(labels) + 0 * (words.sum() + context.sum())
+        if self.label_words is None:
+            ends: Tensor = self.label_ends(labels)
         else:
-            inputs = torch.cat([words, context], 1)
-            ends = self.ends(_read(self.edge_context, inputs, by_image))
+            inputs = torch.cat([self.label_words(labels), context], 1)
+            ends = self.ends(_read(self.edge_context, inputs, by_image, random))
         return ends
 
     @torch.no_grad()
     def start_words(self, vectors: Mapping[int, Tensor]) -> None:
-        """Start the three label embeddings from word vectors `[embedding_dim]` by class."""
-        tables = [self.object_words, self.label_words]
+        """Start the label embeddings (up to three) from word vectors `[embedding_dim]` by class."""
+        tables = [self.object_words]
+        if self.label_words is not None:
+            tables.append(self.label_words)
         if self.decoder is not None:
             tables.append(self.decoder.words)
         for table in tables:
@@ -193,25 +203,32 @@ class Decoder(nn.Module):
         dim: width of the context and of the states.
         word_dim: width of the label embedding, whose row 0 is the start.
         num_classes: C with the reserved 0.
+        dropout: of the state h, one mask for all objects of an image.
 
     Shapes: `context [N, dim], class_logits [N, C] -> [N, C]`.
     """
 
-    def __init__(self, dim: int, word_dim: int, num_classes: int) -> None:
+    def __init__(self, dim: int, word_dim: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.words = nn.Embedding(num_classes, word_dim)  # E_d
-        self.cell = HighwayCell(dim + word_dim, dim)
+        self.cell = HighwayCell(dim + word_dim, dim, dropout)
         self.output = nn.Linear(dim, num_classes)  # W_d
 
-    def forward(self, context: Tensor, class_logits: Tensor, by_image: ByImage) -> Tensor:
-        """The class logits with the decoder's added."""
+    def forward(
+        self,
+        context: Tensor,
+        class_logits: Tensor,
+        by_image: ByImage,
+        random: ImageRandom | None = None,
+    ) -> Tensor:
+        """The class logits with the decoder's added; `random` is for dropout."""
         inputs, logits = by_image.table(context), by_image.table(class_logits)
-        state = self.cell.start(len(inputs), inputs)
+        state, mask = self.cell.start(len(inputs), inputs), self.cell.mask(len(inputs), random)
         labels = by_image.counts * 0
         decoded = []
         for column in range(inputs.shape[1]):  # each step is of all images
             joined = torch.cat([inputs[:, column], self.words(labels)], 1)
-            state = self.cell.step(self.cell.inputs(joined), state)
+            state = self.cell.step(self.cell.inputs(joined), state, mask)
             decoded.append(logits[:, column] + self.output(state[0]))
             labels = best_classes(decoded[-1])
         return by_image.rows(torch.stack(decoded, 1))
@@ -287,9 +304,11 @@ def suppressed(object_logits: Tensor, boxes: Tensor, by_image: ByImage, threshol
     return kept.clamp(min=_TINY).log().to(object_logits)
 
 
-def _read(layers: nn.Module, rows: Tensor, by_image: ByImage) -> Tensor:
+def _read(layers: nn.Module, rows: Tensor, by_image: ByImage, random: ImageRandom | None) -> Tensor:
     """Rows after an LSTM over each image, or after a linear layer."""
     if isinstance(layers, nn.Linear):
         vectors: Tensor = layers(rows)
         return vectors
+    if isinstance(layers, AlternatingHighwayLSTM):
+        return by_image.rows(layers(by_image.table(rows), by_image, random))
     return by_image.rows(layers(by_image.table(rows), by_image))

@@ -15,7 +15,7 @@ from autoenc_sg.config.predictor import MotifsConfig
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.samples import GraphDataset
-from autoenc_sg.data.relate.names import read_word_vectors
+from autoenc_sg.data.relate.names import WordVectors, read_word_vectors
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.predictors.motifs import MotifsPredictor
 from autoenc_sg.weights.checkpoint import (
@@ -165,17 +165,29 @@ def start_words(head: MotifsPredictor, options: MotifsConfig, classes: Sequence[
     A name of several words has the direction of their mean; unknown words keep a random vector.
 
     Raises:
+        InputError: as `word_vectors`.
+    """
+    words = word_vectors(options)
+    if words is None:
+        return
+    vectors = {i: words.of_name(name) for i, name in enumerate(classes) if i > 0}
+    head.start_words({i: torch.from_numpy(v) for i, v in vectors.items() if v is not None})
+
+
+def word_vectors(options: MotifsConfig) -> WordVectors | None:
+    """The word vectors of the options, None without a file.
+
+    Raises:
         InputError: no such file, or vectors of another width than `embedding_dim`.
     """
     if options.word_vectors is None:
-        return
+        return None
     words = read_word_vectors(Path(options.word_vectors))
     width = words.vectors.shape[1]
     if width != options.embedding_dim:
         expected = f"vectors of {options.embedding_dim} numbers (predictor.motifs.embedding_dim)"
         raise bad_input(options.word_vectors, expected, width)
-    vectors = {i: words.of_name(name) for i, name in enumerate(classes) if i > 0}
-    head.start_words({i: torch.from_numpy(v) for i, v in vectors.items() if v is not None})
+    return words
 
 
 def count_for_head(

@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from autoenc_sg.config.predictor import MotifsConfig, PredictorConfig
 from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.motifs import Decoder, MotifsPredictor, suppressed
 from autoenc_sg.predictors.parts.embeddings import ByImage
@@ -109,6 +110,57 @@ def test_the_bidirectional_lstm_reads_each_line_alone() -> None:
         assert_close(outputs[index == image], net.output(net.lstm(rows[index == image])[0]))
 
 
+def test_dropout_of_the_states_has_one_mask_for_all_steps_of_an_image() -> None:
+    torch.manual_seed(0)
+    net = AlternatingHighwayLSTM(3, 6, 2, 0.5)
+    rows, index = torch.randn(5, 3, generator=seeded(0)), torch.tensor([0, 0, 0, 1, 1])
+    by_image = ByImage(index, 2)
+    outputs = by_image.rows(net(by_image.table(rows), by_image, ImageRandom([3, 5])))
+    dropped = outputs == 0
+    assert 0 < int(dropped.sum()) < dropped.numel()
+    for image in (0, 1):
+        assert (dropped[index == image] == dropped[index == image][0]).all()
+    assert not torch.equal(dropped[0], dropped[3])
+    alone = ByImage(index[:3], 1)
+    of_first = alone.rows(net(alone.table(rows[:3]), alone, ImageRandom([3])))
+    assert_close(outputs[:3], of_first)
+    in_use = net.eval()(by_image.table(rows), by_image, ImageRandom([3, 5]))
+    assert_close(in_use, net(by_image.table(rows), by_image))
+
+
+def test_a_mask_by_hand() -> None:
+    """What is kept is divided by its share; the cell c is not dropped."""
+    cell = HighwayCell(1, 40, 0.75)
+    mask = cell.mask(2, ImageRandom([0, 1]))
+    assert mask is not None
+    assert mask.shape == (2, 40)
+    assert set(mask.flatten().tolist()) == {0.0, 4.0}
+    projected, state = torch.randn(2, 240), cell.start(2, torch.zeros(1))
+    h, c = cell.step(projected, state, mask)
+    plain_h, plain_c = cell.step(projected, state)
+    assert_close(h, mask * plain_h)
+    assert_close(c, plain_c)
+
+
+def test_recurrent_dropout_changes_training_alone_and_wants_the_highway_lstm() -> None:
+    regions = random_regions([3, 2])
+    pairs = random_pairs(regions, 3)
+    inputs = (regions, pairs, unions_of(pairs))
+    net = motifs(lstm="highway", recurrent_dropout=0.3)
+    plain = motifs(lstm="highway")
+    assert_close(net(*inputs).predicate_logits, plain(*inputs).predicate_logits)
+    net.train(), plain.train()
+    random = [ImageRandom([1, 2]) for _ in range(3)]
+    first, again = (net(*inputs, random=r) for r in random[:2])
+    assert torch.equal(first.predicate_logits, again.predicate_logits)
+    whole = plain(*inputs, random=random[2])
+    assert not torch.allclose(first.predicate_logits, whole.predicate_logits)
+    assert not torch.allclose(first.object_logits, whole.object_logits)
+    expected = r"motifs\.recurrent_dropout: expected 0 unless predictor\.motifs\.lstm is highway"
+    with pytest.raises(InputError, match=expected):
+        MotifsConfig(recurrent_dropout=0.1)
+
+
 def test_the_decoder_knows_the_label_before() -> None:
     torch.manual_seed(0)
     net = Decoder(DIM, 4, C)
@@ -196,6 +248,8 @@ def test_the_formulas_against_a_loop(order: str) -> None:
             again = (-classes.softmax(1)[:, 1:].amax(1)).argsort()
             own, context, classes = own[again], context[again], classes[again]
         labels = classes[:, 1:].argmax(1) + 1
+        assert net.label_words is not None
+        assert net.visual is not None
         edge = net.edge_context
         assert isinstance(edge, BidirectionalLSTM)
         inputs = torch.cat([net.label_words(labels), context], 1)
@@ -212,6 +266,7 @@ def test_the_formulas_against_a_loop(order: str) -> None:
 @pytest.mark.parametrize("size", [3, 5, 7])
 def test_masks_become_maps_of_the_union_features_size(size: int) -> None:
     net = MotifsPredictor(PredictorConfig("motifs", DIM), D, size, C, P)
+    assert net.visual is not None
     assert net.visual.mask_size == {3: 11, 5: 19, 7: 27}[size]
     masks = torch.zeros(1, 2, net.visual.mask_size, net.visual.mask_size)
     assert net.visual.masks(masks).shape == (1, D, size, size)
@@ -247,6 +302,7 @@ def test_label_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     before = net.object_words.weight.detach().clone()
     start_words(net, MotifsConfig(embedding_dim=2, word_vectors=str(file)), classes)
     assert net.decoder is not None
+    assert net.label_words is not None
     for table in (net.object_words, net.label_words, net.decoder.words):
         assert_close(table.weight[1].detach(), torch.tensor([0.6, 0.8]))
         assert_close(table.weight[4].detach(), torch.tensor([0.0, 1.0]))

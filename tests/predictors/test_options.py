@@ -10,13 +10,21 @@ import torch
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.config.files import config_from_dict, load_config
-from autoenc_sg.config.predictor import FrequencyConfig, PredictorConfig
+from autoenc_sg.config.predictor import (
+    FrequencyConfig,
+    GraphRcnnConfig,
+    MotifsConfig,
+    PredictorConfig,
+    TransformerConfig,
+)
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.predictors.build import build_predictor
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint
+from tests.support.graphs import C, D, P, random_pairs, random_regions, seeded
 from tests.support.tiny import tiny_config
 
 
@@ -47,6 +55,39 @@ def test_options_of_another_head_end_with_status_2(
     expected = "predictor.motifs: expected no options of that head (predictor.name is imp)"
     assert expected in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PredictorConfig("motifs", 8, motifs=MotifsConfig(edge_layers=0)),
+        PredictorConfig("motifs", 8, motifs=MotifsConfig(object_layers=0)),
+        PredictorConfig("motifs", 8, motifs=MotifsConfig(vision=False)),
+        PredictorConfig("imp", 8, steps=1),
+        PredictorConfig("gcn", 8, steps=0),
+        PredictorConfig("transformer", 8, steps=0, transformer=TransformerConfig(0)),
+        PredictorConfig("graph_rcnn", 8, steps=0, graph_rcnn=GraphRcnnConfig(0)),
+        PredictorConfig("graph_rcnn", 8, graph_rcnn=GraphRcnnConfig(attention=False)),
+        PredictorConfig("factorizable", 8, steps=0),
+    ],
+    ids=lambda config: f"{config.name}-{config.steps}",
+)
+def test_no_weight_is_without_effect(config: PredictorConfig) -> None:
+    """Fewer rounds and layers leave out their weights."""
+    torch.manual_seed(0)
+    net = build_predictor(replace(config, dropout=0.0), D, 3, C, P).train()
+    regions = random_regions([4, 5])
+    pairs = random_pairs(regions, 8)
+    logits = net(regions, pairs, torch.randn(len(pairs), D, 3, 3, generator=seeded(7)))
+    outputs = (logits.predicate_logits, logits.object_logits, logits.boxes)
+    sum(value.square().sum() for value in outputs).backward()  # type: ignore[union-attr]
+    dead = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert dead == []
+
+
+def test_imp_without_messages_is_refused() -> None:
+    with pytest.raises(InputError, match=r"predictor\.steps: expected 1 or more .* got 0"):
+        PredictorConfig("imp", steps=0)
 
 
 def test_the_shared_options_of_another_head() -> None:

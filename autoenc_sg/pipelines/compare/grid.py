@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from autoenc_sg.config.files import changed_config
 from autoenc_sg.config.predictor import HEADS, HeadName
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input, require
+from autoenc_sg.pipelines.compare.head_options import overrides_of
 from autoenc_sg.scoring.options import EvaluationOptions
 
 
@@ -45,10 +47,11 @@ class Grid:
         image_loss: with it, without it, or both.
         seeds: runs of each; their seeds count from `config.seed`.
         options: of the evaluation on the test split; images are not scored.
+        head_options: options of single heads, see `head_options`.
 
     Raises:
         InputError: nothing or something twice to compare, no image loss to turn on, a detector
-            that the configuration trains, several processes, or a head that the options do not fit.
+            that the configuration trains, several processes, or options that do not fit a head.
     """
 
     config: RunConfig
@@ -56,6 +59,7 @@ class Grid:
     image_loss: tuple[bool, ...] = (True, False)
     seeds: int = 3
     options: EvaluationOptions = EvaluationOptions()  # noqa: RUF009 (frozen)
+    head_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("--heads", self.heads), ("--image-loss", self.image_loss)):
@@ -69,6 +73,8 @@ class Grid:
         if joint.detection_weight > 0:
             expected = "0 in a comparison on one frozen detector"
             raise bad_input("joint.detection_weight", expected, joint.detection_weight)
+
+        overrides_of(self.head_options, self.heads)  # raises
 
         devices = self.config.runtime.devices
         require(devices in (1, "1", "auto"), "runtime.devices", "1 in a comparison", devices)
@@ -103,7 +109,7 @@ class Grid:
             region_cache=self.config.joint.region_cache or str(self.regions),
             image_loss_weight=self.config.joint.image_loss_weight if cell.image_loss else 0.0,
         )
-        return replace(
+        config = replace(
             self.config,
             out=str(self.folder(cell)),
             seed=cell.seed,
@@ -111,6 +117,8 @@ class Grid:
             joint=joint,
             runtime=replace(self.config.runtime, devices=1),
         )
+        overrides = overrides_of(self.head_options, self.heads).get(cell.head)
+        return changed_config(config, overrides, "--head-options") if overrides else config
 
     def base_config(self) -> RunConfig:
         """The run that trains what the cells start from."""

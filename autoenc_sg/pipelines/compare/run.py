@@ -14,9 +14,16 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import one_line
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest, check_base
-from autoenc_sg.pipelines.compare.cells import CellResult, cell_settings, finished_cell, run_cell
+from autoenc_sg.pipelines.compare.cells import (
+    RESULT,
+    CellResult,
+    cell_settings,
+    finished_cell,
+    run_cell,
+)
 from autoenc_sg.pipelines.compare.grid import Cell, Grid
 from autoenc_sg.training.guards.run_folder import run_lock
+from autoenc_sg.training.start import word_vectors
 from autoenc_sg.weights.checkpoint import Checkpoint
 
 ERROR = "error.txt"  # in the folder of a cell that failed: the traceback
@@ -49,11 +56,12 @@ def run_comparison(grid: Grid, init: Path | None = None, quiet: bool = False) ->
         quiet: say nothing of the cells.
 
     Raises:
-        InputError: the folder holds a comparison of other settings, or another one runs there, or
-            `init` does not fit.
+        InputError: the folder holds a comparison of other settings, or another one runs there,
+            `init` does not fit, or a head that is not finished lacks its word vectors.
         TrainingInterrupted: a signal came.
     """
     with run_lock(grid.out):
+        _check_word_vectors(grid)
         base = base_checkpoint(grid, init)
         vocabulary = open_dataset(grid.config.data, "test", grid.config.seed).vocabulary
         check_base(grid, base, vocabulary, init or grid.out)
@@ -61,6 +69,13 @@ def run_comparison(grid: Grid, init: Path | None = None, quiet: bool = False) ->
         settings = {cell: cell_settings(grid, cell, digest) for cell in grid.cells()}
         finished = {cell: finished_cell(grid, cell, settings[cell]) for cell in grid.cells()}
         return _run_cells(grid, base, settings, finished, Console(stderr=True, quiet=quiet))
+
+
+def _check_word_vectors(grid: Grid) -> None:
+    """Raise InputError now, before anything is trained, if word vectors cannot be read."""
+    unfinished = [c for c in grid.cells() if not (grid.folder(c) / RESULT).is_file()]
+    for options in {grid.config_of(cell).predictor.motifs for cell in unfinished}:
+        word_vectors(options)
 
 
 def _run_cells(

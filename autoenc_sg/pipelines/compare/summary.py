@@ -154,6 +154,8 @@ def _note(comparison: Comparison, has_ceiling: bool) -> str:
         parts.append(
             f"{CEILING}: the best any head could reach, given the chances the scenes are drawn with"
         )
+    if grid.head_options:
+        parts.append(f"options of single heads: {', '.join(grid.head_options)}")
     if comparison.failures:
         parts.append(f"{len(comparison.failures)} of {len(grid.cells())} cells failed")
     return "; ".join(part for part in parts if part) + "."

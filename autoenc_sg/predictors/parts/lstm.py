@@ -7,9 +7,10 @@ The cell of the alternating highway LSTM (He et al. 2017, after Zhang et al. 201
     h <- \sigma(r) \sigma(o) tanh(c) + (1 - \sigma(r)) p
 
 Layers read the line forward and backward in turn; the output is the last layer's alone. The bias of
-f starts at 1.
+f starts at 1. In training h may be multiplied by a mask after each step (variational dropout, Gal
+and Ghahramani 2016): one mask for all steps of a line in a layer.
 
-Deviations: no recurrent dropout; PyTorch's initialization, not block-orthogonal.
+Deviation: PyTorch's initialization, not block-orthogonal.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.predictors.parts.embeddings import ByImage
 
 
@@ -29,11 +31,12 @@ class HighwayCell(nn.Module):
     Args:
         input_dim: width of x.
         dim: width of the states.
+        dropout: of h, 0..1, see `mask`.
     """
 
-    def __init__(self, input_dim: int, dim: int) -> None:
+    def __init__(self, input_dim: int, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.dropout = dim, dropout
         self.inputs = nn.Linear(input_dim, 6 * dim, bias=False)  # W
         self.states = nn.Linear(dim, 5 * dim)  # U, b
         with torch.no_grad():
@@ -44,14 +47,27 @@ class HighwayCell(nn.Module):
         zeros = like.new_zeros(lines, self.dim)
         return zeros, zeros
 
-    def step(self, projected: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """The states after an input, given as `self.inputs(x) [B, 6 dim]`."""
+    def mask(self, lines: int, random: ImageRandom | None) -> Tensor | None:
+        """Factors of h in all steps, `[lines, dim]`: 0, or 1 / (1 - dropout); None: no dropout.
+
+        There is a line for each image of `random`.
+        """
+        if random is None or self.dropout == 0 or not self.training:
+            return None
+        drawn = random.uniform(torch.arange(lines, device=random.device), self.dim)
+        return (drawn >= self.dropout) / (1 - self.dropout)
+
+    def step(
+        self, projected: Tensor, state: tuple[Tensor, Tensor], mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The states after an input, given as `self.inputs(x) [B, 6 dim]`; h times the mask."""
         h, c = state
         gates, path = projected.split([5 * self.dim, self.dim], 1)
         i, f, g, o, r = (gates + self.states(h)).chunk(5, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         r = r.sigmoid()
-        return r * o.sigmoid() * c.tanh() + (1 - r) * path, c
+        h = r * o.sigmoid() * c.tanh() + (1 - r) * path
+        return h if mask is None else (h * mask).to(h), c
 
 
 class AlternatingHighwayLSTM(nn.Module):
@@ -61,32 +77,42 @@ class AlternatingHighwayLSTM(nn.Module):
         input_dim: width of the inputs.
         dim: width of the outputs.
         layers: one or more.
+        dropout: of the cells.
 
     Shapes: `[B, n, input_dim] -> [B, n, dim]`; whole where a line is filled up.
     """
 
-    def __init__(self, input_dim: int, dim: int, layers: int) -> None:
+    def __init__(self, input_dim: int, dim: int, layers: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.cells = nn.ModuleList(
-            HighwayCell(dim if layer else input_dim, dim) for layer in range(layers)
+            HighwayCell(dim if layer else input_dim, dim, dropout) for layer in range(layers)
         )
 
-    def forward(self, table: Tensor, by_image: ByImage) -> Tensor:
-        """The last layer's outputs."""
+    def forward(
+        self, table: Tensor, by_image: ByImage, random: ImageRandom | None = None
+    ) -> Tensor:
+        """The last layer's outputs; `random` is for dropout."""
         columns = list(range(table.shape[1]))
         for layer, cell in enumerate(self.cells):
             assert isinstance(cell, HighwayCell)
-            table = _read(cell, table, by_image, columns if layer % 2 == 0 else columns[::-1])
+            order = columns if layer % 2 == 0 else columns[::-1]
+            table = _read(cell, table, by_image, order, cell.mask(len(table), random))
         return table
 
 
-def _read(cell: HighwayCell, table: Tensor, by_image: ByImage, columns: Sequence[int]) -> Tensor:
+def _read(
+    cell: HighwayCell,
+    table: Tensor,
+    by_image: ByImage,
+    columns: Sequence[int],
+    mask: Tensor | None,
+) -> Tensor:
     """The outputs of a layer that reads the columns in this order; filled places change nothing."""
     projected = cell.inputs(table)
     state = cell.start(len(table), projected)
     outputs = [projected] * table.shape[1]
     for column in columns:  # each step is of all images
-        h, c = cell.step(projected[:, column], state)
+        h, c = cell.step(projected[:, column], state, mask)
         is_row = by_image.is_row[:, column, None]
         state = torch.where(is_row, h, state[0]), torch.where(is_row, c, state[1])
         outputs[column] = state[0]

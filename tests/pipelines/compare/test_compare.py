@@ -6,11 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from autoenc_sg.config.phases import JointPhase
-from autoenc_sg.config.predictor import PredictorConfig
+from autoenc_sg.config.predictor import GcnConfig, MotifsConfig, PredictorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.pipelines.compare import Cell, Comparison, Grid, cells, run, run_comparison
 from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest
@@ -232,6 +233,41 @@ def test_detector_and_generator_are_trained_once(
     longer = grid_in(tmp_path, "--detector_training.steps=3", *options)
     with pytest.raises(InputError, match=r"base: detector_training\.steps: expected 3, got 1"):
         run_comparison(longer, quiet=True)
+
+
+def test_options_of_single_heads(tmp_path: Path) -> None:
+    options = ("motifs.edge_layers=1", "motifs.dim=16", "motifs.loss.focal=2", "gcn.attention=true")
+    grid = replace(grid_in(tmp_path), heads=("gcn", "motifs", "vanilla"), head_options=options)
+    shared = grid.config.predictor
+    gcn, motifs, vanilla = (grid.config_of(cell).predictor for cell in grid.cells()[::2])
+    assert motifs == replace(
+        shared.of_head("motifs"),
+        dim=16,
+        loss=replace(shared.loss, focal=2.0),
+        motifs=MotifsConfig(edge_layers=1),
+    )
+    assert gcn == replace(shared, gcn=GcnConfig(attention=True))
+    assert vanilla == shared.of_head("vanilla")
+    plain = replace(grid, head_options=())
+    cell = grid.cells()[0]
+    with_options, without = (replace(g.config_of(cell), predictor=shared) for g in (grid, plain))
+    assert with_options == without
+
+
+def test_missing_word_vectors_end_it_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = forbid_cells(monkeypatch)
+    file = tmp_path / "words.npz"
+    options = (f"motifs.word_vectors={file}", "motifs.embedding_dim=3")
+    grid = replace(grid_in(tmp_path), heads=("gcn", "motifs"), head_options=options)
+    with pytest.raises(InputError, match=r"words\.npz: expected an \.npz file"):
+        run_comparison(grid, quiet=True)
+    np.savez(file, words=np.array(["tree"]), vectors=np.ones((1, 2), dtype=np.float16))
+    with pytest.raises(InputError, match=r"words\.npz: expected vectors of 3 numbers .*, got 2"):
+        run_comparison(grid, quiet=True)
+    assert started == []
+    assert not (grid.out / "base").exists()
 
 
 def test_a_grid_of_nothing_or_with_a_trained_detector(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Relation heads: what they cost, and what they reach on real graphs."""
