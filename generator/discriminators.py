@@ -10,7 +10,11 @@ from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import activation_layer
 from autoenc_sg.generator.crops import crop_objects
-from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
+from autoenc_sg.generator.normalization import (
+    ConvBeforeNorm,
+    ImageNormalization,
+    normalization_layers,
+)
 
 KERNEL, STRIDE = 4, 2
 OBJECT_DIM = 1024
@@ -112,10 +116,11 @@ class _PixelMean(nn.Module):
 def _halvings(channels: int, dims: Sequence[int], config: GeneratorConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, width in enumerate(dims):
-        if i > 0:
-            layers += normalization_layers(config.normalization, channels)
+        norm = normalization_layers(config.normalization, width) if i < len(dims) - 1 else []
+        conv = ConvBeforeNorm if norm else nn.Conv2d
+        layers += [conv(channels, width, KERNEL, STRIDE), *norm]
+        if i < len(dims) - 1:
             layers.append(activation_layer(config.activation))
-        layers.append(nn.Conv2d(channels, width, KERNEL, STRIDE))
         channels = width
     return nn.Sequential(*layers)
 

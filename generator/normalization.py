@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import IMAGENET_MEAN, IMAGENET_STD
+from autoenc_sg.core.layers import constant_in_training
 
 
 def normalization_layers(name: str, channels: int) -> list[nn.Module]:
@@ -22,6 +23,15 @@ def normalization_layers(name: str, channels: int) -> list[nn.Module]:
     if name == "none":
         return []
     raise bad_input("normalization", "batch, instance or none", repr(name))
+
+
+class ConvBeforeNorm(nn.Conv2d):
+    """A convolution before a normalization; its bias as in `core.layers.LinearBeforeNorm`."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The maps `[B, d_out, h, w]` of `[B, d_in, H, W]`."""
+        out: Tensor = self._conv_forward(maps, self.weight, constant_in_training(self))
+        return out
 
 
 class ImageNormalization(nn.Module):

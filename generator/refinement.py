@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.layers import activation_layer
+from autoenc_sg.core.layers import activation_layer, constant_in_training
 from autoenc_sg.generator.convolutions import (
     enlarged_convolution,
     layout_convolution,
     small_convolution,
 )
 from autoenc_sg.generator.layout import Layout
-from autoenc_sg.generator.normalization import normalization_layers
+from autoenc_sg.generator.normalization import ConvBeforeNorm, normalization_layers
 
 CHANNELS_LAST_SIDE = 32  # from this side on channels last is the faster layout in memory
 
@@ -49,9 +49,11 @@ class RefinementModule(nn.Module):
         self.parts = list(parts)
         layers: list[nn.Module] = []
         for width in (sum(parts), d_out):
+            norm = normalization_layers(normalization, d_out)
+            conv = ConvBeforeNorm if norm else nn.Conv2d
             layers += [
-                _he(nn.Conv2d(width, d_out, 3, padding=1)),
-                *normalization_layers(normalization, d_out),
+                _he(conv(width, d_out, 3, padding=1)),
+                *norm,
                 activation_layer(activation),
             ]
         self.net = nn.Sequential(*layers)
@@ -170,6 +172,8 @@ def _folded(layers: nn.Sequential, pixels: int) -> tuple[Tensor, Tensor, nn.Sequ
     assert isinstance(conv, nn.Conv2d)
     weight, bias = conv.weight, conv.bias
     assert bias is not None
+    if isinstance(conv, ConvBeforeNorm):
+        bias = constant_in_training(conv)
     if not isinstance(norm, nn.BatchNorm2d) or norm.training or weight[0].numel() > pixels:
         return weight, bias, layers[1:]
     mean, var = norm.running_mean, norm.running_var

@@ -43,14 +43,34 @@ def mlp(
     """
     layers: list[nn.Module] = []
     for i, (d_in, d_out) in enumerate(pairwise(sizes)):
-        layers.append(nn.Linear(d_in, d_out))
-        if i < len(sizes) - 2 or final_activation:
-            if batch_norm:
-                layers.append(RowNorm(d_out))
+        is_activated = i < len(sizes) - 2 or final_activation
+        if is_activated and batch_norm:
+            layers += [LinearBeforeNorm(d_in, d_out), RowNorm(d_out)]
+        else:
+            layers.append(nn.Linear(d_in, d_out))
+        if is_activated:
             layers.append(nn.ReLU(inplace=True))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+class LinearBeforeNorm(nn.Linear):
+    """A linear layer before batch norm; in training its bias is not trained.
+
+    Batch norm subtracts the bias again, so its gradient is zero but for rounding, of which Adam
+    makes whole steps. In evaluation mode, where running statistics normalize, it has a gradient.
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """The values `[*, d_out]` of `[*, d_in]`."""
+        return F.linear(rows, self.weight, constant_in_training(self))
+
+
+def constant_in_training(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """The bias of a layer before a normalization, `[d_out]`: without gradient in training."""
+    assert layer.bias is not None
+    return layer.bias.detach() if layer.training else layer.bias
 
 
 class RowNorm(nn.BatchNorm1d):

@@ -53,6 +53,28 @@ def test_mlp_layers() -> None:
     assert mlp((3, 4, 2))(torch.zeros(2, 0, 3)).shape == (2, 0, 2)
 
 
+def test_a_bias_before_batch_norm_has_a_gradient_in_evaluation_mode_alone() -> None:
+    torch.manual_seed(0)
+    layers = mlp((2, 3, 1), batch_norm=True)
+    plain = nn.Sequential(nn.Linear(2, 3), RowNorm(3), nn.ReLU(), nn.Linear(3, 1))
+    plain.load_state_dict(layers.state_dict())  # the same names
+    rows = torch.randn(4, 2)
+    expected, gradients = gradients_by_name(plain, rows), gradients_by_name(layers, rows)
+    assert_close(expected.pop("0.bias"), torch.zeros(3), atol=1e-6, rtol=0)
+    assert_close(gradients, expected, atol=0, rtol=0)
+    assert_close(dict(layers.state_dict()), dict(plain.state_dict()), atol=0, rtol=0)
+    expected = gradients_by_name(plain.eval(), rows)
+    assert_close(gradients_by_name(layers.eval(), rows), expected, atol=0, rtol=0)
+    assert expected["0.bias"].abs().sum() > 0
+
+
+def gradients_by_name(net: nn.Module, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradients of the sum of outputs, of the parameters that have one."""
+    net.zero_grad()
+    net(rows).sum().backward()
+    return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
 def test_a_single_row_is_normalized_by_the_running_statistics() -> None:
     norm = RowNorm(2)
     norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 1.0])

@@ -25,6 +25,7 @@ from autoenc_sg.generator.crops import crop_objects
 from autoenc_sg.generator.heads import MaskHead, box_head
 from autoenc_sg.generator.normalization import ImageNormalization, normalization_layers
 from autoenc_sg.generator.refinement import RefinementNetwork
+from tests.support.gradients import assert_all_but_biases_before_norms_have_gradients
 from tests.support.graphs import some_layout
 
 
@@ -121,6 +122,23 @@ def test_normalizations_by_name() -> None:
     assert normalization_layers("none", 4) == []
     with pytest.raises(InputError, match="normalization"):
         normalization_layers("layer", 4)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "untrained"), [("batch", 1), ("instance", 1), ("none", 0)]
+)
+def test_biases_before_a_normalization_have_no_gradient_in_training(
+    normalization: Literal["batch", "instance", "none"], untrained: int
+) -> None:
+    config = replace(_config("none"), normalization=normalization)
+    config = replace(config, discriminator_dims=(4, 6), object_discriminator_dims=(4, 6))
+    patches, objects = PatchDiscriminator(config), ObjectDiscriminator(config, 3)
+    image, boxes = torch.rand(2, 3, 64, 64), torch.tensor([[0.0, 0, 1, 1]] * 2)
+    patches(image).sum().backward()
+    torch.cat(objects(image, boxes, torch.tensor([0, 1])), 1).sum().backward()
+    for net in (patches, objects):
+        assert_all_but_biases_before_norms_have_gradients(net)
+        assert sum(p.grad is None for p in net.parameters()) == untrained
 
 
 def test_image_normalization_and_its_inverse() -> None:
@@ -257,9 +275,9 @@ def test_hand_computed_mask_class_and_normalized_pixel_losses() -> None:
     masks, target = torch.tensor([[[0.25, 0.5]]]), torch.tensor([[[0.0, 1.0]]])
     cross_entropy = (math.log(4 / 3) + math.log(2)) / 2
     torch.testing.assert_close(mask_loss(masks, target), torch.tensor(cross_entropy))
-    true_masks = torch.full((1, 1, 2), 0.5)
-    both = torch.tensor((2 * cross_entropy + 2 * math.log(2)) / 4)
-    torch.testing.assert_close(mask_loss(masks, target, true_masks), both)
+    image_masks = torch.full((1, 1, 2), 0.75)  # should be ones
+    both = torch.tensor((2 * cross_entropy + 2 * math.log(4 / 3)) / 4)
+    torch.testing.assert_close(mask_loss(masks, target, image_masks), both)
     none = masks[:0].requires_grad_()
     mask_loss(none, target[:0]).backward()
     sure = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
