@@ -11,6 +11,7 @@ from lightning.fabric.plugins import MixedPrecision, Precision
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
@@ -25,10 +26,9 @@ _REFUSED = (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationEx
 def make_fabric(config: RunConfig) -> Fabric:
     """Fabric as configured, launched.
 
-    DistributedDataParallel is set up with `find_unused_parameters`, since a phase leaves some
-    parameters without a gradient (discriminators use all of theirs: PyTorch warns of that once).
-    It does not broadcast buffers: they are batch norm's statistics, which are the same in every
-    process, since `batch_norm` computes them over all of them. Mixed precision is `StepPrecision`.
+    DistributedDataParallel searches for unused parameters, see `SearchingDDP`. It does not
+    broadcast buffers: they are batch norm's statistics, which are the same in every process, since
+    `batch_norm` computes them over all of them. Mixed precision is `StepPrecision`.
 
     Raises:
         InputError: Lightning or PyTorch has no such accelerator, devices, strategy or precision.
@@ -51,7 +51,7 @@ def make_fabric(config: RunConfig) -> Fabric:
         got = ", ".join(f"{name} {getattr(runtime, name)!r}" for name in names)
         raise bad_input("runtime", "what this machine can run", f"{got} ({reason})") from error
     if isinstance(default.strategy, DDPStrategy) and strategy in ("auto", "ddp"):
-        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        strategy = SearchingDDP(find_unused_parameters=True, broadcast_buffers=False)
     precision: Precision = default.strategy.precision
     if type(precision) is MixedPrecision:
         scaled = precision.scaler is not None
@@ -66,6 +66,30 @@ def make_fabric(config: RunConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+class SearchingDDP(DDPStrategy):
+    """DistributedDataParallel that looks in each step for the parameters without a gradient.
+
+    Which ones have none changes within a phase: biases before batch norm in training mode, heads
+    that no loss of the batch reaches, a backbone that is frozen at first. PyTorch prints a warning
+    where a step uses all; a parameter that none uses, beside those of the module, prevents it.
+    """
+
+    def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+        """The module as DistributedDataParallel, beside the unused parameter."""
+        return super().setup_module(_WithUnusedParameter(module))
+
+
+class _WithUnusedParameter(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        device = next(module.parameters()).device
+        self.unused = nn.Parameter(torch.zeros(1, device=device))
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.module(*arguments)
 
 
 class OpaqueBatch:
