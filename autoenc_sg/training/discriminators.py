@@ -58,8 +58,12 @@ class Adversary(Protocol):
     def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
         """The generator's weighted losses; the discriminator's parameters get no gradient."""
 
-    def discriminator_step(self, outcome: Outcome) -> Tensor:
-        """One optimizer step on a batch's true and generated images; the loss, detached.
+    def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
+        """One optimizer step on a batch's true and generated images; the losses, detached.
+
+        Returns:
+            The loss, by `name`; if it has other terms than the GAN loss, that one too, by the name
+            with `_adversarial`.
 
         Raises:
             NonFiniteStep: loss or gradients are not finite; the optimizer has not stepped.
@@ -150,13 +154,15 @@ class _TrainedNetwork:
         self.plain.load_state_dict(weights)
         load_moments(self.optimizer, state.get(f"optimizer_{self.name}"))
 
-    def _descend(self, mean: Tensor, count: int) -> Tensor:
-        loss = total_losses({self.name: [Term(mean, count)]}, self.shares)[self.name]
+    def _descend(self, means: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+        """A step on the loss of the network's name; all losses, detached."""
+        losses = total_losses({k: [Term(mean, count)] for k, mean in means.items()}, self.shares)
+        loss = losses[self.name]
         self.fabric.backward(loss)
         check_step(self.fabric, {self.name: loss}, {self.name: self.optimizer}, self.plain)
         self.optimizer.step()
         self.optimizer.zero_grad()  # now, so that forward has the memory
-        return loss.detach()
+        return {name: value.detach() for name, value in losses.items()}
 
 
 def load_moments(optimizer: Optimizer, saved: Mapping[str, Any] | None) -> bool:
@@ -193,14 +199,14 @@ class ImageAdversary(_TrainedNetwork):
         loss = self.weights.image * gan_generator_loss(scores, self.weights.gan)
         return total_losses({"adversarial": [Term(loss, len(scores))]}, self.shares)
 
-    def discriminator_step(self, outcome: Outcome) -> Tensor:
+    def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
         """GAN loss on the batch's true and generated images."""
         assert outcome.image is not None
         layout = None if outcome.layout is None else outcome.layout.detach()
         real = self.network(outcome.target, layout)
         fake = self.network(outcome.image.detach(), layout)
         loss = gan_discriminator_loss(real, fake, self.weights.gan)
-        return self._descend(loss, len(real))
+        return self._descend({self.name: loss}, len(real))
 
 
 class ObjectAdversary(_TrainedNetwork):
@@ -227,7 +233,7 @@ class ObjectAdversary(_TrainedNetwork):
         terms = {"object_adversarial": adversarial, "auxiliary": auxiliary}
         return total_losses({k: [Term(v, len(scores))] for k, v in terms.items()}, self.shares)
 
-    def discriminator_step(self, outcome: Outcome) -> Tensor:
+    def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
         """GAN loss and cross entropy on the batch's true and generated objects."""
         objects = outcome.objects
         assert objects is not None
@@ -235,6 +241,8 @@ class ObjectAdversary(_TrainedNetwork):
         boxes, image_index = objects.boxes, objects.image_index
         fake, fake_classes = self.network(outcome.image.detach(), boxes, image_index)
         real, real_classes = self.network(outcome.target, boxes, image_index)
-        loss = gan_discriminator_loss(real, fake, self.weights.gan)
-        loss = loss + class_loss(real_classes, objects.labels)
-        return self._descend(loss + class_loss(fake_classes, objects.labels), len(boxes))
+        adversarial = gan_discriminator_loss(real, fake, self.weights.gan)
+        loss = adversarial + class_loss(real_classes, objects.labels)
+        loss = loss + class_loss(fake_classes, objects.labels)
+        losses = {self.name: loss, f"{self.name}_adversarial": adversarial}
+        return self._descend(losses, len(boxes))

@@ -142,7 +142,7 @@ class Phase:
         if self.average is not None:
             self.average.update()
         for adversary in adversaries:
-            losses[adversary.name] = adversary.discriminator_step(outcome)
+            losses |= adversary.discriminator_step(outcome)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def finish(self) -> None:

@@ -93,9 +93,7 @@ class RunLog:
         means = self._means(state)
         seconds = time.monotonic() - self._since
         speed = self._steps * state.batch_size / max(seconds, 1e-9)
-        self.note = (
-            f"loss {sum(v for k, v in means.items() if not k.endswith('discriminator')):.3f}"
-        )
+        self.note = f"loss {sum(v for k, v in means.items() if 'discriminator' not in k):.3f}"
         self._write(phase, step, means, state.rates(), speed)
         self._sums, self._counts, self._steps = {}, Counter(), 0
         self._since = time.monotonic()

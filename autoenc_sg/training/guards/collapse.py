@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -29,11 +30,15 @@ class CollapseWarnings:
         self._warned: set[tuple[str, str]] = set()
 
     def of_losses(self, phase: str, step: int, means: Mapping[str, float]) -> list[str]:
-        """The new warnings: a discriminator's mean loss was 0 five times in a row."""
+        """The new warnings: a discriminator's mean GAN loss was 0 five times in a row.
+
+        The object discriminator's whole loss, with its classes', would hardly come to 0.
+        """
         lines: list[str] = []
         for name in DISCRIMINATORS if self.gan != "wgan" else ():
             key = (phase, name)
-            is_zero = name in means and means[name] < NO_LOSS
+            loss = means.get(f"{name}_adversarial", means.get(name, math.inf))
+            is_zero = loss < NO_LOSS
             self._in_a_row[key] = self._in_a_row.get(key, 0) + 1 if is_zero else 0
             if self._in_a_row[key] == WINDOW:
                 weight = "object_adversarial_weight" if "object" in name else "adversarial_weight"

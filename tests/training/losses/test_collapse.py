@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.generator import ObjectDiscriminator
+from autoenc_sg.training.discriminators import AdversarialLossWeights, ObjectAdversary
 from autoenc_sg.training.guards.collapse import NO_VARIANCE, WINDOW, CollapseWarnings
+from autoenc_sg.training.objectives import Objects, Outcome
+from autoenc_sg.training.parallel.fabric import make_fabric
+from autoenc_sg.training.parallel.processes import Processes
+from tests.support.tiny import tiny_config
 
 
 def test_a_discriminator_at_zero_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -21,6 +31,47 @@ def test_a_discriminator_at_zero_is_warned_of_once(caplog: pytest.LogCaptureFixt
     assert "adversarial_weight" in lines[WINDOW - 1][0]
     assert len(caplog.records) == 1
     assert "\n" not in caplog.records[0].getMessage()
+
+
+class ScoresByImage(nn.Module):
+    """Stands for the object discriminator: real images, which are white, have the given score.
+
+    Generated ones, which are black, have its negative; the class logits are `classes`.
+    """
+
+    def __init__(self, score: float, classes: Tensor) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.tensor(score))
+        self.classes = classes
+
+    def forward(self, image: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+        sign = 2 * image.mean((1, 2, 3))[image_index, None] - 1
+        return sign * self.score, self.classes
+
+
+@pytest.mark.parametrize(
+    ("score", "sure_of_classes", "warnings"),
+    [(20.0, False, 1), (20.0, True, 1), (0.0, True, 0), (1.0, False, 0)],
+)
+def test_the_object_discriminator_is_looked_at_without_its_classes(
+    tmp_path: Path, score: float, sure_of_classes: bool, warnings: int
+) -> None:
+    objects = Objects(
+        torch.tensor([1, 0]), torch.tensor([[0.0, 0, 1, 1]] * 2), torch.tensor([0, 1])
+    )
+    outcome = Outcome({}, torch.zeros(2, 3, 8, 8), None, torch.ones(2, 3, 8, 8), objects)
+    network = ObjectDiscriminator(GeneratorConfig(object_discriminator_dims=(8,)), 2)
+    processes = Processes(make_fabric(tiny_config(tmp_path)), 2)
+    adversary = ObjectAdversary(processes, network, AdversarialLossWeights(objects=1.0), 1e-3)
+    classes = torch.tensor([[0.0, 1], [1, 0]]) * (100 if sure_of_classes else 0)
+    adversary.network = ScoresByImage(score, classes)
+    guard = CollapseWarnings("gan")
+    lines = []
+    for step in range(2 * WINDOW):
+        losses: dict[str, Any] = adversary.discriminator_step(outcome)
+        lines += guard.of_losses("reconstruction", step, {k: float(v) for k, v in losses.items()})
+    assert len(lines) == warnings
+    assert all("object_adversarial_weight" in line for line in lines)
 
 
 def test_losses_that_say_nothing_are_not_warned_of() -> None:

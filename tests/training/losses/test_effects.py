@@ -91,7 +91,7 @@ def test_the_patch_discriminator_learns_to_prefer_real_images(folder: Path) -> N
         Processes(fabric, 1), network, AdversarialLossWeights(image=1.0), 1e-3
     )
     batch = outcome(6)
-    losses = [float(adversary.discriminator_step(batch)) for _ in range(30)]
+    losses = [float(adversary.discriminator_step(batch)["discriminator"]) for _ in range(30)]
     assert losses[-1] < losses[0]
     with torch.no_grad():
         assert (
@@ -150,7 +150,8 @@ def test_the_object_discriminator_s_loss_by_hand(folder: Path) -> None:
     fake, fake_classes = network(batch.image, boxes, image_index)
     assert bool((real != fake).all())
     functional = nn.functional
-    expected = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    adversarial = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    expected = adversarial
     for classes in (real_classes, fake_classes):
         expected = expected + functional.cross_entropy(classes, labels)
     weights = AdversarialLossWeights(objects=0.5, auxiliary=0.25)
@@ -159,7 +160,9 @@ def test_the_object_discriminator_s_loss_by_hand(folder: Path) -> None:
     losses = adversary.generator_losses(batch)
     assert_close(losses["object_adversarial"], 0.5 * functional.softplus(-fake).mean())
     assert_close(losses["auxiliary"], 0.25 * functional.cross_entropy(fake_classes, labels))
-    assert_close(adversary.discriminator_step(batch), expected.detach())
+    own = adversary.discriminator_step(batch)
+    assert_close(own["object_discriminator"], expected.detach())
+    assert_close(own["object_discriminator_adversarial"], adversarial.detach())
 
 
 def test_the_generator_is_scored_with_the_layout_and_the_discriminator_stays(folder: Path) -> None:
@@ -194,6 +197,19 @@ def test_the_image_loss_weight_scales_the_adversarial_loss_too(folder: Path, wei
     assert_close(loss, weight * 0.4 * nn.functional.softplus(-scores).mean())
     losses = phase.step(batch, 0)
     assert {"adversarial", "discriminator"} <= losses.keys()
+
+
+@pytest.mark.parametrize("gan", ["lsgan", "wgan"])
+def test_the_joint_phase_has_the_kind_of_gan_loss_that_is_configured(
+    folder: Path, gan: str
+) -> None:
+    model, _ = fresh(folder, f"--reconstruction.gan={gan}", "--joint.adversarial_weight=0.5")
+    (adversary,) = Phase("joint", make_fabric(model.config), model, model.config).adversaries
+    image, layout = torch.rand(2, 3, 32, 32), torch.rand(2, 12, 32, 32)
+    loss = adversary.generator_losses(Outcome({}, image, layout))["adversarial"]
+    scores = adversary.plain(image, layout)
+    by_hand = -scores if gan == "wgan" else (scores.sigmoid() - 1).square()
+    assert_close(loss, model.config.joint.image_loss_weight * 0.5 * by_hand.mean())
 
 
 def test_gradients_are_clipped_before_the_step(folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_step_that_fails_between_two_optimizers_can_be_followed_by_another(
     phase, _, batch = phase_of(folder, "joint", fabric)
     adversary: Any = phase.adversaries[0]
 
-    def failing(outcome: Any) -> torch.Tensor:
+    def failing(outcome: Any) -> dict[str, torch.Tensor]:
         raise Killed
 
     with monkeypatch.context() as patch:

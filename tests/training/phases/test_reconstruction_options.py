@@ -92,6 +92,7 @@ def test_six_losses_and_both_discriminators_move(folder: Path, gan: str) -> None
         "auxiliary",
         "discriminator",
         "object_discriminator",
+        "object_discriminator_adversarial",
     }
     assert all(torch.isfinite(loss) for loss in losses.values())
     after = [weights_of(model.generator), *(weights_of(a.plain) for a in phase.adversaries)]
