@@ -29,42 +29,46 @@ COPIED = ("autoenc_sg", "benchmarks", "configs", "detector", "docs", "eval", "ge
 FILES = ("tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile")
 NARROW = {  # by the beginning of the file's path: tests that are quick and likely to notice
     "autoenc_sg/training/objectives": (
-        "training/test_objectives.py training/test_loss_weights.py training/test_joint_options.py "
-        "training/test_gradient.py training/test_effects.py"
+        "training/losses/test_objectives.py training/losses/test_loss_weights.py "
+        "training/phases/test_joint_options.py training/losses/test_gradient.py "
+        "training/losses/test_effects.py"
     ),
-    "autoenc_sg/training/graph_losses": "training/test_objectives.py",
-    "autoenc_sg/training/target": "training/test_target_assignment.py training/test_objectives.py",
+    "autoenc_sg/training/graph_losses": "training/losses/test_objectives.py",
+    "autoenc_sg/training/target": (
+        "training/losses/test_target_assignment.py training/losses/test_objectives.py"
+    ),
     "autoenc_sg/training/validation": (
-        "training/test_joint_validation.py training/test_effects.py "
-        "training/test_reconstruction_options.py"
+        "training/phases/test_joint_validation.py training/losses/test_effects.py "
+        "training/phases/test_reconstruction_options.py"
     ),
-    "autoenc_sg/training/loop": "training/test_loop.py training/test_handover.py",
+    "autoenc_sg/training/loop": "training/test_loop.py training/phases/test_handover.py",
     "autoenc_sg/training": (
-        "training/test_effects.py training/test_loss_weights.py training/test_joint_options.py "
-        "training/test_reconstruction_options.py"
+        "training/losses/test_effects.py training/losses/test_loss_weights.py "
+        "training/phases/test_joint_options.py training/phases/test_reconstruction_options.py"
     ),
     "autoenc_sg/core": "core/test_relaxed_graph.py core/test_graph_logits.py",
     "generator": "generator/test_parts.py",
-    "relpn": "relpn training/test_objectives.py",
+    "relpn": "relpn training/losses/test_objectives.py",
     "detector": "detector/test_suppression.py detector/test_losses.py",
     "eval/detection": "eval/test_detection.py",
     "eval": "eval/test_recall.py eval/test_pairs.py",
 }
 WIDER = {  # for those that are not noticed there
     "autoenc_sg/training/objectives": (
-        "training/test_own_training.py training/test_reconstruction_options.py "
+        "training/test_own_training.py training/phases/test_reconstruction_options.py "
         "training/test_loop.py"
     ),
     "autoenc_sg/training/target": "training/test_loop.py",
     "autoenc_sg/training/validation": ("training/test_loop.py detector/test_training.py"),
+    "autoenc_sg/training/loop": "training/phases/test_joint_validation.py",
     "autoenc_sg/training": (
-        "training/test_loop.py training/test_handover.py training/test_appearance.py"
+        "training/test_loop.py training/phases/test_handover.py training/phases/test_appearance.py"
     ),
     "autoenc_sg/core": (
-        "model generator/test_model.py generator/test_appearance.py training/test_gradient.py "
-        "training/test_objectives.py predictors"
+        "model generator/test_model.py generator/test_appearance.py "
+        "training/losses/test_gradient.py training/losses/test_objectives.py predictors"
     ),
-    "generator": "training/test_reconstruction_options.py generator/test_model.py",
+    "generator": "training/phases/test_reconstruction_options.py generator/test_model.py",
     "relpn": "model training/test_loop.py",
     "detector": "detector",
     "eval": "eval scoring/test_evaluate.py scoring/test_report.py",
