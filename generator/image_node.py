@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,16 @@ class GraphWithImages:
     graph: RelaxedGraph
     object_rows: Tensor
     image_rows: Tensor
+
+    def without_image_relations(self) -> RelaxedGraph:
+        """The same nodes with the M other relations alone."""
+        count = len(self.graph.pairs) - len(self.object_rows)
+        return replace(
+            self.graph,
+            predicates=self.graph.predicates[:count],
+            pairs=self.graph.pairs[:count],
+            edge_weights=self.graph.edge_weights[:count],
+        )
 
 
 def add_image_nodes(graph: RelaxedGraph) -> GraphWithImages:

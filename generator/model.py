@@ -2,7 +2,8 @@
 
     object vectors = graph convolutions over embeddings -> box head
     + appearance codes, if any -> mask head
-    layout = sum of vectors over warped masks + background codes, if any
+    layout = sum of vectors over warped masks
+             + predicate vectors over union boxes, if any + background codes, if any
     -> cascaded refinement -> RGB
 
 Source: paper, section 3.2, "Image Generator"; Johnson et al., Image Generation from Scene Graphs
@@ -27,7 +28,13 @@ from autoenc_sg.generator.appearance import AppearanceInput, BackgroundInput
 from autoenc_sg.generator.graph_conv import GraphTripleConv, GraphTripleConvNet
 from autoenc_sg.generator.heads import MaskHead, box_head
 from autoenc_sg.generator.image_node import add_image_nodes
-from autoenc_sg.generator.layout import Layout, factor_layout, with_background_vectors
+from autoenc_sg.generator.layout import (
+    Layout,
+    RelationLayout,
+    factor_layout,
+    joined_layouts,
+    with_background_vectors,
+)
 from autoenc_sg.generator.noise import GeneratorNoise
 from autoenc_sg.generator.normalization import ImageNormalization
 from autoenc_sg.generator.refinement import RefinementNetwork
@@ -96,6 +103,7 @@ class Generator(nn.Module):
             config.activation,
         )
         self.normalization = ImageNormalization()
+        self.relation_net = RelationLayout(dim) if config.relation_layout else None
         self.appearance_net: AppearanceInput | None = None
         if config.appearance_dim:
             self.appearance_net = AppearanceInput(
@@ -130,18 +138,24 @@ class Generator(nn.Module):
         """
         self._check(graph)
         full = add_image_nodes(graph)
-        vectors = self.object_vectors(full.graph)
+        vectors, predicate_vectors = self.graph_vectors(full.graph)
         boxes = self.box_net(vectors)
+        drawn_boxes = boxes if use_predicted_boxes else full.graph.boxes
         vectors_with_appearance = self._with_appearance(vectors, full.graph, random)
         masks = None if self.mask_net is None else self.mask_net(vectors_with_appearance)
         layout = factor_layout(
             vectors_with_appearance * full.graph.object_weights[:, None],
-            boxes if use_predicted_boxes else full.graph.boxes,
+            drawn_boxes,
             masks if full.graph.masks is None else full.graph.masks,
             full.graph.image_index,
             graph.num_images,
             self.config.image_size,
         )
+        if self.relation_net is not None:
+            related, size = full.without_image_relations(), self.config.image_size
+            predicate_vectors = predicate_vectors[: len(related.pairs)]
+            relations = self.relation_net(predicate_vectors, drawn_boxes, related, size)
+            layout = joined_layouts(layout, relations)
         if self.background_net is not None and graph.background is not None:
             counts = torch.bincount(graph.image_index, minlength=graph.num_images)
             added = self.background_net(graph.background, random)
@@ -161,16 +175,25 @@ class Generator(nn.Module):
 
     def object_vectors(self, graph: RelaxedGraph) -> Tensor:
         """Object vectors `[N, D]` of a graph with `__image__` nodes."""
+        return self.graph_vectors(graph)[0]
+
+    def graph_vectors(self, graph: RelaxedGraph) -> tuple[Tensor, Tensor]:
+        """Vectors of objects and relations after the graph convolutions: `[N, D]` and `[M, D]`.
+
+        Without graph convolutions those of relations are their embeddings, of another width.
+
+        Args:
+            graph: with `__image__` nodes.
+        """
         objects = graph.objects @ self.obj_embeddings.weight[:-1]
         predicates = graph.predicates @ self.pred_embeddings.weight
         if isinstance(self.gconv, nn.Linear):
-            vectors: Tensor = self.gconv(objects)
-            return vectors
+            return self.gconv(objects), predicates
         edges = (graph.pairs, graph.edge_weights)
         vectors, predicates = self.gconv(objects, predicates, *edges)
         if self.gconv_net is not None:
-            vectors, _ = self.gconv_net(vectors, predicates, *edges)
-        return vectors
+            vectors, predicates = self.gconv_net(vectors, predicates, *edges)
+        return vectors, predicates
 
     def _with_appearance(
         self, vectors: Tensor, graph: RelaxedGraph, random: ImageRandom | None

@@ -175,6 +175,8 @@ class GeneratorConfig:
         gconv_layers: rounds of graph convolution; 0: a linear layer instead.
         gconv_pooling: of the messages that reach an object.
         mask_size: side of the soft masks (a power of two); 0: no mask head, boxes are filled.
+        relation_layout: predicates are drawn over the union boxes of their relations, with masks of
+            their own; false as in sg2im, where only objects are drawn.
         layout_noise_dim: channels of noise concatenated to the layout (sg2im: 32).
         input_noise: noise instead of zeros as the first refinement module's input (the paper).
         refinement_dims: widths of the refinement modules, coarse to fine.
@@ -202,6 +204,7 @@ class GeneratorConfig:
     gconv_layers: int = 5
     gconv_pooling: Literal["avg", "sum"] = "avg"
     mask_size: int = 16
+    relation_layout: bool = False
     layout_noise_dim: int = 0
     input_noise: bool = True
     refinement_dims: tuple[int, ...] = (1024, 512, 256, 128, 64)
@@ -237,6 +240,8 @@ class GeneratorConfig:
             *(0, self, where, "gconv_layers", "layout_noise_dim"),
             *("appearance_dim", "background_cells"),
         )
+        drawn, expected = self.relation_layout, "false without graph convolutions (gconv_layers 0)"
+        require(self.gconv_layers > 0 or not drawn, f"{where}.relation_layout", expected, drawn)
         cells = self.background_cells
         expected = "0 without appearance codes (generator.appearance_dim 0)"
         require(cells == 0 or self.appearance_dim > 0, f"{where}.background_cells", expected, cells)

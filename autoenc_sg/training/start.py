@@ -139,6 +139,8 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
         InputError: the checkpoint or the detector's weights do not fit.
     """
     checkpoint, weights = start.checkpoint, config.detector.weights
+    if checkpoint is not None:
+        _check_relation_layout(checkpoint, config)
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
     if start.fresh_graph or not _has_counts(checkpoint, model):
@@ -157,6 +159,14 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     if weights is not None and not has_encoder:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
+
+
+def _check_relation_layout(checkpoint: Checkpoint, config: RunConfig) -> None:
+    """Raise InputError if one of the checkpoint's and the run's generators draws relations."""
+    of_weights, of_run = (c.generator.relation_layout for c in (checkpoint.config, config))
+    if of_weights != of_run:
+        expected = f"{str(of_weights).lower()}, as the generator whose weights the run starts from"
+        raise bad_input("generator.relation_layout", expected, str(of_run).lower())
 
 
 def start_words(head: MotifsPredictor, options: MotifsConfig, classes: Sequence[str]) -> None:

@@ -115,6 +115,9 @@ def export_sg2im(checkpoint: Checkpoint, where: object = "checkpoint") -> Conver
     config = checkpoint.config.generator
     if config.activation in ("gelu", "none"):
         raise bad_input(f"{where}: generator.activation", "relu or leakyrelu", config.activation)
+    if config.relation_layout:
+        what = f"{where}: generator.relation_layout"
+        raise bad_input(what, "false (sg2im draws objects alone)", config.relation_layout)
     weights = {
         name[len(DECODER) :]: value
         for name, value in checkpoint.model.items()

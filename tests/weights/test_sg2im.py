@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.coco.geometric_relations import GEOMETRIC_PREDICATES
 from autoenc_sg.generator import Generator
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.weights.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -144,6 +147,19 @@ def test_unused_coco_ids_get_names_of_their_own(tmp_path: Path) -> None:
     assert found.vocabulary.objects == ("__background__", "person", *unused)
     written = export_sg2im(found).content["model_kwargs"]["vocab"]["object_idx_to_name"]
     assert written == ["__image__", "person", "NONE", "car", "NONE", "NONE"]
+
+
+def test_relations_in_the_layout_are_refused_both_ways(tmp_path: Path) -> None:
+    imported = import_sg2im(saved(tmp_path, stripped())).content
+    drawing = replace(imported.config.generator, relation_layout=True)
+    config = replace(imported.config, generator=drawing)
+    dataset: Any = SimpleNamespace(vocabulary=imported.vocabulary)
+    expected = r"generator\.relation_layout: expected false, as the generator whose weights"
+    with pytest.raises(InputError, match=expected):
+        build_model(config, dataset, Start(imported))
+    expected = r"ours: generator\.relation_layout: expected false \(sg2im draws objects alone\)"
+    with pytest.raises(InputError, match=expected):
+        export_sg2im(replace(imported, config=config), "ours")
 
 
 def test_relu_is_sg2im_s_leaky_one(tmp_path: Path) -> None:

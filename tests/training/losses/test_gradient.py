@@ -101,6 +101,25 @@ def test_pixel_loss_reaches_every_parameter_on_the_path(
         assert all(p.grad is None for p in part.parameters())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_relations_in_the_layout_carry_gradient_to_the_predicates(
+    folder: Path, batch: Batch, mode: RelaxMode
+) -> None:
+    """Also where objects are drawn in one way, whatever their vectors: relations alone differ."""
+    model = fresh(folder, "--generator.relation_layout", "true")
+    drawn = model.generator.relation_net
+    assert drawn is not None
+    last = model.generator.gconv_net
+    assert last is not None
+    with torch.no_grad():  # objects' vectors no longer depend on anything
+        last.gconvs[-1].net2[2].weight.zero_()
+    joint_outcome(model, batch, mode).losses["pixel"].backward()
+    if mode != "straight_through":  # where all hard edge weights are 0 here
+        assert all(has_gradient(p) for p in drawn.parameters())
+    on_path = model.get_parameter("predictor.relation_classifier.0.weight")
+    assert has_gradient(on_path) == (mode != "detached")
+
+
 def test_detached_trains_the_generator_alone(folder: Path, batch: Batch) -> None:
     model = fresh(folder)
     joint_outcome(model, batch, "detached").losses["pixel"].backward()
@@ -189,8 +208,9 @@ def pixels_of_true_regions(model: AutoEncoder, batch: Batch) -> Callable[[], Ten
     return loss
 
 
-def test_soft_gradient_equals_finite_differences(folder: Path, batch: Batch) -> None:
-    model = fresh(folder)
+@pytest.mark.parametrize("drawn", ["false", "true"])
+def test_soft_gradient_equals_finite_differences(folder: Path, batch: Batch, drawn: str) -> None:
+    model = fresh(folder, "--generator.relation_layout", drawn)
     loss = pixels_of_true_regions(model, batch)
     loss().backward()
     for name, weight in directions(model):

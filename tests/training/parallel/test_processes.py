@@ -54,6 +54,7 @@ EVERYTHING = (
     "--reconstruction.object_adversarial_weight=0.01",
     "--reconstruction.eval_mode_after=2",
     "--generator.appearance_dim=4",
+    "--generator.relation_layout=true",
     "--generator.mlp_normalization=batch",
     "--joint.detection_weight=1",
     "--joint.true_graph_weight=1",

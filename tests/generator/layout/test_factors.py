@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoenc_sg.generator import layout as layout_module
-from autoenc_sg.generator.layout import factor_layout
+from autoenc_sg.generator.layout import factor_layout, factors
 
 
 def build_layout(
@@ -93,7 +92,7 @@ def test_many_objects_are_summed_in_turns(monkeypatch: pytest.MonkeyPatch) -> No
     inputs = [vectors.requires_grad_(), boxes.requires_grad_(), masks.requires_grad_()]
     results = []
     for most in (128, 3):
-        monkeypatch.setattr(layout_module, "MAX_OBJECTS", most)
+        monkeypatch.setattr(factors, "MAX_OBJECTS", most)
         out = build_layout(*inputs, index, 2, 16)
         results.append((out, *torch.autograd.grad(out.square().sum(), inputs)))
     for at_once, in_turns in zip(*results):

@@ -27,6 +27,7 @@ from functools import reduce
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 BOX_MASK_SIZE = 8  # sg2im's constant where there are no masks
@@ -36,7 +37,7 @@ MAX_OBJECTS = 128  # per image and matrix product; more are summed chunk by chun
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A layout as its factors; n is the largest number of objects in an image.
+    """A layout as its factors; n is the largest number of objects (and relations) in an image.
 
     Attributes:
         vectors: `[B, n, D]`, zeros where an image has fewer objects.
@@ -104,8 +105,21 @@ def with_background_vectors(layout: Layout, ranks: Tensor, vectors: Tensor) -> L
     weights = hats(side, layout.rows.shape[2], layout.rows)
     rows = layout.rows[images, ranks][:, None] * weights.repeat_interleave(side, 0)[:, :, None]
     columns = layout.columns[images, ranks][:, None] * weights.repeat(side, 1)[:, :, None]
-    parts = ((layout.vectors, vectors), (layout.rows, rows), (layout.columns, columns))
-    return Layout(*(torch.cat([old, new.to(old)], 1) for old, new in parts))
+    return joined_layouts(layout, Layout(vectors, rows, columns))
+
+
+def joined_layouts(first: Layout, second: Layout) -> Layout:
+    """The sum of two layouts of the same images: in each the second's masks after the first's."""
+    samples = max(first.rows.shape[3], second.rows.shape[3])
+
+    def padded(factor: Tensor) -> Tensor:  # zeros change no product `rows @ columns.mT`
+        return F.pad(factor, (0, samples - factor.shape[3]))
+
+    return Layout(
+        torch.cat([first.vectors, second.vectors.to(first.vectors)], 1),
+        torch.cat([padded(first.rows), padded(second.rows.to(first.rows))], 1),
+        torch.cat([padded(first.columns), padded(second.columns.to(first.columns))], 1),
+    )
 
 
 def hats(side: int, pixels: int, like: Tensor) -> Tensor:
