@@ -4,8 +4,12 @@
 `layout` and `refinement`.
 """
 
-from autoenc_sg.generator.discriminators import ObjectDiscriminator, PatchDiscriminator
-from autoenc_sg.generator.image_node import with_image_boxes
+from autoenc_sg.generator.discriminators import (
+    ObjectDiscriminator,
+    PatchDiscriminator,
+    RelationDiscriminator,
+)
+from autoenc_sg.generator.image_node import with_image_boxes, with_image_relations
 from autoenc_sg.generator.losses import (
     box_loss,
     class_loss,
@@ -23,6 +27,7 @@ __all__ = [
     "GeneratorNoise",
     "ObjectDiscriminator",
     "PatchDiscriminator",
+    "RelationDiscriminator",
     "box_loss",
     "class_loss",
     "gan_discriminator_loss",
@@ -30,4 +35,5 @@ __all__ = [
     "mask_loss",
     "pixel_loss",
     "with_image_boxes",
+    "with_image_relations",
 ]

@@ -1,12 +1,13 @@
-"""Discriminators of image patches and of objects."""
+"""Discriminators of image patches, of objects and of relations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, cat, channels_last, nn
+from torch import Tensor, cat, channels_last, nn, stack
 
 from autoenc_sg.config.model import GeneratorConfig
+from autoenc_sg.core.boxes import enclosing_boxes, grid_coverage
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.layers import activation_layer
 from autoenc_sg.generator.crops import crop_objects
@@ -106,6 +107,47 @@ class ObjectDiscriminator(nn.Module):
         crops = crop_objects(self.normalize(images), boxes, image_index, self.size)
         vectors = self.cnn(crops.contiguous(memory_format=channels_last))
         return self.real_classifier(vectors), self.obj_classifier(vectors)
+
+
+class RelationDiscriminator(nn.Module):
+    """Classifies crops of relations' union boxes as real or generated, and by predicate.
+
+    As `ObjectDiscriminator`, with two more channels of a crop: the shares of each pixel that the
+    subject's and the object's box cover, which say whose relation it is.
+
+    Args:
+        config: `object_discriminator_dims`, `object_size`, normalization, activation.
+        num_predicates: P, with the reserved 0, which is `__in_image__` here.
+
+    Raises:
+        InputError: the crops are too small for so many convolutions.
+    """
+
+    def __init__(self, config: GeneratorConfig, num_predicates: int) -> None:
+        super().__init__()
+        dims = config.object_discriminator_dims
+        _check_side("object_discriminator_dims", dims, config.object_size)
+        self.size = config.object_size
+        self.normalize = ImageNormalization()
+        convolutions = _halvings(5, dims, config)
+        self.cnn = nn.Sequential(convolutions, _PixelMean(), nn.Linear(dims[-1], OBJECT_DIM))
+        self.real_classifier = nn.Linear(OBJECT_DIM, 1)
+        self.predicate_classifier = nn.Linear(OBJECT_DIM, num_predicates)
+
+    def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (logits) `[M, 1]` of being real, and predicate logits `[M, P]`.
+
+        Args:
+            images: `[B, 3, H, W]`, RGB in [0, 1].
+            boxes: `[M, 2, 4]` of subject and object, xyxy, fractions of the image.
+            image_index: `[M]` ascending.
+        """
+        union = enclosing_boxes(*boxes.unbind(1))
+        crops = crop_objects(self.normalize(images), union, image_index, self.size)
+        covered = [grid_coverage(each, union, self.size) for each in boxes.unbind(1)]
+        inputs = cat([crops, stack(covered, 1).to(crops)], 1)
+        vectors = self.cnn(inputs.contiguous(memory_format=channels_last))
+        return self.real_classifier(vectors), self.predicate_classifier(vectors)
 
 
 class _PixelMean(nn.Module):

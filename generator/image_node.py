@@ -90,6 +90,24 @@ def with_image_boxes(
     return all_labels[order], all_boxes[order], owner[order]
 
 
+def with_image_relations(
+    predicates: Tensor, pair_boxes: Tensor, image_index: Tensor, num_images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Relations of a batch, and one of each image to itself, `__in_image__`.
+
+    So there is a relation in every image. `image_index` is ascending afterwards.
+
+    Shapes: predicates `[M]`, boxes of subject and object `[M, 2, 4]` as fractions of the image and
+    image index `[M]` -> `[M + B]`, `[M + B, 2, 4]`, `[M + B]`.
+    """
+    images = torch.arange(num_images, device=image_index.device)
+    owner = torch.cat([image_index, images])
+    order = torch.argsort(owner, stable=True)
+    whole = pair_boxes.new_tensor(WHOLE_IMAGE).expand(num_images, 2, 4)
+    all_predicates = torch.cat([predicates, torch.full_like(images, IN_IMAGE_PREDICATE)])
+    return all_predicates[order], torch.cat([pair_boxes, whole])[order], owner[order]
+
+
 def _join_pairs(graph: RelaxedGraph, object_rows: Tensor, image_rows: Tensor) -> Tensor:
     in_image = torch.stack([object_rows, image_rows[graph.image_index]], 1)
     return torch.cat([object_rows[graph.pairs], in_image])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from autoenc_sg.config.image_losses import ImageLossConfig
 from autoenc_sg.core.errors import require, require_at_least
 
 PhaseName = Literal["detector", "reconstruction", "joint"]
@@ -117,8 +118,10 @@ class ReconstructionPhase:
     seen_memory: int = 0
     validate_every: int = 0
     validation_images: int = 1024
+    image_losses: ImageLossConfig = field(default_factory=ImageLossConfig)
 
     def __post_init__(self) -> None:
+        self.image_losses.check("reconstruction.image_losses")
         require_at_least(1, self, "reconstruction", "batch_size")
         require_at_least(0, self, "reconstruction", "steps", "lr")
         weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
@@ -213,8 +216,10 @@ class JointPhase:
     validate_min_steps: int = 200
     validation_images: int = 1000
     best_metric: str = "SGGen R@50"
+    image_losses: ImageLossConfig = field(default_factory=ImageLossConfig)
 
     def __post_init__(self) -> None:
+        self.image_losses.check("joint.image_losses")
         require_at_least(1, self, "joint", "batch_size", "regions_per_image")
         require_at_least(1, self, "joint", "validate_min_steps", "validation_images")
         require_at_least(0, self, "joint", "validate_epochs")

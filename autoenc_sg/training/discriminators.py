@@ -12,9 +12,11 @@ from torch.optim import Adam, Optimizer
 
 from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.config.phases import GanKind
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.generator import (
     ObjectDiscriminator,
     PatchDiscriminator,
+    RelationDiscriminator,
     class_loss,
     gan_discriminator_loss,
     gan_generator_loss,
@@ -33,15 +35,18 @@ class AdversarialLossWeights:
 
     Attributes:
         gan: kind of the GAN loss, for the generator and the discriminators.
-        image, objects: of the GAN loss against the patch and the object discriminator; 0: there is
-            no such discriminator.
+        image, objects, relations: of the GAN loss against the patch, the object and the relation
+            discriminator; 0: there is no such discriminator.
         auxiliary: of the cross entropy of the generated objects' classes.
+        relation_auxiliary: of the cross entropy of the generated relations' predicates.
     """
 
     gan: GanKind = "gan"
     image: float = 0.0
     objects: float = 0.0
     auxiliary: float = 0.0
+    relations: float = 0.0
+    relation_auxiliary: float = 0.0
 
 
 class Adversary(Protocol):
@@ -84,7 +89,7 @@ class Adversary(Protocol):
 
 def make_adversaries(
     config: GeneratorConfig,
-    num_objects: int,
+    vocabulary: Vocabulary,
     weights: AdversarialLossWeights,
     lr: float,
     processes: Processes,
@@ -92,8 +97,11 @@ def make_adversaries(
     """The discriminators whose weight is not 0, the object discriminator first, as in sg2im."""
     adversaries: list[Adversary] = []
     if weights.objects > 0:
-        objects = ObjectDiscriminator(config, num_objects)
+        objects = ObjectDiscriminator(config, vocabulary.num_objects)
         adversaries.append(ObjectAdversary(processes, objects, weights, lr))
+    if weights.relations > 0:
+        relations = RelationDiscriminator(config, vocabulary.num_predicates)
+        adversaries.append(RelationAdversary(processes, relations, weights, lr))
     if weights.image > 0:
         adversaries.append(ImageAdversary(processes, PatchDiscriminator(config), weights, lr))
     return adversaries
@@ -244,5 +252,42 @@ class ObjectAdversary(_TrainedNetwork):
         adversarial = gan_discriminator_loss(real, fake, self.weights.gan)
         loss = adversarial + class_loss(real_classes, objects.labels)
         loss = loss + class_loss(fake_classes, objects.labels)
+        losses = {self.name: loss, f"{self.name}_adversarial": adversarial}
+        return self._descend(losses, len(boxes))
+
+
+class RelationAdversary(_TrainedNetwork):
+    """The relation discriminator with its auxiliary classifier of predicates.
+
+    As `ObjectAdversary`: real and generated relations are cropped at the true boxes, and the
+    discriminator learns the predicates of both, unweighted.
+    """
+
+    name = "relation_discriminator"
+
+    def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
+        """`relation_adversarial` (GAN loss), `relation_auxiliary` (predicates' cross entropy)."""
+        relations = outcome.relations
+        assert relations is not None
+        self.network.requires_grad_(False)
+        scores, predicates = self.plain(outcome.image, relations.boxes, relations.image_index)
+        self.network.requires_grad_(True)
+        weights = self.weights
+        adversarial = weights.relations * gan_generator_loss(scores, weights.gan)
+        auxiliary = weights.relation_auxiliary * class_loss(predicates, relations.labels)
+        terms = {"relation_adversarial": adversarial, "relation_auxiliary": auxiliary}
+        return total_losses({k: [Term(v, len(scores))] for k, v in terms.items()}, self.shares)
+
+    def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
+        """GAN loss and cross entropy on the batch's true and generated relations."""
+        relations = outcome.relations
+        assert relations is not None
+        assert outcome.image is not None
+        boxes, image_index = relations.boxes, relations.image_index
+        fake, fake_predicates = self.network(outcome.image.detach(), boxes, image_index)
+        real, real_predicates = self.network(outcome.target, boxes, image_index)
+        adversarial = gan_discriminator_loss(real, fake, self.weights.gan)
+        loss = adversarial + class_loss(real_predicates, relations.labels)
+        loss = loss + class_loss(fake_predicates, relations.labels)
         losses = {self.name: loss, f"{self.name}_adversarial": adversarial}
         return self._descend(losses, len(boxes))

@@ -43,6 +43,7 @@ from autoenc_sg.generator import (
     mask_loss,
     pixel_loss,
     with_image_boxes,
+    with_image_relations,
 )
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.codes import SeenMemory, encode_appearance, with_background
@@ -74,6 +75,30 @@ class Objects(NamedTuple):
     image_index: Tensor
 
 
+class Relations(NamedTuple):
+    """True relations of a batch and one of each image to itself, for the relation discriminator.
+
+    Shapes: M relations of B images.
+
+    Attributes:
+        labels: `[M + B]` predicates, 0 is `__in_image__`.
+        boxes: `[M + B, 2, 4]` of subject and object, fractions of the image.
+        image_index: `[M + B]`, ascending.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    image_index: Tensor
+
+    @classmethod
+    def of_graphs(cls, graphs: SceneGraphBatch, device: torch.device) -> Relations:
+        """The relations of true graphs, on a device."""
+        triples = graphs.triples.to(device)
+        boxes = graphs.unit_boxes().to(device)[triples[:, [0, 2]]]
+        index = graphs.triple_image_index.to(device)
+        return cls(*with_image_relations(triples[:, 1], boxes, index, len(graphs)))
+
+
 class Outcome(NamedTuple):
     """Weighted losses of a batch, and what the discriminators need of its forward pass.
 
@@ -85,6 +110,7 @@ class Outcome(NamedTuple):
         layout: the generator's layout `[B, D, S, S]`, or None if no discriminator reads it.
         target: true images `[B, 3, S, S]` in [0, 1], or None.
         objects: the true objects, or None if there is no object discriminator.
+        relations: the true relations, or None if there is no relation discriminator.
     """
 
     losses: dict[str, Tensor]
@@ -92,6 +118,7 @@ class Outcome(NamedTuple):
     layout: Tensor | None = None
     target: Tensor | None = None
     objects: Objects | None = None
+    relations: Relations | None = None
 
     @property
     def total(self) -> Tensor:
@@ -165,7 +192,8 @@ class ReconstructionObjective(nn.Module):
             terms = self._with_mask_term(terms, generated)
         losses = total_losses(terms, self.shares)
         layout = _discriminator_layout(generated, generator)
-        return Outcome(losses, generated.image, layout, target, objects)
+        relations = _discriminator_relations(batch, self.config, target.device)
+        return Outcome(losses, generated.image, layout, target, objects, relations)
 
     @staticmethod
     def _with_mask_term(terms: Terms, generated: Generated) -> Terms:
@@ -205,6 +233,15 @@ def reconstruction_terms(
 def _discriminator_layout(generated: Generated, generator: Generator) -> Tensor | None:
     """The layout, if the patch discriminator is conditioned on it."""
     return generated.layout if generator.config.discriminator_condition == "layout" else None
+
+
+def _discriminator_relations(
+    batch: Batch, config: ReconstructionPhase | JointPhase, device: torch.device
+) -> Relations | None:
+    """The true relations, if there is a relation discriminator."""
+    if config.image_losses.relation_adversarial_weight == 0:
+        return None
+    return Relations.of_graphs(batch.graphs, device)
 
 
 class JointObjective(nn.Module):
@@ -267,7 +304,9 @@ class JointObjective(nn.Module):
         if config.true_graph_weight > 0:
             terms |= self._true_graph_terms(batch, target, random)
         layout = _discriminator_layout(generated, generator)
-        return Outcome(total_losses(terms, self.shares), generated.image, layout, target)
+        relations = _discriminator_relations(batch, config, target.device)
+        losses = total_losses(terms, self.shares)
+        return Outcome(losses, generated.image, layout, target, relations=relations)
 
     def _true_graph_terms(self, batch: Batch, target: Tensor, random: ImageRandom) -> Terms:
         """Pixel loss of images generated from the true graphs, and the box head's error."""

@@ -91,7 +91,7 @@ class Phase:
         self.optimizers = dict(zip(self.optimizers, wrapped[1:]))
         self.adversaries = make_adversaries(
             config.generator,
-            model.vocabulary.num_objects,
+            model.vocabulary,
             self._adversarial_weights(),
             self._generator_lr,
             self.processes,
@@ -240,11 +240,18 @@ class Phase:
                 phase.adversarial_weight,
                 phase.object_adversarial_weight,
                 phase.auxiliary_weight,
+                phase.image_losses.relation_adversarial_weight,
+                phase.image_losses.relation_auxiliary_weight,
             )
         if self.name == "joint":
             joint = self.config.joint
-            weight = joint.image_loss_weight * joint.adversarial_weight
-            return AdversarialLossWeights(self.config.reconstruction.gan, image=weight)
+            factor, of_relations = joint.image_loss_weight, joint.image_losses
+            return AdversarialLossWeights(
+                self.config.reconstruction.gan,
+                image=factor * joint.adversarial_weight,
+                relations=factor * of_relations.relation_adversarial_weight,
+                relation_auxiliary=factor * of_relations.relation_auxiliary_weight,
+            )
         return AdversarialLossWeights()
 
     @property

@@ -13,7 +13,11 @@ from autoenc_sg.config.phases import GanKind
 NO_LOSS = 1e-3  # a discriminator's loss below has no gradient left for the generator
 WINDOW = 5  # mean losses in a row
 NO_VARIANCE = 0.01  # standard deviation of RGB in [0, 1] within an image
-DISCRIMINATORS = ("discriminator", "object_discriminator")
+DISCRIMINATORS = {  # each with the option that is its loss's weight
+    "discriminator": "adversarial_weight",
+    "object_discriminator": "object_adversarial_weight",
+    "relation_discriminator": "image_losses.relation_adversarial_weight",
+}
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +45,7 @@ class CollapseWarnings:
             is_zero = loss < NO_LOSS
             self._in_a_row[key] = self._in_a_row.get(key, 0) + 1 if is_zero else 0
             if self._in_a_row[key] == WINDOW:
-                weight = "object_adversarial_weight" if "object" in name else "adversarial_weight"
+                weight = DISCRIMINATORS[name]
                 other = "" if self.gan == "lsgan" else ", or set reconstruction.gan lsgan"
                 lines += self._warn(
                     key,

@@ -33,11 +33,15 @@ RECONSTRUCTION = {
     "adversarial": "adversarial_weight",
     "object_adversarial": "object_adversarial_weight",
     "auxiliary": "auxiliary_weight",
+    "relation_adversarial": "image_losses.relation_adversarial_weight",
+    "relation_auxiliary": "image_losses.relation_auxiliary_weight",
 }
 GRAPH = ("predicate", "object", "box", "relatedness")
 IMAGE = {
     "pixel": ("pixel_weight",),
     "adversarial": ("adversarial_weight",),
+    "relation_adversarial": ("image_losses.relation_adversarial_weight",),
+    "relation_auxiliary": ("image_losses.relation_auxiliary_weight",),
     "true_graph_pixel": ("pixel_weight", "true_graph_weight"),
     "layout_box": ("layout_box_weight", "true_graph_weight"),
 }

@@ -52,6 +52,8 @@ def train_with_two(folder: Path, *options: str) -> subprocess.CompletedProcess[s
 # rows, the detector's samples, a batch of 3 for two, and in the joint phase of 1.
 EVERYTHING = (
     "--reconstruction.object_adversarial_weight=0.01",
+    "--reconstruction.image_losses.relation_adversarial_weight=0.01",
+    "--joint.image_losses.relation_adversarial_weight=0.01",
     "--reconstruction.eval_mode_after=2",
     "--generator.appearance_dim=4",
     "--generator.relation_layout=true",
