@@ -86,11 +86,11 @@ class Backbone(nn.Module):
         Args:
             images: a padded batch.
             sizes: (height, width) of each image in it. With these, `memory` gives the trunk's maps
-                while nothing in the trunk is trained.
+                while nothing in the trunk is trained, unless the images carry a gradient.
         """
         if self.memory is not None and not is_constant(self.trunk):
             self.memory.clear()
-        elif self.memory is not None and len(sizes):
+        elif self.memory is not None and len(sizes) and not images.requires_grad:
             return self._pyramid(self.memory.maps(self._trunk_maps, images, sizes))
         return self._named(self.body(images))
 

@@ -50,7 +50,8 @@ from autoenc_sg.model.codes import SeenMemory, encode_appearance, with_backgroun
 from autoenc_sg.model.graph_pass import GraphPass
 from autoenc_sg.model.region_reader import DetectorRegions, RegionReader, SeenRegions
 from autoenc_sg.relpn import all_pairs
-from autoenc_sg.training.graph_losses import graph_terms
+from autoenc_sg.training.losses.features import FeatureLoss
+from autoenc_sg.training.losses.graph import graph_terms
 from autoenc_sg.training.parallel.loss_terms import Shares, Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import (
     match_regions,
@@ -171,6 +172,7 @@ class ReconstructionObjective(nn.Module):
         self.appearance, self.background = model.appearance, model.background
         memory = SeenMemory(config.seen_memory) if config.seen_memory else None
         self.relax = model.relax
+        self.feature_loss = FeatureLoss(model.detector, config.image_losses)
         self.encode_appearance = partial(encode_appearance, model, memory=memory)
         self.config = config
 
@@ -188,6 +190,7 @@ class ReconstructionObjective(nn.Module):
                 *with_image_boxes(labels, graph.boxes, graph.image_index, graph.num_images)
             )
         terms = reconstruction_terms(generated, graph, target, self.config)
+        terms = {**terms, **self.feature_loss.terms(generated.image, batch.images, graph)}
         if self.shares is not None and self.config.mask_weight > 0:
             terms = self._with_mask_term(terms, generated)
         losses = total_losses(terms, self.shares)
@@ -268,6 +271,7 @@ class JointObjective(nn.Module):
         self.shares = shares
         self.model = model
         self.config = config
+        self.feature_loss = FeatureLoss(model.detector, config.image_losses)
         self.regions = regions or DetectorRegions(model.detector, not config.freeze_backbone)
         for part in self._frozen():
             part.requires_grad_(False)
@@ -289,7 +293,8 @@ class JointObjective(nn.Module):
         """`graph_losses` and, by their weights, the detector's and the image losses."""
         config, model = self.config, self.model
         random = random or ImageRandom.from_global_state(len(batch), model.device)
-        graph_pass, matched = self._graph(batch, random)
+        seen = self.regions.read(batch.images, batch.graphs)
+        graph_pass, matched = self._graph(seen, batch, random)
         terms = dict(graph_terms(graph_pass, matched, batch.graphs, config, model, random))
         if config.detection_weight > 0:
             terms |= _detection_terms(model.detector, batch, random, config.detection_weight)
@@ -301,6 +306,8 @@ class JointObjective(nn.Module):
         generated = generator(relaxed, generator.noise_of(random), random=random)
         weight = config.image_loss_weight * config.pixel_weight
         terms["pixel"] = [Term(weight * pixel_loss(generated.image, target), len(batch))]
+        maps = seen.maps if config.freeze_backbone else None
+        terms |= self.feature_loss.terms(generated.image, batch.images, relaxed, maps)
         if config.true_graph_weight > 0:
             terms |= self._true_graph_terms(batch, target, random)
         layout = _discriminator_layout(generated, generator)
@@ -322,10 +329,11 @@ class JointObjective(nn.Module):
             terms["layout_box"] = [Term(config.layout_box_weight * error, num_objects)]
         return terms
 
-    def _graph(self, batch: Batch, random: ImageRandom | None = None) -> tuple[GraphPass, Tensor]:
+    def _graph(
+        self, seen: SeenRegions, batch: Batch, random: ImageRandom | None = None
+    ) -> tuple[GraphPass, Tensor]:
         """The graph over detections and missed true objects, and their true rows `[N]` or -1."""
         model, truth = self.model, batch.graphs
-        seen = self.regions.read(batch.images, truth)
         rows, matched = self._region_rows(seen, truth)
         regions = seen.regions(rows)
         candidates = all_pairs(regions.image_index, len(batch))

@@ -35,6 +35,8 @@ RECONSTRUCTION = {
     "auxiliary": "auxiliary_weight",
     "relation_adversarial": "image_losses.relation_adversarial_weight",
     "relation_auxiliary": "image_losses.relation_auxiliary_weight",
+    "features": "image_losses.feature_weight",
+    "relation_features": "image_losses.relation_feature_weight",
 }
 GRAPH = ("predicate", "object", "box", "relatedness")
 IMAGE = {
@@ -42,6 +44,8 @@ IMAGE = {
     "adversarial": ("adversarial_weight",),
     "relation_adversarial": ("image_losses.relation_adversarial_weight",),
     "relation_auxiliary": ("image_losses.relation_auxiliary_weight",),
+    "features": ("image_losses.feature_weight",),
+    "relation_features": ("image_losses.relation_feature_weight",),
     "true_graph_pixel": ("pixel_weight", "true_graph_weight"),
     "layout_box": ("layout_box_weight", "true_graph_weight"),
 }

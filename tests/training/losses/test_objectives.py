@@ -25,7 +25,7 @@ from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.model.autoencoder import AutoEncoder, GraphPass
 from autoenc_sg.relpn import all_pairs
-from autoenc_sg.training.graph_losses import graph_losses, refinement_loss, sample_predicates
+from autoenc_sg.training.losses.graph import graph_losses, refinement_loss, sample_predicates
 from autoenc_sg.training.objectives import DetectorObjective, JointObjective
 from autoenc_sg.training.target_assignment import match_regions, pair_predicates
 from tests.support.graphs import C, D, P, one_image, random_boxes, random_graph, renumbered, seeded

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.relpn import all_pairs
-from autoenc_sg.training.graph_losses import graph_losses
+from autoenc_sg.training.losses.graph import graph_losses
 from autoenc_sg.training.target_assignment import (
     add_missed,
     in_ignored,

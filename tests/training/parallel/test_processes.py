@@ -53,7 +53,10 @@ def train_with_two(folder: Path, *options: str) -> subprocess.CompletedProcess[s
 EVERYTHING = (
     "--reconstruction.object_adversarial_weight=0.01",
     "--reconstruction.image_losses.relation_adversarial_weight=0.01",
+    "--reconstruction.image_losses.relation_feature_weight=0.1",
     "--joint.image_losses.relation_adversarial_weight=0.01",
+    "--joint.image_losses.feature_weight=0.1",
+    "--joint.image_losses.relation_feature_weight=0.1",
     "--reconstruction.eval_mode_after=2",
     "--generator.appearance_dim=4",
     "--generator.relation_layout=true",

@@ -21,7 +21,7 @@ from autoenc_sg.core.structures import CandidatePairs
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.graph_pass import GraphPass
-from autoenc_sg.training.graph_losses import _predicate_rows, graph_terms
+from autoenc_sg.training.losses.graph import _predicate_rows, graph_terms
 from autoenc_sg.training.objectives import JointObjective
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.target_assignment import near_misses, pair_predicates
@@ -145,7 +145,8 @@ def test_branches_have_losses_of_their_own(tiny_run: Path) -> None:
     objective = JointObjective(model, config.joint).train()
     batch = collate_samples([dataset[i] for i in range(3)])
     images = ImageRandom([1, 2, 3])
-    graph_pass, matched = objective._graph(batch, images)
+    seen = objective.regions.read(batch.images, batch.graphs)
+    graph_pass, matched = objective._graph(seen, batch, images)
     plain = replace(graph_pass, graph=replace(graph_pass.graph, auxiliary_logits=()))
     terms = []
     for part in (graph_pass, plain):

@@ -1,0 +1,1 @@
+"""Losses of training that are functions of the model's outputs."""
