@@ -25,6 +25,8 @@ class ScenesConfig:
         drop_relations: fraction of the train split's relations left out of the annotation.
         wrong_predicates: fraction of the train split's relations given another predicate.
         wrong_labels: fraction of the train split's objects given another class.
+        biased_predicates: fraction of the train split's relations of rare predicates that are given
+            the frequent one they are taken for, where places allow it (`riding` becomes `on`).
         tint: how far an object's colours may lie from its class's, in levels of 255 a channel.
     """
 
@@ -35,13 +37,15 @@ class ScenesConfig:
     drop_relations: float = 0.0
     wrong_predicates: float = 0.0
     wrong_labels: float = 0.0
+    biased_predicates: float = 0.0
     tint: int = 10
 
     def __post_init__(self) -> None:
         require(self.num_train >= 2, "num_train", ">= 2", self.num_train)
         require(self.num_test >= 1, "num_test", ">= 1", self.num_test)
         require(32 <= self.image_size <= 1024, "image_size", "32..1024", self.image_size)
-        for name in ("drop_relations", "wrong_predicates", "wrong_labels"):
+        rates = ("drop_relations", "wrong_predicates", "wrong_labels", "biased_predicates")
+        for name in rates:
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, name, "0..1", value)
         require(0 <= self.tint <= 255, "tint", "0..255", self.tint)

@@ -132,9 +132,11 @@ def test_scenes_then_train_a_phase_then_resume(tmp_path: Path) -> None:
 def test_scenes_take_every_option(tmp_path: Path) -> None:
     few = ["--num-train", "2", "--num-test", "1", "--image-size", "32", "--seed", "4"]
     noise = ["--drop-relations", "0.1", "--wrong-predicates", "0.2", "--wrong-labels", "0.3"]
+    noise += ["--biased-predicates", "0.4"]
     assert main(["scenes", "--out", str(tmp_path / "s"), *few, *noise, "--tint", "80"]) == 0
     wanted = {"version": 1, "num_train": 2, "num_test": 1, "image_size": 32, "seed": 4}
     wanted |= {"drop_relations": 0.1, "wrong_predicates": 0.2, "wrong_labels": 0.3, "tint": 80}
+    wanted |= {"biased_predicates": 0.4}
     assert json.loads((tmp_path / "s" / "scenes.json").read_text()) == wanted
 
 

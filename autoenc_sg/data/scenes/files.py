@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-
-import torch
 
 from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.core.atomic_files import new_folder
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.json_files import read_json, write_json
-from autoenc_sg.data.base.samples import random_stream
 from autoenc_sg.data.scenes.builder import TINT, VOCABULARY
+from autoenc_sg.data.scenes.noise import add_noise
 from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.vg150.files import IMAGE_FOLDERS, TEST, TRAIN
@@ -62,7 +58,7 @@ def ensure_scenes(
     stored, settings = read_json(root / SETTINGS), _settings(config)
     if not isinstance(stored, dict):
         raise bad_input(root / SETTINGS, "an object of settings", type(stored).__name__)
-    stored = {"tint": TINT, **stored}  # older scenes have no such setting
+    stored = {"tint": TINT, "biased_predicates": 0.0, **stored}  # that older scenes do not have
     differing = [key for key in settings if stored.get(key) != settings[key]]
     if differing:
         key = differing[0]
@@ -91,28 +87,3 @@ def _write(folder: Path, config: ScenesConfig, progress: Callable[[int, int], No
     split = [TRAIN] * config.num_train + [TEST] * config.num_test
     write_annotations(folder, graphs, range(1, total + 1), split, VOCABULARY)
     write_json(folder / SETTINGS, _settings(config), indent=1)
-
-
-def add_noise(graph: SceneGraph, config: ScenesConfig, index: int) -> SceneGraph:
-    """Annotation noise: relations left out, predicates and classes replaced at random.
-
-    What is changed at a low rate is changed at every higher one.
-    """
-    rng = random_stream("noise", config.seed, index)
-    wrong_labels, wrong_predicates = config.wrong_labels, config.wrong_predicates
-    classes, predicates = VOCABULARY.num_objects, VOCABULARY.num_predicates
-    labels = [_confuse(rng, wrong_labels, label, classes) for label in graph.labels.tolist()]
-    triples = []
-    for s, p, o in graph.triples.tolist():
-        dropped = rng.random() < config.drop_relations
-        p = _confuse(rng, wrong_predicates, p, predicates)
-        if not dropped:
-            triples.append((s, p, o))
-    kept_triples = torch.tensor(triples, dtype=torch.int64).reshape(-1, 3)
-    return replace(graph, labels=torch.tensor(labels, dtype=torch.int64), triples=kept_triples)
-
-
-def _confuse(rng: random.Random, rate: float, true: int, count: int) -> int:
-    """With probability `rate` another id of 1..count - 1; always draws two random numbers."""
-    is_wrong, wrong_id = rng.random() < rate, 1 + int(rng.random() * (count - 2))
-    return wrong_id + (wrong_id >= true) if is_wrong else true
