@@ -271,7 +271,8 @@ class JointObjective(nn.Module):
         self.shares = shares
         self.model = model
         self.config = config
-        self.feature_loss = FeatureLoss(model.detector, config.image_losses)
+        factor = config.image_loss_weight
+        self.feature_loss = FeatureLoss(model.detector, config.image_losses, factor)
         self.regions = regions or DetectorRegions(model.detector, not config.freeze_backbone)
         for part in self._frozen():
             part.requires_grad_(False)

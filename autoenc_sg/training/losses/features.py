@@ -48,11 +48,13 @@ class FeatureLoss:
     Args:
         detector: as it is; it is not trained by these losses.
         weights: `feature_weight` and `relation_feature_weight`; a loss of weight 0 is left out.
+        factor: of both weights.
     """
 
-    def __init__(self, detector: Detector, weights: ImageLossConfig) -> None:
+    def __init__(self, detector: Detector, weights: ImageLossConfig, factor: float = 1.0) -> None:
         self.detector = detector
-        self.weights = weights
+        self.whole = factor * weights.feature_weight
+        self.of_relations = factor * weights.relation_feature_weight
 
     def terms(
         self,
@@ -70,8 +72,7 @@ class FeatureLoss:
             true_maps: the detector's maps of `images`, if it has seen them as it is now; None: it
                 sees them here, without gradient.
         """
-        weights = self.weights
-        if weights.feature_weight == 0 and weights.relation_feature_weight == 0:
+        if self.whole == 0 and self.of_relations == 0:
             return {}
         device = generated.device
         with eval_mode(self.detector), _frozen(self.detector):
@@ -81,12 +82,12 @@ class FeatureLoss:
             true_maps = _detached(true_maps)
             maps = self.detector.encode(_resized(generated, true_maps.image_sizes))
             terms: dict[str, list[Term]] = {}
-            if weights.feature_weight > 0:
-                distance = weights.feature_weight * map_distance(maps, true_maps)
+            if self.whole > 0:
+                distance = self.whole * map_distance(maps, true_maps)
                 terms["features"] = [Term(distance, len(generated))]
-            if weights.relation_feature_weight > 0:
+            if self.of_relations > 0:
                 distance = relation_distance(self.detector, maps, true_maps, graph)
-                distance = weights.relation_feature_weight * distance
+                distance = self.of_relations * distance
                 terms["relation_features"] = [Term(distance, len(generated))]
             return terms
 

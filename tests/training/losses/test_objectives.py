@@ -344,12 +344,18 @@ def test_weights_scale_the_losses(folder: Path) -> None:
     assert_close(6 * pixels[0], pixels[1])
 
 
+def graph_of(model: AutoEncoder, batch: Batch) -> tuple[GraphPass, Tensor]:
+    """The joint phase's graph, in evaluation mode."""
+    objective = JointObjective(model, model.config.joint).eval()
+    return objective._graph(objective.regions.read(batch.images, batch.graphs), batch)
+
+
 def test_true_boxes_join_what_is_found_or_do_not(folder: Path) -> None:
     batch = some_batch((3, 2), (2, 1))
     for true_regions, joined in (("true", True), ("false", False)):
         options = ("--joint.regions_per_image", "2", "--joint.true_regions", true_regions)
         model = fresh(folder, *options)
-        passed, matched = JointObjective(model, model.config.joint).eval()._graph(batch)
+        passed, matched = graph_of(model, batch)
         regions = passed.regions
         counts = torch.bincount(regions.image_index, minlength=2).tolist()
         again = match_regions(regions.boxes, regions.image_index, batch.graphs)
@@ -367,7 +373,7 @@ def test_true_boxes_join_what_is_found_or_do_not(folder: Path) -> None:
 def test_related_pairs_are_in_the_graph_in_training(folder: Path) -> None:
     batch = some_batch((4, 3), (3, 2))
     model = fresh(folder, "--relpn.top_k", "4")
-    passed, matched = JointObjective(model, model.config.joint).eval()._graph(batch)
+    passed, matched = graph_of(model, batch)
     truth = batch.graphs
     image = passed.regions.image_index
     for i in (0, 1):
