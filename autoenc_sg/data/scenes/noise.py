@@ -7,7 +7,7 @@ changed at a low rate is changed at every higher one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,7 @@ import torch
 from autoenc_sg.config.data import ScenesConfig
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import random_stream
-from autoenc_sg.data.scenes.builder import VOCABULARY, Box
+from autoenc_sg.data.scenes.builder import VOCABULARY
 
 # Biased annotation: what is written in place of a rare predicate (Visual Genome's annotators write
 # `on` for `riding`, `in` for `wearing`, `near` for most else).
@@ -28,6 +28,7 @@ BIASED = {
     "behind": "near",
     "looking at": "near",
 }
+Box = Sequence[float]  # xyxy, fractions of the image
 NEAR = 1 / 8  # of the image's side: the widest gap between things that are near each other
 
 
