@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from autoenc_sg.cli.main import main
+from autoenc_sg.config.image_losses import ImageLossConfig
 from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.layers import ImageRandom
@@ -185,7 +186,11 @@ def test_losses_and_gradients_are_those_without_cache(
     model: AutoEncoder, test_images: GraphDataset, exact: RegionCache, true_regions: bool
 ) -> None:
     config = replace(
-        model.config.joint, freeze_detector=True, true_regions=true_regions, regions_per_image=3
+        model.config.joint,
+        freeze_detector=True,
+        true_regions=true_regions,
+        regions_per_image=3,
+        image_losses=ImageLossConfig(feature_weight=0.5, relation_feature_weight=0.5),
     )
     batch = batch_of(test_images)
     buffers = {n: b.clone() for n, b in model.named_buffers()}
@@ -194,6 +199,7 @@ def test_losses_and_gradients_are_those_without_cache(
     read, gradients = losses_and_gradients(model, config, batch, exact)
     model.load_state_dict(buffers, strict=False)
     assert live.keys() == read.keys() >= {"predicate", "object", "box", "relatedness", "pixel"}
+    assert live.keys() >= {"features", "relation_features"}
     for name, loss in live.items():
         assert_close(read[name], loss, atol=1e-5, rtol=1e-4)
     assert live_gradients.keys() == gradients.keys()
