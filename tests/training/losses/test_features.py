@@ -127,8 +127,8 @@ def test_distance_of_relations_equals_a_loop(folder: Path) -> None:
     expected = sum(
         sum(w * d for w, d in each) / max(sum(w for w, _ in each), 1) for each in per_image
     )
-    got = float(relation_distance(model.detector, first, second, graph))
-    assert got == pytest.approx(expected / 3, rel=1e-4)
+    got = relation_distance(model.detector, first, second, graph).detach()
+    assert float(got) == pytest.approx(expected / 3, rel=1e-4)
 
 
 def test_equal_pictures_have_no_distance_and_noise_more_and_more(folder: Path) -> None:
