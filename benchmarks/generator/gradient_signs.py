@@ -13,9 +13,11 @@ one r, drawn at random. The loss would move it the right way where
 not draw predicates, or a loss that does not see them, gives 0.5, a perfect one 1.0. So a generator
 can be judged within minutes, before a joint phase is run with it.
 
+`mean` is the mean of the predicates' shares: it is 0.5 also where the loss prefers some predicates
+whatever the picture shows, while the share of `all` relations then depends on their frequencies.
+
 Losses: `pixel` (L1), and of the checkpoint's detector `features` and `relation_features`
-(autoenc_sg/training/losses/features.py). The interval of a share is 1.96 standard deviations of its
-binomial to both sides.
+(autoenc_sg/training/losses/features.py). In brackets the 95 % interval of a share (Wilson's).
 """
 
 from __future__ import annotations
@@ -157,14 +159,23 @@ def shares(ways: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, tupl
     return {"all": (float(ways.mean()), len(ways)), "mean": (mean, len(ways)), **each}
 
 
+def interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a binomial's share."""
+    z = 1.96
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return middle - half, middle + half
+
+
 def table_of(agreement: Mapping[str, Mapping[str, tuple[float, int]]]) -> Table:
     """A row a predicate, a column a loss."""
     rows = []
     for name, (_, count) in next(iter(agreement.values())).items():
         found = [each[name][0] for each in agreement.values()]
-        spreads = [1.96 * math.sqrt(share * (1 - share) / count) for share in found]
-        plain = name == "mean"  # of the predicates' shares, no binomial
-        cells = [f"{a:.3f}" if plain else f"{a:.3f} ± {b:.3f}" for a, b in zip(found, spreads)]
+        cells = [f"{share:.3f}" for share in found]
+        if name != "mean":  # no binomial
+            bounds = [interval(share, count) for share in found]
+            cells = [f"{c} [{low:.2f}, {high:.2f}]" for c, (low, high) in zip(cells, bounds)]
         rows.append([name, count, *cells])
     title = "Relations that the loss would move the right way"
     return Table(title, ["predicate", "relations", *agreement], rows, "0.5: it says nothing")

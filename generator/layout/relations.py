@@ -26,6 +26,7 @@ from autoenc_sg.generator.layout.factors import Layout, factor_layout
 MASK_SIZE = 16  # S
 HIDDEN = 32  # channels between the two convolutions
 MAPS = 5
+MASKS_AT_ONCE = 1024  # in evaluation mode
 
 
 class RelationLayout(nn.Module):
@@ -62,7 +63,17 @@ class RelationLayout(nn.Module):
         return factor_layout(weighted, union, masks, image_index, graph.num_images, size)
 
     def masks(self, vectors: Tensor, subject_boxes: Tensor, object_boxes: Tensor) -> Tensor:
-        """The masks m_k over the union boxes: `[M, D], [M, 4], [M, 4] -> [M, S, S]`, in [0, 1]."""
+        """The masks m_k over the union boxes: `[M, D], [M, 4], [M, 4] -> [M, S, S]`, in [0, 1].
+
+        In evaluation mode in chunks, so that memory stays bounded.
+        """
+        inputs = (vectors, subject_boxes, object_boxes)
+        if self.training or len(vectors) <= MASKS_AT_ONCE:
+            return self._masks(*inputs)
+        parts = zip(*(each.split(MASKS_AT_ONCE) for each in inputs))
+        return torch.cat([self._masks(*part) for part in parts])
+
+    def _masks(self, vectors: Tensor, subject_boxes: Tensor, object_boxes: Tensor) -> Tensor:
         given = torch.cat([vectors, subject_boxes.to(vectors), object_boxes.to(vectors)], 1)
         gate, bias = self.condition(given)[:, :, None, None].chunk(2, 1)
         maps = self.conv1(_box_maps(subject_boxes, object_boxes))

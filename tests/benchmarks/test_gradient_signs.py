@@ -16,6 +16,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model import AutoEncoder
 from benchmarks.generator.gradient_signs import (
     draw_rivals,
+    interval,
     right_ways,
     shares,
     sign_agreement,
@@ -137,7 +138,8 @@ def test_shares_by_predicate() -> None:
     assert list(got) == ["all", "mean", "in", "on"]
     table = table_of({"pixel": got})
     assert table.rows[0][:2] == ["all", 5]
-    assert table.rows[3] == ["on", 1, "1.000 ± 0.000"]
+    assert table.rows[3] == ["on", 1, "1.000 [0.21, 1.00]"]  # 1 / (1 + 1.96^2)
+    assert interval(0.5, 16) == pytest.approx((0.28, 0.72), abs=0.001)
 
 
 def test_of_a_model(tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.generator import Generator
-from autoenc_sg.generator.layout import Layout, RelationLayout, factor_layout, joined_layouts
+from autoenc_sg.generator.layout import (
+    Layout,
+    RelationLayout,
+    factor_layout,
+    joined_layouts,
+    relations,
+)
 from autoenc_sg.generator.layout.relations import MASK_SIZE
 from tests.generator.test_model import (
     CLASSES,
@@ -129,6 +135,17 @@ def test_it_lies_in_the_union_box_between_the_objects() -> None:
     assert not drawn[9:].any()
     half = net(torch.ones(1, 1), boxes, replace(graph, edge_weights=torch.tensor([0.5])), 32)
     assert_close(half.maps(32)[0, 0].detach(), drawn / 2)
+
+
+def test_many_relations_are_masked_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, graph = layer(), _graph()
+    ends = (graph.boxes[column] for column in graph.pairs.T)
+    inputs = (vectors_of(5), *ends)
+    at_once, sizes = net.train().masks(*inputs), []
+    net.conv1.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(relations, "MASKS_AT_ONCE", 2)
+    assert_close(net.eval().masks(*inputs), at_once)
+    assert sizes == [2, 2, 1]
 
 
 def test_subject_and_object_are_told_apart() -> None:
