@@ -30,6 +30,12 @@ from tests.training.test_loop import Killed, KillingReporter
 OBJECTS = (
     "--reconstruction.object_adversarial_weight=0.01",
     "--generator.object_discriminator_dims=[8,12]",
+    "--generator.relation_layout=true",
+    *(
+        f"--{name}.image_losses.{loss}_weight=0.1"
+        for name in ("reconstruction", "joint")
+        for loss in ("relation_adversarial", "feature", "relation_feature")
+    ),
 )
 
 
