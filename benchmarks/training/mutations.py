@@ -41,7 +41,10 @@ NARROW = {  # by the beginning of the file's path: tests that are quick and like
         "training/phases/test_joint_validation.py training/losses/test_effects.py "
         "training/phases/test_reconstruction_options.py"
     ),
-    "autoenc_sg/training/loop": "training/test_loop.py training/phases/test_handover.py",
+    "autoenc_sg/training/loop": (
+        "training/phases/test_joint_validation.py training/test_loop.py "
+        "training/phases/test_handover.py"
+    ),
     "autoenc_sg/training": (
         "training/losses/test_effects.py training/losses/test_loss_weights.py "
         "training/phases/test_joint_options.py training/phases/test_reconstruction_options.py"
@@ -60,7 +63,6 @@ WIDER = {  # for those that are not noticed there
     ),
     "autoenc_sg/training/target": "training/test_loop.py",
     "autoenc_sg/training/validation": ("training/test_loop.py detector/test_training.py"),
-    "autoenc_sg/training/loop": "training/phases/test_joint_validation.py",
     "autoenc_sg/training": (
         "training/test_loop.py training/phases/test_handover.py training/phases/test_appearance.py"
     ),

@@ -86,6 +86,22 @@ def test_straight_through_is_exactly_one_hot_with_the_soft_gradient() -> None:
         assert_close(leaf.grad, expected.grad)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_codes_are_passed_on(mode: RelaxMode) -> None:
+    codes, background = torch.rand(3, 2), torch.rand(2, 4, 2)
+    graph = replace(by_hand(), appearance=codes, background=background).relax(mode)
+    assert graph.appearance is not None
+    assert graph.background is not None
+    assert_close(graph.appearance, codes, rtol=0, atol=0)
+    assert_close(graph.background, background, rtol=0, atol=0)
+
+
+def test_a_box_of_one_pixel_is_an_object() -> None:
+    boxes = torch.tensor([[0.0, 0, 1, 1], [1, 1, 2, 9], [1, 1, 1.875, 9]])
+    objects, _ = replace(by_hand(), boxes=boxes).selection(0.0, 0.0)
+    assert objects.tolist() == [True, True, False]
+
+
 def test_detached_has_the_soft_values_and_no_gradient() -> None:
     logits = by_hand(grad=True)
     graph, soft = logits.relax("detached"), logits.relax("soft")

@@ -96,6 +96,9 @@ def test_score_is_the_product_of_three() -> None:
     # (0,1): .1 * 1 * .9 = .09; (1,2): 1 * .5 * .5 = .25
     ranked = rank_triplets([p], 2)
     assert match(ranked, [TRUTH], RecallConventions()).ranks.tolist() == [1, 0]
+    p = prediction([[0, 1], [1, 2]], [[0.5, 0.0, 0.0], [0.0, 0.9, 0.0]], scores=(0.5, 1.0, 0.1))
+    # (0,1): .5 * 1 * .5 = .25; (1,2): 1 * .1 * .9 = .09
+    assert match(rank_triplets([p], 2), [TRUTH], RecallConventions()).ranks.tolist() == [0, 1]
 
 
 def test_ties_go_to_the_pair_that_comes_first() -> None:
@@ -126,10 +129,20 @@ def test_phrdet_compares_union_boxes_only() -> None:
     assert results([p], [truth], task="PhrDet")["R@20"] == 1.0
 
 
+def test_union_boxes_have_one_pixel_more_too() -> None:
+    # 10 wide against 5 wide, as above.
+    truth = graph([[0, 0, 9, 9], [0, 0, 9, 9]], [1, 2], [[0, 1, 1]])
+    p = prediction([[0, 1]], [[0.9, 0, 0]], [[0, 0, 4, 9]] * 2, (1, 2), (1.0, 1.0))
+    assert results([p], [truth], task="PhrDet")["R@20"] == 1.0
+    assert results([p], [truth], task="PhrDet", plus_one=False)["R@20"] == 0.0
+
+
 def test_one_triplet_finds_duplicates_and_several_find_one() -> None:
     truth = graph(BOXES, [1, 2, 3], [[0, 1, 1], [0, 1, 1], [1, 2, 2]])
     p = prediction([[0, 1], [0, 1]], [[0.9, 0, 0], [0.8, 0, 0]])
     assert results([p], [truth], ks=(1,))["R@1"] == pytest.approx(2 / 3)
+    ranks = match(rank_triplets([p], 2), [truth], RecallConventions()).ranks.tolist()
+    assert ranks == [0, 0, MISSED]  # the first that finds it counts
 
 
 def test_macro_and_micro() -> None:
@@ -138,6 +151,7 @@ def test_macro_and_micro() -> None:
     got = results([p, p], [TRUTH, one], averages=("macro", "micro"))
     assert got["R@20"] == pytest.approx((0.5 + 1) / 2)
     assert got["R@20/micro"] == pytest.approx(2 / 3)
+    assert got["mR@20/micro"] == pytest.approx(1 / 3)  # predicates 1: 2 of 2, 2: 0 of 1, 3: absent
 
 
 def test_images_without_predictions_and_without_relations() -> None:
@@ -224,6 +238,9 @@ def test_tasks_are_given_their_part_of_the_truth() -> None:
     p = prediction([[0, 1], [1, 2]], [[0.9, 0, 0], [0, 0.9, 0]], wrong, (1, 2, 1), (0, 0.5, 0.5))
     got = {task: results([p], [TRUTH], task=task)["R@20"] for task in TASKS}
     assert got == {"PredCls": 1.0, "SGCls": 0.5, "SGGen": 0.0, "PhrDet": 0.0}
+    unsure = prediction([[0, 1], [1, 2]], [[0.9, 0, 0], [0, 0, 0.8]], scores=(0.1, 1.0, 1.0))
+    first = {task: results([unsure], [TRUTH], task=task, ks=(1,))["R@1"] for task in TASKS}
+    assert first == {"PredCls": 0.5, "SGCls": 0.0, "SGGen": 0.0, "PhrDet": 0.0}  # scores are 1
     with pytest.raises(InputError, match="PredCls: objects of a prediction: expected 3, got 0"):
         results([NOTHING], [TRUTH], task="PredCls")
 
