@@ -181,6 +181,8 @@ class PredictorConfig:
         dropout: of the classifiers' hidden layers.
         frequency_bias: add `log p(predicate | subject label, object label)` of the training split
             to the predicates' logits, as a table that is trained on.
+        start_at_prior: the last layer of the predicates' classifier begins at zero, so that
+            training starts from the scores of `frequency_bias`; for few relations.
         causal: branches of context, union box and labels that `effect` can tell apart (Tang et al.
             2020), in `motifs` and `transformer`: fused by a `gate` or as a `sum`.
         effect: what is used of the branches after training: all (`none`), `tde`, the total direct
@@ -192,6 +194,7 @@ class PredictorConfig:
     steps: int | None = None
     dropout: float = 0.5
     frequency_bias: bool = False
+    start_at_prior: bool = False
     causal: Literal["none", "gate", "sum"] = "none"
     effect: Effect = "none"
     loss: PredicateLossConfig = field(default_factory=PredicateLossConfig)
@@ -221,6 +224,9 @@ class PredictorConfig:
         causal = self.causal == "none" or self.name in CAUSAL_HEADS
         expected = f"none unless predictor.name is {' or '.join(CAUSAL_HEADS)}"
         require(causal, "predictor.causal", expected, self.causal)
+        has_prior = self.frequency_bias and self.causal == "none"
+        expected = "false without predictor.frequency_bias, or with predictor.causal"
+        require(has_prior or not self.start_at_prior, "predictor.start_at_prior", expected, True)
         effect = self.effect == "none" or self.causal != "none"
         require(effect, "predictor.effect", "none if predictor.causal is none", self.effect)
         sees = self.motifs.vision or self.causal == "none"

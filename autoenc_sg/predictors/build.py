@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.predictors.contract import RelationPredictor
 from autoenc_sg.predictors.factorizable import FactorizablePredictor
@@ -21,7 +24,7 @@ def build_predictor(
     num_classes: int,
     num_predicates: int,
 ) -> RelationPredictor:
-    """The head `config.name` with fresh weights.
+    """The head `config.name` with fresh weights; `config.start_at_prior` zeroes its last ones.
 
     Args:
         config: of the head.
@@ -30,6 +33,27 @@ def build_predictor(
         num_classes: C with the reserved 0.
         num_predicates: P with the reserved 0.
     """
+    head = _fresh(config, feature_dim, pooled_size, num_classes, num_predicates)
+    if config.start_at_prior and config.name != "frequency":  # which has its counts alone
+        _zero_predicate_logits(head)
+    return head
+
+
+@torch.no_grad()
+def _zero_predicate_logits(head: RelationPredictor) -> None:
+    classifier = head.get_submodule("relation_classifier")
+    last = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear)][-1]
+    last.weight.zero_()
+    last.bias.zero_()
+
+
+def _fresh(
+    config: PredictorConfig,
+    feature_dim: int,
+    pooled_size: int,
+    num_classes: int,
+    num_predicates: int,
+) -> RelationPredictor:
     match config.name:
         case "gcn":
             return GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)

@@ -31,6 +31,7 @@ from autoenc_sg.weights.checkpoint import (
 from autoenc_sg.weights.detector import load_detector_weights
 
 _HEAD = "predictor."
+_CLASSIFIER = f"{_HEAD}relation_classifier."
 _COUNTED = (f"{_HEAD}frequency_bias.", f"{_HEAD}predicate_counts")  # of the training split
 
 
@@ -231,15 +232,17 @@ def with_new_head(
     """Weights whose relation head is `model`'s own, if the checkpoint's has another name.
 
     Of a head of the same name what is counted and the checkpoint has not is `model`'s, too; what
-    `model` does not count is left out.
+    `model` does not count is left out. The predicates' classifier is `model`'s
+    if it is to start at the prior and the checkpoint's was not.
     """
     fresh = {n: value for n, value in model.state_dict().items() if n.startswith(_HEAD)}
     if checkpoint.config.predictor.name == model.config.predictor.name:
+        starts = model.config.predictor.start_at_prior
+        starts &= not checkpoint.config.predictor.start_at_prior
+        anew = {n: v for n, v in fresh.items() if starts and n.startswith(_CLASSIFIER)}
         counted = {n: v for n, v in fresh.items() if n.startswith(_COUNTED)}
-        return {
-            **counted,
-            **{n: v for n, v in weights.items() if n in fresh or not n.startswith(_COUNTED)},
-        }
+        rest = {n: v for n, v in weights.items() if n in fresh or not n.startswith(_COUNTED)}
+        return {**counted, **rest, **anew}
     return {**{n: v for n, v in weights.items() if not n.startswith(_HEAD)}, **fresh}
 
 

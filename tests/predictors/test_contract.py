@@ -15,6 +15,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.build import build_predictor
 from autoenc_sg.predictors.contract import RelationPredictor
+from autoenc_sg.predictors.graph_rcnn import GraphRcnnPredictor
 from tests.support.graphs import (
     C,
     D,
@@ -172,6 +173,32 @@ def test_the_frequency_bias_is_added(name: HeadName) -> None:
     expected = torch.stack([table[i * C + j] for i, j in zip(s.tolist(), o.tolist())])
     plain = net.graph_logits(regions, pairs, unions_of(pairs), None)
     assert_close(with_bias.predicate_logits, plain.predicate_logits + expected)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "graph_rcnn"])
+def test_training_starts_at_the_prior(name: HeadName) -> None:
+    config = PredictorConfig(name, DIM, dropout=0.0, frequency_bias=True, start_at_prior=True)
+    net = build_predictor(config, D, S, C, P)
+    assert net.frequency_bias is not None
+    torch.nn.init.normal_(net.frequency_bias.table.weight)
+    regions = random_regions([3, 4])
+    pairs = random_pairs(regions, 4)
+    logits = net(regions, pairs, unions_of(pairs))
+    labels = logits.object_logits[:, 1:].argmax(1) + 1
+    assert_close(logits.predicate_logits, net.frequency_bias(labels, pairs.pairs))
+    if name == "frequency":
+        return
+    F.cross_entropy(logits.predicate_logits, torch.ones(8, dtype=torch.int64)).backward()
+    last = [p for n, p in net.named_parameters() if n.startswith("relation_classifier")][-2]
+    assert last.grad is not None  # it does not stay there
+    assert last.grad.any()
+
+
+def test_graph_rcnn_starts_at_the_prior_before_its_score_rounds() -> None:
+    config = PredictorConfig("graph_rcnn", DIM, frequency_bias=True, start_at_prior=True)
+    net = build_predictor(config, D, S, C, P)
+    assert isinstance(net, GraphRcnnPredictor)
+    assert_close(net.relation_classifier(torch.randn(5, DIM)), torch.zeros(5, P))
 
 
 def scenes() -> tuple[Regions, CandidatePairs, Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.predictors.build import build_predictor
-from autoenc_sg.training.start import Start, build_model
+from autoenc_sg.training.start import Start, build_model, with_new_head
 from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint
 from tests.support.graphs import C, D, P, random_pairs, random_regions, seeded
 from tests.support.tiny import tiny_config
@@ -131,3 +132,27 @@ def test_a_frequency_bias_joins_a_trained_head(tiny_run: Path) -> None:
         assert torch.equal(weights[name], value), name
     assert model.predictor.frequency_bias is not None
     assert (model.predictor.frequency_bias.table.weight < 0).any(1).all()
+
+
+def test_a_classifier_starts_at_the_prior_once(tiny_run: Path) -> None:
+    options = ("--predictor.frequency_bias=true", "--predictor.start_at_prior=true")
+    checkpoint, model, config = started(tiny_run, *options)
+    weights, zeros = model.state_dict(), []
+    for name, value in checkpoint.model.items():
+        if name.startswith("predictor.relation_classifier."):
+            zeros += [name] if not weights[name].any() else []
+        else:
+            assert torch.equal(weights[name], value), name
+    assert len(zeros) == 2  # weight and bias of the last layer
+    trained = {n: torch.ones_like(v) for n, v in weights.items()}
+    again = with_new_head(model, replace(checkpoint, config=config, model=trained), trained)
+    assert all(again[name].all() for name in zeros)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"frequency_bias": True, "name": "motifs", "causal": "sum"}],
+)
+def test_no_prior_to_start_at(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"predictor.start_at_prior: expected false"):
+        PredictorConfig(start_at_prior=True, **options)
