@@ -15,6 +15,7 @@ GanKind = Literal["gan", "lsgan", "wgan"]
 BoxKind = Literal["squared", "l1"]
 PixelSpace = Literal["rgb", "normalized"]
 RegionPrecision = Literal["float16", "float32"]
+DETECTION_METRICS = ("AP", "AP50", "AP75", "AR", "micro AP50")
 _RECALL = ("R", "mR", "F1", "ngR", "ng-mR", "ng-F1")
 JOINT_METRICS = tuple(f"SGGen {name}@{k}" for name in _RECALL for k in (20, 50, 100))
 
@@ -38,6 +39,8 @@ class DetectorPhase:
             `best_detector.safetensors`; the phase's end is one, too. 0: none.
         validate_min_steps: least number of steps between two validations, whatever an epoch is.
         validation_images: of the validation split, at most.
+        best_metric: the score whose best weights are kept: `AP`, `AP50`, `AP75`, `AR` or `micro
+            AP50`, which depends less on classes of few boxes.
     """
 
     steps: int = 100_000
@@ -54,6 +57,7 @@ class DetectorPhase:
     validate_epochs: int = 1
     validate_min_steps: int = 200
     validation_images: int = 1000
+    best_metric: str = "AP50"
 
     def __post_init__(self) -> None:
         where, epochs = "detector_training", self.validate_epochs
@@ -65,6 +69,8 @@ class DetectorPhase:
         require_at_least(1, self, where, "validate_min_steps")
         images = self.validation_images
         require(images > 0, f"{where}.validation_images", "> 0", images)
+        best, expected = self.best_metric, f"one of {', '.join(DETECTION_METRICS)}"
+        require(best in DETECTION_METRICS, f"{where}.best_metric", expected, best)
 
 
 @dataclass(frozen=True)

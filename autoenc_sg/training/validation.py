@@ -1,7 +1,8 @@
 """Validation during training: when it is due, what is measured, and the best weights on disk.
 
 - `detector` phase: after every `validate_epochs` epochs, but not before `validate_min_steps` steps,
-  and at the end, by COCO's AP; the weights of the best AP50 go to `best_detector.safetensors`.
+  and at the end, by COCO's AP; the weights of the best `detector_training.best_metric` go to
+  `best_detector.safetensors`.
 - `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses; the
   weights of their lowest sum go to `best.safetensors`.
 - `joint` phase: when the detector phase would be, by the recall of triplets (SGGen); the weights of
@@ -101,9 +102,10 @@ def validate_phase(
     """
     dataset = validation.dataset
     if phase.name == "detector":
+        settings = phase.config.detector_training
         with phase.fabric.autocast():
-            scores = detector_precision(model, dataset, phase.config.detector_training)
-        _keep_best(phase, model, -scores["AP50"], out / BEST_DETECTOR, step)
+            scores = detector_precision(model, dataset, settings)
+        _keep_best(phase, model, -scores[settings.best_metric], out / BEST_DETECTOR, step)
         return scores
     if phase.name == "joint":
         joint = phase.config.joint

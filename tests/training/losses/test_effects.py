@@ -348,10 +348,21 @@ def test_the_average_follows_the_steps_and_is_what_the_phase_ends_with(folder: P
     assert any(float((own[name] - expected[name]).abs().max()) > 1e-3 for name in own)
 
 
-def test_the_detector_with_the_largest_ap50_is_kept(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [(1, -0.2), (1, -0.2), (3, -0.3)]),  # AP50
+        (("--detector_training.best_metric=AP",), [(1, -0.1), (2, -0.3), (2, -0.3)]),
+    ],
+)
+def test_the_detector_with_the_best_score_is_kept(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    expected: list[tuple[int, float]],
 ) -> None:
-    model, _ = fresh(folder)
+    model, _ = fresh(folder, *options)
     dataset = open_dataset(model.config.data, "val")
     phase = Phase("detector", make_fabric(model.config), model, model.config)
     scores = iter([(0.2, 0.1), (0.1, 0.3), (0.3, 0.2)])  # AP50 and AP
@@ -362,7 +373,7 @@ def test_the_detector_with_the_largest_ap50_is_kept(
     for step in (1, 2, 3):
         validate_phase(phase, model, live_validation(model, dataset), tmp_path, step)
         kept.append((read_checkpoint(tmp_path / BEST_DETECTOR).step, phase.best))
-    assert kept == [(1, -0.2), (1, -0.2), (3, -0.3)]
+    assert kept == expected
 
 
 def test_each_loss_reaches_its_own_part(folder: Path) -> None:
