@@ -54,7 +54,7 @@ from autoenc_sg.visualization.tables import Cell, Table
 from benchmarks.data.relate import NAMES, read_parts
 
 HEADS: tuple[HeadName, ...] = ("frequency", "gcn", "motifs", "transformer")
-DIM, FEATURES, SIDE, BATCH, DROPOUT, UNRELATED = 64, 32, 3, 32, 0.1, 32
+DIM, FEATURES, SIDE, BATCH, DROPOUT, UNRELATED = 32, 32, 3, 32, 0.1, 16
 CERTAIN = 100.0  # logit of a given class
 COUNTED = "frequency, counted"
 
@@ -70,7 +70,7 @@ class Setting:
         return f"rate {self.lr:g}, {self.epochs} epochs"
 
 
-SETTINGS = (Setting(0.003, 3), Setting(0.001, 3))
+SETTINGS = (Setting(0.003, 2), Setting(0.01, 2))
 Scores = Mapping[str, float]
 Parts = Sequence[Sequence[SceneGraph]]
 
@@ -144,7 +144,8 @@ def train_head(
     steps = setting.epochs * math.ceil(len(train) / BATCH)
     step = 0
     head.train()
-    for _ in range(setting.epochs):
+    for epoch in range(setting.epochs):
+        print(f"{name}, {setting}, seed {seed}: epoch {epoch}", file=sys.stderr, flush=True)
         for rows in batches(len(train), generator):
             loss = batch_loss(head, [train[row] for row in rows], generator)
             optimizer.zero_grad()
