@@ -1,7 +1,7 @@
 """Relation heads on real scene graphs without photographs: PredCls from geometry and labels alone.
 
     python benchmarks/heads/real_graphs.py VG --out DIR [--heads frequency gcn motifs transformer]
-        [--seeds 0 1 2] [--json OUT]
+        [--seeds 0 1 2] [--rates 0.003 0.01] [--epochs 2] [--choose-only] [--json OUT]
 
 VG is a folder of VG150 files; its photographs are not needed. The three parts of its images, which
 train, choose and test, are those of `benchmarks/data/relate.py`, and so are the scores: true boxes
@@ -12,9 +12,10 @@ that trains, and `motifs` with one layer for each context, as in Scene-Graph-Ben
 features of regions and of union boxes are zeros, so that they have the classes, the boxes and the
 boxes' places in the union box. In training an image has its related pairs and `UNRELATED` others,
 drawn anew each epoch, as is one predicate of the pairs that have several; where it is scored, it
-has all pairs. Each of `SETTINGS` is trained from seed 0; the one with the largest mean of R@20 and
-mR@20 on the images that choose is trained from the other seeds, and only then are the test images
-looked at. `frequency, counted` is that head as it is counted, without training; it has no seed.
+has all pairs. Each rate is tried from seed 0; the one with the largest mean of R@20 and mR@20 on
+the images that choose is trained from the other seeds, and only then are the test images looked at
+(`--choose-only`: they are not). `frequency, counted` is that head as it is counted, without
+training; it has no seed.
 
 A run that was ended goes on where it was: what is trained and scored is read from DIR. Heads may be
 trained by several processes at a time (`--heads`); the last call prints the table of all.
@@ -28,7 +29,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ COUNTED = "frequency, counted"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is chosen: Adam's rate, a tenth of it in the last third, and the number of epochs."""
+    """Adam's rate, which is a tenth in the last third, and the number of epochs."""
 
     lr: float
     epochs: int
@@ -70,7 +71,6 @@ class Setting:
         return f"rate {self.lr:g}, {self.epochs} epochs"
 
 
-SETTINGS = (Setting(0.003, 2), Setting(0.01, 2))
 Scores = Mapping[str, float]
 Parts = Sequence[Sequence[SceneGraph]]
 
@@ -225,9 +225,11 @@ class Folder:
         print(f"{path.stem}: {values}", file=sys.stderr, flush=True)
         return values
 
-    def chosen(self, name: HeadName) -> tuple[Setting, dict[str, dict[str, float]]]:
+    def chosen(
+        self, name: HeadName, settings: Sequence[Setting]
+    ) -> tuple[Setting, dict[str, dict[str, float]]]:
         """The best setting on the images that choose, and the scores of all there."""
-        scores = {setting: self.scores(name, setting, 0, 1) for setting in SETTINGS}
+        scores = {setting: self.scores(name, setting, 0, 1) for setting in settings}
         best = max(scores, key=lambda setting: scores[setting]["R@20"] + scores[setting]["mR@20"])
         return best, {str(setting): values for setting, values in scores.items()}
 
@@ -253,28 +255,46 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--choose-only", action="store_true", help="leave the test images alone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     vocabulary, parts = read_parts(options.root)
     print(*(f"{len(part)} graphs" for part in parts), file=sys.stderr)
     folder = Folder(options.out, parts, vocabulary)
-    counted = score(new_head("frequency", vocabulary, parts[0], 0), parts[2], vocabulary)
-    report: dict[str, Any] = {"settings": [asdict(setting) for setting in SETTINGS]}
-    report["heads"] = {COUNTED: {"test": [counted]}}
-    choice: list[list[Cell]] = []
-    rows: list[list[Cell]] = [[COUNTED, "", *texts([counted])]]
+    settings = [Setting(rate, options.epochs) for rate in options.rates]
+    part = 1 if options.choose_only else 2
+    counted = score(new_head("frequency", vocabulary, parts[0], 0), parts[part], vocabulary)
+    report: dict[str, Any] = {"heads": {COUNTED: [counted]}, "choosing": {}, "chosen": {}}
     for name in options.heads:
-        setting, scores = folder.chosen(name)
-        choice += [[name, key, *texts([values])] for key, values in scores.items()]
-        runs = [folder.scores(name, setting, seed, 2) for seed in options.seeds]
-        rows.append([name, str(setting), *texts(runs)])
-        report["heads"][name] = {"chosen": str(setting), "choosing": scores, "test": runs}
-    heading = ["head", "setting", *NAMES]
-    for title, lines in (("Choice (10 % of the images)", choice), ("Test (20 %)", rows)):
-        Console(width=140).print(Table(title, heading, lines).to_rich())
+        best, report["choosing"][name] = folder.chosen(name, settings)
+        report["chosen"][name] = str(best)
+        if not options.choose_only:
+            report["heads"][name] = [folder.scores(name, best, seed, 2) for seed in options.seeds]
+    print_report(report, options.choose_only)
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def print_report(report: Mapping[str, Any], choose_only: bool) -> None:
+    """The table of what was chosen by, and that of the test images."""
+    console, heading = Console(width=140), ["head", "setting", *NAMES]
+    choice: list[list[Cell]] = [
+        [name, setting, *texts([values])]
+        for name, scores in report["choosing"].items()
+        for setting, values in scores.items()
+    ]
+    rows: list[list[Cell]] = [
+        [name, report["chosen"].get(name, ""), *texts(runs)]
+        for name, runs in report["heads"].items()
+    ]
+    if choose_only:
+        choice, rows = [*rows, *choice], []
+    console.print(Table("Images that choose (10 %)", heading, choice).to_rich())
+    if rows:
+        console.print(Table("Test images (20 %)", heading, rows).to_rich())
 
 
 if __name__ == "__main__":
