@@ -21,7 +21,7 @@ from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.detector.backbone_memory import BackboneMemory, is_constant
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
-from autoenc_sg.detector.heads import StageHead
+from autoenc_sg.detector.regions.heads import StageHead
 
 PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from autoenc_sg.core.boxes import ImageSize
+from autoenc_sg.core.boxes import ImageSize, union_boxes
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.core.layers import ImageRandom
+from autoenc_sg.core.layers import ImageRandom, select_maps
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 
@@ -80,6 +80,7 @@ class Detector(nn.Module, ABC):
         pooled_size: S, side of the subgraph maps.
         map_channels: D_map, width of the backbone's maps.
         projection: from the box head's features to D.
+        union_head: from maps over union boxes to D, `[M, D_map, S, S] -> [M, D, S, S]`.
         graph_layers: name prefixes of the weights that only scene graphs need; weights of a plain
             detector do not have them.
     """
@@ -89,6 +90,7 @@ class Detector(nn.Module, ABC):
     pooled_size: int
     map_channels: int
     projection: nn.Module
+    union_head: nn.Module
     graph_layers: tuple[str, ...] = ("union_head.", "projection.")
 
     @abstractmethod
@@ -139,12 +141,19 @@ class Detector(nn.Module, ABC):
     def region_maps(self, regions: Regions) -> Tensor:
         """The backbone's maps over each region's box, before any head: `[N, D_map, S, S]`."""
 
-    @abstractmethod
     def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
         """Subgraph features of the pairs' union boxes: `[M, 2] -> [M, D, S, S]`.
 
-        The pairs lie within images, images in order, as in `CandidatePairs`.
+        Pairs (i, j) and (j, i) have the same, computed once. The pairs lie within images, images in
+        order, as in `CandidatePairs`.
         """
+        unordered, rows = pairs.sort(1).values.unique(dim=0, return_inverse=True)
+        is_shared = len(unordered) < len(pairs)
+        computed = unordered if is_shared else pairs
+        boxes, index = union_boxes(regions.boxes, computed), regions.image_index[computed[:, 0]]
+        pooled = self.region_maps(replace(regions, boxes=boxes, image_index=index))
+        features: Tensor = self.union_head(pooled)
+        return select_maps(features, rows) if is_shared else features
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> dict[str, Tensor]:

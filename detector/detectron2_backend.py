@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.model import DetectorConfig
-from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
+from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbones import image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
-from autoenc_sg.detector.heads import at_least_float, projection, union_head
+from autoenc_sg.detector.regions.heads import UnionHead, at_least_float, projection
 from autoenc_sg.detector.suppression import choose
 
 LOSS_NAMES = {  # detectron2's -> ours
@@ -71,7 +71,7 @@ class Detectron2Detector(Detector):
             config.pooled_size, [1 / shapes[n].stride for n in self.used], 0, "ROIAlignV2"
         )
         self.map_channels = shapes[self.used[0]].channels
-        self.union_head = union_head(self.map_channels, config.feature_dim)
+        self.union_head = UnionHead(self.map_channels, config.feature_dim)
         width = heads.box_predictor.cls_score.in_features
         self.projection = projection(width, config.feature_dim)
 
@@ -138,14 +138,6 @@ class Detectron2Detector(Detector):
         d2_boxes = self._boxes(*sizes, regions.boxes, regions.image_index)
         maps: Tensor = self.union_pool(self._used(regions.feature_maps), d2_boxes)
         return maps
-
-    def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
-        """See `Detector.union_features`."""
-        boxes, index = union_boxes(regions.boxes, pairs), regions.image_index[pairs[:, 0]]
-        d2_boxes = self._boxes(regions.network_sizes, regions.image_sizes, boxes, index)
-        pooled = self.union_pool(self._used(regions.feature_maps), d2_boxes)
-        features: Tensor = self.union_head(pooled)
-        return features
 
     def _boxes(
         self,

@@ -17,7 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from autoenc_sg.config.model import CocoName, DetectorConfig
-from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes, union_boxes
+from autoenc_sg.core.boxes import ImageSize, clip_to_images, rescale_boxes
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
@@ -27,9 +27,10 @@ from autoenc_sg.detector.backbones import Backbone, build_backbone, image_sizes
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.detectron2_backend import Detectron2Detector
-from autoenc_sg.detector.heads import BoxPredictor, mlp_head, projection, union_head
-from autoenc_sg.detector.pooling import roi_pool
 from autoenc_sg.detector.proposals import region_proposals
+from autoenc_sg.detector.regions.gathered_pooling import gathered
+from autoenc_sg.detector.regions.heads import BoxPredictor, UnionHead, mlp_head, projection
+from autoenc_sg.detector.regions.pooling import roi_pool
 from autoenc_sg.detector.sampling import CrowdAwareHeads, ImageSampler, Targets
 from autoenc_sg.detector.suppression import choose
 
@@ -104,8 +105,8 @@ class FasterRCNN(Detector):
         for part in (self.rpn, self.roi_heads):
             fraction = part.fg_bg_sampler.positive_fraction
             part.fg_bg_sampler = ImageSampler(part.fg_bg_sampler.batch_size_per_image, fraction)
-        self.union_pool = roi_pool(backbone.strides, config.pooled_size, conventions)
-        self.union_head = union_head(backbone.out_channels, config.feature_dim)
+        self.union_pool = gathered(roi_pool(backbone.strides, config.pooled_size, conventions))
+        self.union_head = UnionHead(backbone.out_channels, config.feature_dim)
         self.projection = projection(_head_width(config), config.feature_dim)
 
     def encode(self, images: Sequence[Tensor]) -> FeatureMaps:
@@ -133,14 +134,6 @@ class FasterRCNN(Detector):
         """See `Detector.region_maps`."""
         maps, sizes = regions.feature_maps, (regions.network_sizes, regions.image_sizes)
         return self._pool(self.union_pool, maps, *sizes, regions.boxes, regions.image_index)
-
-    def union_features(self, regions: Regions, pairs: Tensor) -> Tensor:
-        """See `Detector.union_features`."""
-        boxes, index = union_boxes(regions.boxes, pairs), regions.image_index[pairs[:, 0]]
-        maps, sizes = regions.feature_maps, (regions.network_sizes, regions.image_sizes)
-        pooled = self._pool(self.union_pool, maps, *sizes, boxes, index)
-        features: Tensor = self.union_head(pooled)
-        return features
 
     def _pool(
         self,

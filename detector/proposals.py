@@ -13,7 +13,7 @@ from torchvision.models.detection.rpn import RPNHead
 from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.detector.conventions import CONVENTIONS, Conventions
-from autoenc_sg.detector.heads import at_least_float
+from autoenc_sg.detector.regions.heads import at_least_float
 from autoenc_sg.detector.sampling import CrowdAwareProposals
 
 

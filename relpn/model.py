@@ -50,7 +50,7 @@ class RelationProposalNetwork(nn.Module):
             [self.object_projection(objects), self.object_position(position)], 1
         )
         pairs = all_pairs(regions.image_index, regions.num_images)
-        products = (subject_side[pairs[:, 0]] * object_side[pairs[:, 1]]).sum(1)
+        products = pair_products(subject_side, object_side, pairs, regions)
         return pairs, products / self.config.dim**0.5
 
     def select(
@@ -85,6 +85,22 @@ class RelationProposalNetwork(nn.Module):
         if required is not None:
             is_kept |= required
         return is_kept.nonzero()[:, 0]
+
+
+def pair_products(subjects: Tensor, objects: Tensor, pairs: Tensor, regions: Regions) -> Tensor:
+    """`<subjects_i, objects_j>` of the pairs (i, j), by one product of matrices an image.
+
+    Shapes: `subjects, objects [N, d], pairs [M, 2]` of one image each `-> [M]`.
+    """
+    image, num_images = regions.image_index, regions.num_images
+    counts = torch.bincount(image, minlength=num_images)
+    place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
+    longest = max(counts.tolist(), default=0)
+    empty = subjects.new_zeros(num_images, longest, subjects.shape[1])
+    tables = [empty.index_put((image, place), side) for side in (subjects, objects)]
+    products = tables[0] @ tables[1].transpose(1, 2)
+    first, second = pairs.unbind(1)
+    return products[image[first], place[first], place[second]]
 
 
 def positions(regions: Regions) -> Tensor:

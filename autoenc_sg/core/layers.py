@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoenc_sg.core.errors import bad_input
+
+SMALLEST_PART = 48  # maps at a time: what is computed of so many stays in the processor's cache
 
 
 def activation_layer(name: str) -> nn.Module:
@@ -166,3 +169,50 @@ def first_per_group(group: Tensor, num_groups: int, count: int | Tensor) -> Tens
     rank = torch.arange(len(group), device=group.device) - starts
     limit = count if isinstance(count, int) else count[group[order]]
     return order[rank < limit]
+
+
+def cells_first(maps: Tensor) -> Tensor:
+    """`[M, C, S, S]` as `[S S, M, C]`: a view."""
+    return maps.flatten(2).permute(2, 0, 1)
+
+
+def as_maps(cells: Tensor) -> Tensor:
+    """The inverse of `cells_first`: a view."""
+    side = math.isqrt(len(cells))
+    maps: Tensor = cells.permute(1, 2, 0).unflatten(2, (side, side))
+    return maps
+
+
+def select_maps(maps: Tensor, rows: Tensor) -> Tensor:
+    """`maps[rows]`, with cells first in memory: `[K, C, S, S], [M] -> [M, C, S, S]`."""
+    return as_maps(cells_first(maps).index_select(1, rows))
+
+
+def in_parts(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """What a function makes of M maps; on the CPU it gets them in parts, one after another.
+
+    Args:
+        function: treats each map alone.
+        inputs: each `[*, M, C]`, as is the result.
+    """
+    count, channels = inputs[0].shape[-2:]
+    part = max(SMALLEST_PART, channels // 4)  # wide weights are read for more maps
+    if inputs[0].device.type != "cpu" or count <= part:
+        return function(*inputs)
+    rows = [part_inputs.chunk(math.ceil(count / part), -2) for part_inputs in inputs]
+    outputs = (function(*part_inputs) for part_inputs in zip(*rows))
+    if torch.is_grad_enabled():
+        return torch.cat(list(outputs), -2)
+    return _gathered(outputs, count)  # which has one part at a time in memory
+
+
+def _gathered(parts: Iterator[Tensor], count: int) -> Tensor:
+    """Parts `[*, m, C]` of `count` rows as `[*, count, C]`."""
+    first = next(parts)
+    whole = first.new_empty(*first.shape[:-2], count, first.shape[-1])
+    start = 0
+    for part in chain([first], parts):
+        end = start + part.shape[-2]
+        whole[..., start:end, :] = part
+        start = end
+    return whole

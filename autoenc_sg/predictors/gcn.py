@@ -31,6 +31,8 @@ Factorizable Net, with attention over cells and objects in place of the means.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,10 +40,17 @@ from torch.nn import functional as F
 from autoenc_sg.config.predictor import PredictorConfig
 from autoenc_sg.core.boxes import decode_deltas, to_unit_boxes
 from autoenc_sg.core.graph_logits import GraphLogits
-from autoenc_sg.core.layers import ImageRandom, mlp, segment_mean
+from autoenc_sg.core.layers import ImageRandom, as_maps, cells_first, in_parts, mlp, segment_mean
 from autoenc_sg.core.structures import CandidatePairs, Regions
 from autoenc_sg.predictors.contract import RelationPredictor, classify
 from autoenc_sg.predictors.factorizable import SpatialMessagePassing, exchange, shared_subgraphs
+from autoenc_sg.predictors.parts.cells import (
+    linear_sum,
+    mask_cells,
+    parameters_of,
+    pointwise,
+    union_cells,
+)
 from autoenc_sg.predictors.parts.embeddings import masks_of
 
 
@@ -64,7 +73,7 @@ class GraphPredictor(RelationPredictor):
         num_predicates: int,
     ) -> None:
         super().__init__(config, num_classes, num_predicates)
-        dim = config.dim
+        dim, self.pooled_size = config.dim, pooled_size
         self.object_in = nn.Linear(feature_dim + num_classes + 4, dim)
         self.subgraph_in = nn.Conv2d(feature_dim, dim, 1)
         self.coverage_in = nn.Sequential(
@@ -91,7 +100,7 @@ class GraphPredictor(RelationPredictor):
         self, regions: Regions, pairs: CandidatePairs, unions: Tensor, random: ImageRandom | None
     ) -> GraphLogits:
         """Graph logits by the formulas above; `unions` are the subgraphs of `pairs`."""
-        objects, maps = self._exchange(regions, pairs, unions)
+        objects, maps = self._exchange(regions, pairs, cells_first(unions))
         # f_node is added to the detector's logits, so that a trained detector is kept at the start
         added = classify(self.object_classifier, objects, regions.image_index, random)
         object_logits = regions.class_logits + added
@@ -106,29 +115,46 @@ class GraphPredictor(RelationPredictor):
             regions.image_index,
             regions.image_sizes,
             object_vectors=objects,
-            pair_vectors=maps.mean((2, 3)),
+            pair_vectors=maps.means,
         )
 
     def _exchange(
         self, regions: Regions, pairs: CandidatePairs, unions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Objects `[N, dim]` and a map of each pair `[M, dim, S, S]` after the rounds."""
-        options, subgraph = self.config.gcn, torch.arange(len(unions), device=unions.device)
-        coverage = self.coverage_in(masks_of(regions, pairs.pairs, unions))
-        if options.shared_subgraphs:
-            threshold = options.subgraph_threshold
-            chosen, subgraph = shared_subgraphs(regions, pairs.pairs, threshold)
-            maps = F.relu(self.subgraph_in(unions[chosen]))
-        else:
-            maps = F.relu(self.subgraph_in(unions) + coverage)
-        objects = self._objects(regions)
-        if options.attention:
-            rounds = (regions, objects, maps, pairs.pairs, subgraph)
-            objects, maps = exchange(self.rounds, *rounds)
-        else:
-            for message_passing in self.rounds:
-                objects, maps = message_passing(objects, maps, pairs.pairs, subgraph)
-        return objects, F.relu(maps[subgraph] + coverage) if options.shared_subgraphs else maps
+    ) -> tuple[Tensor, PairMaps]:
+        """Objects `[N, dim]` and the pairs' maps after the rounds; `unions` are `[S S, M, D]`."""
+        options, objects = self.config.gcn, self._objects(regions)
+        covered = masks_of(regions, pairs.pairs, self.pooled_size)
+        if not options.shared_subgraphs:
+            cells = union_cells(self.subgraph_in, self.coverage_in, unions, covered)
+            return self._rounds(regions, objects, cells, pairs.pairs)
+        threshold = options.subgraph_threshold
+        chosen, subgraph = shared_subgraphs(regions, pairs.pairs, threshold)
+        cells = F.relu(pointwise(self.subgraph_in, unions[:, chosen]))
+        objects, maps = self._rounds(regions, objects, cells, pairs.pairs, subgraph)
+        cells = (maps.cells + maps.shift)[:, subgraph] + mask_cells(self.coverage_in, covered)
+        return objects, _unmoved(F.relu(cells))
+
+    def _rounds(
+        self,
+        regions: Regions,
+        objects: Tensor,
+        cells: Tensor,
+        pairs: Tensor,
+        subgraph: Tensor | None = None,
+    ) -> tuple[Tensor, PairMaps]:
+        """Objects and maps of the K subgraphs after the rounds; `cells` are `[S S, K, dim]`.
+
+        `subgraph [M]` is that of each pair, None: its own.
+        """
+        if self.config.gcn.attention:
+            rows = torch.arange(len(pairs), device=pairs.device) if subgraph is None else subgraph
+            maps = as_maps(cells)
+            objects, maps = exchange(self.rounds, regions, objects, maps, pairs, rows)
+            return objects, _unmoved(cells_first(maps))
+        before = means = cells.mean(0)
+        for message_passing in self.rounds:
+            objects, means = message_passing(objects, means, pairs, subgraph)
+        return objects, PairMaps(cells, means - before, means)
 
     def _objects(self, regions: Regions) -> Tensor:
         """The objects' vectors before any message."""
@@ -136,13 +162,21 @@ class GraphPredictor(RelationPredictor):
         inputs = torch.cat([regions.features, regions.class_logits.softmax(-1), unit], 1)
         return F.relu(self.object_in(inputs))
 
-    def _joined(self, objects: Tensor, maps: Tensor, pairs: Tensor) -> Tensor:
+    def _joined(self, objects: Tensor, maps: PairMaps, pairs: Tensor) -> Tensor:
         """The input of equation 3's classifier, flat: `[M, H]`."""
-        projected = self.subgraph_map(maps)
-        subject = self.subject_kernel(objects)[pairs[:, 0], :, None, None]
-        object_ = self.object_kernel(objects)[pairs[:, 1], :, None, None]
-        joined = torch.cat([F.relu(subject * projected), F.relu(object_ * projected), maps], 1)
-        return F.relu(self.bottleneck(joined)).flatten(1)
+        subject = self.subject_kernel(objects)[pairs[:, 0]]
+        object_ = self.object_kernel(objects)[pairs[:, 1]]
+        weight, bias = parameters_of(self.bottleneck)
+        weights = weight.chunk(3, 1)
+
+        def joined(cells: Tensor, shift: Tensor, *ends: Tensor) -> Tensor:
+            cells = cells + shift
+            projected = pointwise(self.subgraph_map, cells)
+            products = [F.relu(end * projected, inplace=True) for end in ends]
+            sums = F.relu(linear_sum((*products, cells), weights, bias), inplace=True)
+            return sums.permute(1, 2, 0).flatten(1)
+
+        return in_parts(joined, maps.cells, maps.shift, subject, object_)
 
     def _refine(self, regions: Regions, objects: Tensor) -> Tensor:
         """Boxes moved by predicted deltas, in pixels: `[N, 4]`."""
@@ -150,7 +184,10 @@ class GraphPredictor(RelationPredictor):
 
 
 class MessagePassing(nn.Module):
-    """One round between objects and subgraphs; formulas in the module's docstring."""
+    """One round between objects and subgraphs; formulas in the module's docstring.
+
+    All cells of a subgraph move by the same vector, so its mean tells how.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -160,13 +197,35 @@ class MessagePassing(nn.Module):
         self.from_object = nn.Linear(dim, dim)
 
     def forward(
-        self, objects: Tensor, maps: Tensor, pairs: Tensor, subgraph: Tensor
+        self, objects: Tensor, means: Tensor, pairs: Tensor, subgraph: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`objects [N, D], maps [K, D, S, S], pairs [M, 2]`, their `subgraph [M]`: new ones."""
-        pooled = maps.mean((2, 3))[subgraph]
+        """`objects [N, D]` and means of maps `[K, D]` after the round.
+
+        `subgraph [M]` is that of each of `pairs [M, 2]`; None: its own, so K = M.
+        """
+        pooled = means if subgraph is None else means[subgraph]
         n = len(objects)
         as_subject = self.to_subject(segment_mean(pooled, pairs[:, 0], n))
         as_object = self.to_object(segment_mean(pooled, pairs[:, 1], n))
         ends = self.from_subject(objects)[pairs[:, 0]] + self.from_object(objects)[pairs[:, 1]]
-        to_maps = F.relu(segment_mean(ends, subgraph, len(maps)))
-        return objects + F.relu(as_subject + as_object), maps + to_maps[:, :, None, None]
+        to_maps = ends if subgraph is None else segment_mean(ends, subgraph, len(means))
+        return objects + F.relu(as_subject + as_object), means + F.relu(to_maps)
+
+
+class PairMaps(NamedTuple):
+    """Maps after the rounds, with cells first.
+
+    Attributes:
+        cells: `[S S, M, dim]` without what all cells of a map moved by.
+        shift: `[M, dim]`, that.
+        means: `[M, dim]` of each map's cells, moved.
+    """
+
+    cells: Tensor
+    shift: Tensor
+    means: Tensor
+
+
+def _unmoved(cells: Tensor) -> PairMaps:
+    means = cells.mean(0)
+    return PairMaps(cells, torch.zeros_like(means), means)

@@ -365,7 +365,6 @@ def test_the_contract_is_complete() -> None:
         "detect",
         "box_features",
         "region_maps",
-        "union_features",
         "losses",
         "backbone_parameters",
         "frozen_parameters",

@@ -20,8 +20,8 @@ from autoenc_sg.config.model import DetectorConfig
 from autoenc_sg.core.boxes import DELTA_WEIGHTS
 from autoenc_sg.detector import FasterRCNN, build_detector
 from autoenc_sg.detector.conventions import CONVENTIONS
-from autoenc_sg.detector.pooling import CornerSampling, roi_pool
 from autoenc_sg.detector.published.state_dicts import recognize, translate
+from autoenc_sg.detector.regions.pooling import CornerSampling, roi_pool
 from autoenc_sg.weights.detector import load_detector_weights
 from tests.support.files.detector_files import (
     MOTIFS_RATIOS,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from autoenc_sg.core.boxes import grid_coverage, to_unit_boxes, union_boxes
+from autoenc_sg.core.layers import as_maps, cells_first
 from autoenc_sg.core.structures import Regions
+from autoenc_sg.predictors.parts.cells import union_cells
 
 
 class RegionEmbedding(nn.Module):
@@ -57,7 +58,8 @@ class UnionEmbedding(nn.Module):
 
     def forward(self, regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:
         """The maps of `pairs [M, 2]`."""
-        return F.relu(self.features(unions) + self.masks(masks_of(regions, pairs, unions)))
+        covered = masks_of(regions, pairs, unions.shape[-1])
+        return as_maps(union_cells(self.features, self.masks, cells_first(unions), covered))
 
 
 class ByImage:
@@ -100,8 +102,8 @@ class ByImage:
         return table[self.image_index, self.place]
 
 
-def masks_of(regions: Regions, pairs: Tensor, unions: Tensor) -> Tensor:
-    """The shares of each cell of the union box that both boxes cover: `[M, 2, S, S]` in [0, 1]."""
-    frames, size = union_boxes(regions.boxes, pairs), unions.shape[-1]
+def masks_of(regions: Regions, pairs: Tensor, size: int) -> Tensor:
+    """The shares of each cell of the union box that each box covers: `[S S, M, 2]` in [0, 1]."""
+    frames = union_boxes(regions.boxes, pairs)
     ends = [grid_coverage(regions.boxes[pairs[:, side]], frames, size) for side in (0, 1)]
-    return torch.stack(ends, 1)
+    return cells_first(torch.stack(ends, 1))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+
+from autoenc_sg.core.layers import as_maps, cells_first, in_parts
+from autoenc_sg.detector.regions.small_convolution import (
+    convolve,
+    is_faster_by_frequencies,
+    weight_frequencies,
+)
 
 
 def at_least_float(values: Tensor) -> Tensor:
@@ -57,11 +65,32 @@ def projection(width: int, dim: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, dim), nn.ReLU(inplace=True))
 
 
-def union_head(channels: int, dim: int) -> nn.Sequential:
-    """Two convolutions: `[M, channels, S, S] -> [M, dim, S, S]`."""
-    return nn.Sequential(
-        nn.Conv2d(channels, dim, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(dim, dim, 3, padding=1),
-        nn.ReLU(inplace=True),
-    )
+class UnionHead(nn.Sequential):
+    """Two convolutions with ReLU: `[M, channels, S, S] -> [M, dim, S, S]`.
+
+    On the CPU many small maps go through their frequencies (`small_convolution`).
+
+    Args:
+        channels: of the backbone's maps.
+        dim: D.
+    """
+
+    def __init__(self, channels: int, dim: int) -> None:
+        first, second = (nn.Conv2d(width, dim, 3, padding=1) for width in (channels, dim))
+        super().__init__(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+        self._convolutions = (first, second)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """See the class."""
+        if not is_faster_by_frequencies(maps):
+            features: Tensor = super().forward(maps)
+            return features
+        weights = [weight_frequencies(conv.weight, maps.shape[-1]) for conv in self._convolutions]
+
+        def convolved(cells: Tensor) -> Tensor:
+            for conv, weight in zip(self._convolutions, weights):
+                assert conv.bias is not None
+                cells = F.relu(convolve(cells, weight, conv.bias), inplace=True)
+            return cells
+
+        return as_maps(in_parts(convolved, cells_first(maps)))

@@ -1,0 +1,1 @@
+"""What is pooled of regions, and the heads on it."""
