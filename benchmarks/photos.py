@@ -96,7 +96,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     of_prior = figures.recall_of_prior(model, test, arguments.prior, arguments.vectors)
     numbers |= {f"other data set's prior {name}": value for name, value in of_prior.items()}
     graphs = figures.pictures(model, test, out / "photos.png", arguments.with_photos)
-    photo = next(iter(sorted((arguments.data / "VG_100K").iterdir())))
+    photo = figures.drawn_photo(model, test, arguments.data / "VG_100K")
     numbers |= figures.one_photo(weights, photo, out / "one", arguments.threads)
     numbers["seconds to load"] = figures.timed(lambda: AutoEncoder.from_pretrained(weights))
     with replacing(out / "figures.json") as temporary:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,6 +36,14 @@ from autoenc_sg.visualization.graph import draw_graph
 KS = (20, 50)
 SHOWN = 12
 _SIDE = 220  # pixels of a picture in the figure
+_WITH_PEAK = """
+import sys
+from pathlib import Path
+from autoenc_sg.cli.main import main
+status = main(sys.argv[2:])
+Path(sys.argv[1]).write_text(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+sys.exit(status)
+"""
 
 
 def recall_of_prior(
@@ -114,15 +122,29 @@ def pictures(model: AutoEncoder, test: GraphDataset, out: Path, with_photos: boo
     return texts
 
 
+def drawn_photo(model: AutoEncoder, test: GraphDataset, folder: Path) -> Path:
+    """The first test photograph in which the model finds the two objects that a picture needs."""
+    samples = (test[place] for place in range(len(test)))
+    return next(
+        folder / f"{sample.image_id}.jpg"
+        for sample in samples
+        if len(model.parse(sample.image)) > 1
+    )
+
+
 def one_photo(weights: Path, photo: Path, out: Path, threads: int) -> dict[str, float]:
-    """Seconds and GiB of `autoenc-sg reconstruct` on a photo, in a process of its own."""
-    command = [sys.executable, "-m", "autoenc_sg", "reconstruct", str(weights), str(photo)]
-    started = time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    subprocess.run([*command, "--out", str(out)], check=True, env=environment)
-    seconds = time.monotonic() - started
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    return {"one photo, seconds": seconds, "one photo, GiB": memory}
+    """Seconds and GiB of `autoenc-sg reconstruct` on a photo, in a process of its own.
+
+    The peak is the process's own `VmHWM`: `ru_maxrss` of a child counts what its parent held.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        peak = Path(folder) / "peak"
+        command = [sys.executable, "-c", _WITH_PEAK, str(peak), "reconstruct", str(weights)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        started = time.monotonic()
+        subprocess.run([*command, str(photo), "--out", str(out)], check=True, env=environment)
+        seconds = time.monotonic() - started
+        return {"one photo, seconds": seconds, "one photo, GiB": int(peak.read_text()) / 1024**2}
 
 
 def timed(load: Callable[[], object]) -> float:
