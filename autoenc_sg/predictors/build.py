@@ -33,7 +33,26 @@ def build_predictor(
         num_classes: C with the reserved 0.
         num_predicates: P with the reserved 0.
     """
-    head = _fresh(config, feature_dim, pooled_size, num_classes, num_predicates)
+    head: RelationPredictor
+    match config.name:
+        case "gcn":
+            head = GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
+        case "imp":
+            head = ImpPredictor(config, feature_dim, num_classes, num_predicates)
+        case "motifs":
+            head = MotifsPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
+        case "transformer":
+            head = TransformerPredictor(config, feature_dim, num_classes, num_predicates)
+        case "graph_rcnn":
+            head = GraphRcnnPredictor(config, feature_dim, num_classes, num_predicates)
+        case "factorizable":
+            head = FactorizablePredictor(
+                config, feature_dim, pooled_size, num_classes, num_predicates
+            )
+        case "frequency":
+            head = FrequencyPredictor(config, num_classes, num_predicates)
+        case "vanilla":
+            head = VanillaPredictor(config, feature_dim, num_classes, num_predicates)
     if config.start_at_prior and config.name != "frequency":  # which has its counts alone
         _zero_predicate_logits(head)
     return head
@@ -45,31 +64,3 @@ def _zero_predicate_logits(head: RelationPredictor) -> None:
     last = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear)][-1]
     last.weight.zero_()
     last.bias.zero_()
-
-
-def _fresh(
-    config: PredictorConfig,
-    feature_dim: int,
-    pooled_size: int,
-    num_classes: int,
-    num_predicates: int,
-) -> RelationPredictor:
-    match config.name:
-        case "gcn":
-            return GraphPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
-        case "imp":
-            return ImpPredictor(config, feature_dim, num_classes, num_predicates)
-        case "motifs":
-            return MotifsPredictor(config, feature_dim, pooled_size, num_classes, num_predicates)
-        case "transformer":
-            return TransformerPredictor(config, feature_dim, num_classes, num_predicates)
-        case "graph_rcnn":
-            return GraphRcnnPredictor(config, feature_dim, num_classes, num_predicates)
-        case "factorizable":
-            return FactorizablePredictor(
-                config, feature_dim, pooled_size, num_classes, num_predicates
-            )
-        case "frequency":
-            return FrequencyPredictor(config, num_classes, num_predicates)
-        case "vanilla":
-            return VanillaPredictor(config, feature_dim, num_classes, num_predicates)

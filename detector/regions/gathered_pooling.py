@@ -96,7 +96,7 @@ def _samples(
     is_inside = (at >= -1) & (at <= cells[:, None])
     at = torch.minimum(at.clamp(min=0), last.to(at))
     first = at.floor()
-    share = torch.where(is_inside, at - first, 0)
+    share = at - first  # 0 outside, where `at` is the first or last cell
     weights = torch.stack([is_inside.to(at) - share, share], -1) / ratio
     first = first.long()
     index = torch.stack([first, torch.minimum(first + 1, last)], -1)
