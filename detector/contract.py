@@ -34,12 +34,14 @@ class FeatureMaps:
         image_sizes: (height, width) of the images passed in.
         network_sizes: (height, width) of each image after resizing.
         padded_size: (height, width) of the padded batch the backbone saw.
+        colors: mean colours of each image's parts, see `colors`; None where not kept.
     """
 
     maps: tuple[Tensor, ...]
     image_sizes: tuple[ImageSize, ...]
     network_sizes: tuple[ImageSize, ...]
     padded_size: ImageSize
+    colors: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +137,7 @@ class Detector(nn.Module, ABC):
             maps.image_sizes,
             maps.maps,
             maps.network_sizes,
+            colors=maps.colors,
         )
 
     @abstractmethod

@@ -25,6 +25,7 @@ from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbones import image_sizes
+from autoenc_sg.detector.colors import image_colors
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.regions.heads import UnionHead, at_least_float, projection
 from autoenc_sg.detector.suppression import choose
@@ -82,7 +83,9 @@ class Detectron2Detector(Detector):
         maps = self.network.backbone(batch.tensor)
         padded = (int(batch.tensor.shape[-2]), int(batch.tensor.shape[-1]))
         network_sizes = tuple((int(h), int(w)) for h, w in batch.image_sizes)
-        return FeatureMaps(tuple(maps[n] for n in self.names), sizes, network_sizes, padded)
+        colors = image_colors([as_float(image) for image in images])
+        levels = tuple(maps[n] for n in self.names)
+        return FeatureMaps(levels, sizes, network_sizes, padded, colors)
 
     def _batch(self, images: Sequence[Tensor]) -> Any:
         """The images resized, with detectron2's pixel values, padded to one `ImageList`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -24,6 +25,7 @@ from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.core.structures import Regions
 from autoenc_sg.detector.backbone_memory import BackboneMemory
 from autoenc_sg.detector.backbones import Backbone, build_backbone, image_sizes
+from autoenc_sg.detector.colors import image_colors
 from autoenc_sg.detector.contract import Detections, Detector, FeatureMaps
 from autoenc_sg.detector.conventions import CONVENTIONS
 from autoenc_sg.detector.detectron2_backend import Detectron2Detector
@@ -112,8 +114,9 @@ class FasterRCNN(Detector):
     def encode(self, images: Sequence[Tensor]) -> FeatureMaps:
         """See `Detector.encode`."""
         sizes = image_sizes(images, self.config.max_size)
-        batch, _ = self.transform([as_float(image) for image in images])
-        return self._maps(batch, sizes)
+        pixels = [as_float(image) for image in images]
+        batch, _ = self.transform(pixels)
+        return replace(self._maps(batch, sizes), colors=image_colors(pixels))
 
     def _maps(self, batch: ImageList, sizes: tuple[ImageSize, ...]) -> FeatureMaps:
         maps = self.backbone(batch.tensors, batch.image_sizes)

@@ -193,6 +193,8 @@ class GeneratorConfig:
         object_size: side of its input crops in pixels.
         appearance_dim: numbers of an object's appearance code, such as 16; 0: no codes (the paper).
         appearance_dropout: in training, fraction of images and of objects whose codes are left out.
+        appearance_colors: K: an object's code is also made of the mean colours of K x K cells of its
+            box, the background's of its parts' mean colours; 0: of the detector's maps alone.
         background_cells: appearance codes of what lies outside all boxes: 0: none, 1: one for the
             image, G: one for each part of a G x G grid.
     """
@@ -218,6 +220,7 @@ class GeneratorConfig:
     object_size: int = 32
     appearance_dim: int = 0
     appearance_dropout: float = 0.2
+    appearance_colors: int = 0
     background_cells: int = 0
 
     def __post_init__(self) -> None:
@@ -238,13 +241,14 @@ class GeneratorConfig:
         )
         require_at_least(
             *(0, self, where, "gconv_layers", "layout_noise_dim"),
-            *("appearance_dim", "background_cells"),
+            *("appearance_dim", "appearance_colors", "background_cells"),
         )
         drawn, expected = self.relation_layout, "false without graph convolutions (gconv_layers 0)"
         require(self.gconv_layers > 0 or not drawn, f"{where}.relation_layout", expected, drawn)
-        cells = self.background_cells
         expected = "0 without appearance codes (generator.appearance_dim 0)"
-        require(cells == 0 or self.appearance_dim > 0, f"{where}.background_cells", expected, cells)
+        for name in ("appearance_colors", "background_cells"):
+            cells = getattr(self, name)
+            require(cells == 0 or self.appearance_dim > 0, f"{where}.{name}", expected, cells)
         dropout = self.appearance_dropout
         require(0 <= dropout <= 1, f"{where}.appearance_dropout", "0..1", dropout)
         for name in ("refinement_dims", "discriminator_dims", "object_discriminator_dims"):
@@ -255,6 +259,7 @@ class GeneratorConfig:
             require_at_most(MAX_WIDTH, self, where, name)
         widths = ("embedding_dim", "gconv_dim", "gconv_hidden_dim", "layout_noise_dim")
         require_at_most(MAX_WIDTH, self, where, *widths, "appearance_dim", "object_size")
+        require_at_most(16, self, where, "appearance_colors")
         require_at_most(MAX_LAYERS, self, where, "gconv_layers")
         depth = len(self.refinement_dims)
         require(

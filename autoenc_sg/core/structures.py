@@ -47,6 +47,7 @@ class Regions:
         feature_maps: the backbone's maps `[B, D_map, H', W']`, finest first, for union pooling.
         network_sizes: (height, width) of each image after the detector's resizing.
         given: the boxes are a user's or true ones, not detections: none repeats another.
+        colors: mean colours of the images' parts, see `detector.colors`; None where not kept.
     """
 
     boxes: Tensor
@@ -57,6 +58,7 @@ class Regions:
     feature_maps: tuple[Tensor, ...]
     network_sizes: tuple[ImageSize, ...]
     given: bool = False
+    colors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -77,8 +77,9 @@ class AutoEncoder(nn.Module):
         self.generator = Generator(config.generator, objects, predicates)
         codes = config.generator.appearance_dim
         cells, channels = config.generator.background_cells, self.detector.map_channels
-        self.appearance = AppearanceEncoder(channels, codes) if codes else None
-        self.background = BackgroundEncoder(channels, codes, cells) if cells else None
+        colors = config.generator.appearance_colors
+        self.appearance = AppearanceEncoder(channels, codes, colors) if codes else None
+        self.background = BackgroundEncoder(channels, codes, cells, colors > 0) if cells else None
         self.has_encoder = True
         self.about: Mapping[str, Any] = {}
 
@@ -166,7 +167,7 @@ class AutoEncoder(nn.Module):
         subgraphs = self.detector.union_features(regions, pairs.pairs)
         graph = self.predictor(regions, pairs, subgraphs, random)
         if self.appearance is not None:
-            codes = self.appearance(self.detector.region_maps(regions))
+            codes = self.appearance(self.detector.region_maps(regions), regions)
             graph = replace(graph, appearance=codes)
         return GraphPass(regions, candidates, logits, graph)
 

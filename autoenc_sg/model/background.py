@@ -5,6 +5,8 @@ part whose centres lie inside the image and outside all boxes,
 
     f_g = \sum_p o_p F_p / \sum_p o_p     over the map's cells p in part g; o_p is 1 outside, else 0
 
+With colours, the mean RGB of the part outside the boxes is added to f_g likewise.
+
 A part that boxes cover wholly has no f_g; its code is zeros: none.
 """
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from autoenc_sg.core.boxes import to_unit_boxes
 from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.generator.layout import in_slots, object_slots
-from autoenc_sg.model.appearance import Bottleneck
+from autoenc_sg.model.appearance import Bottleneck, color_maps
 
 
 class BackgroundEncoder(Bottleneck):
@@ -26,11 +28,14 @@ class BackgroundEncoder(Bottleneck):
         map_channels: D_map of the backbone's maps.
         code_dim: A.
         cells: G.
+        with_colors: read mean colours, too.
     """
 
-    def __init__(self, map_channels: int, code_dim: int, cells: int) -> None:
-        super().__init__(map_channels, code_dim)
-        self.cells = cells
+    def __init__(
+        self, map_channels: int, code_dim: int, cells: int, with_colors: bool = False
+    ) -> None:
+        super().__init__(map_channels, code_dim, 3 * with_colors)
+        self.cells, self.with_colors = cells, with_colors
 
     def forward(self, maps: FeatureMaps, boxes: Tensor, image_index: Tensor) -> Tensor:
         """The codes `[B, G G, A]` of what lies outside the boxes, row by row.
@@ -40,7 +45,8 @@ class BackgroundEncoder(Bottleneck):
             boxes: `[N, 4]` xyxy in pixels of the images passed in.
             image_index: `[N]`, ascending.
         """
-        return self.codes_of(*seen_outside(maps, boxes, image_index, self.cells))
+        seen = seen_outside(maps, boxes, image_index, self.cells, self.with_colors)
+        return self.codes_of(*seen)
 
     def codes_of(self, means: Tensor, counts: Tensor) -> Tensor:
         """The codes of what `seen_outside` gives."""
@@ -48,15 +54,16 @@ class BackgroundEncoder(Bottleneck):
 
 
 def seen_outside(
-    maps: FeatureMaps, boxes: Tensor, image_index: Tensor, cells: int
+    maps: FeatureMaps, boxes: Tensor, image_index: Tensor, cells: int, with_colors: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """`outside_means` of the finest map, without gradient.
+    """`outside_means` of the finest map, without gradient; and of the colours, if they are read.
 
     Args:
         maps: of B images.
         boxes: `[N, 4]` xyxy in pixels of the images passed in.
         image_index: `[N]`, ascending.
         cells: G.
+        with_colors: append those of `maps.colors`, zeros where boxes cover all of their parts.
     """
     finest = maps.maps[0].detach()
     sizes = torch.tensor(maps.network_sizes, dtype=torch.float32, device=finest.device)
@@ -64,6 +71,11 @@ def seen_outside(
     unit_boxes = to_unit_boxes(boxes.detach().float(), maps.image_sizes, image_index)
     with torch.autocast(finest.device.type, enabled=False):
         means, counts = outside_means(finest.float(), inside, unit_boxes, image_index, cells)
+        if with_colors:
+            colors = color_maps(maps).float()
+            whole = torch.ones_like(inside)
+            parts, _ = outside_means(colors, whole, unit_boxes, image_index, cells)
+            means = torch.cat([means, parts], -1)
     return means.to(finest), counts
 
 

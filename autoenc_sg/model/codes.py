@@ -15,7 +15,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.detector import FeatureMaps
-from autoenc_sg.model.appearance import region_cells
+from autoenc_sg.model.appearance import region_looks
 from autoenc_sg.model.background import seen_outside
 from autoenc_sg.model.modes import eval_mode
 
@@ -28,12 +28,12 @@ class Seen:
     """What a detector sees of the objects of B images and outside of them; no gradient.
 
     Attributes:
-        cells: `[N, 4 D_map]`, see `appearance.region_cells`.
-        outside: `[B, G G, D_map]` and `[B, G G]`, see `background.seen_outside`; None without a
+        looks: of the objects, `[N, width]`, see `appearance.region_looks`.
+        outside: `[B, G G, width]` and `[B, G G]`, see `background.seen_outside`; None without a
             background encoder.
     """
 
-    cells: Tensor
+    looks: Tensor
     outside: tuple[Tensor, Tensor] | None
 
 
@@ -42,11 +42,14 @@ def see(model: AutoEncoder, images: Sequence[Tensor], graphs: SceneGraphBatch) -
     boxes, index = graphs.boxes.to(model.device), graphs.image_index.to(model.device)
     with eval_mode(model.detector), torch.no_grad():
         maps = model.detector.encode([image.to(model.device) for image in images])
-        region_maps = model.detector.region_maps(model.detector.describe(maps, boxes, index))
+        regions = model.detector.describe(maps, boxes, index)
+        region_maps = model.detector.region_maps(regions)
         outside = None
         if model.background is not None:
-            outside = seen_outside(maps, boxes, index, model.background.cells)
-        return Seen(region_cells(region_maps), outside)
+            cells, with_colors = model.background.cells, model.background.with_colors
+            outside = seen_outside(maps, boxes, index, cells, with_colors)
+        color_cells = model.appearance.color_cells if model.appearance is not None else 0
+        return Seen(region_looks(region_maps, regions, color_cells), outside)
 
 
 def encode_appearance(
@@ -68,7 +71,7 @@ def encode_appearance(
     if model.appearance is None:
         return graphs
     seen = see(model, images, graphs) if memory is None else memory.see(model, images, graphs)
-    codes = model.appearance.codes(seen.cells).to(graphs.boxes.device)
+    codes = model.appearance.codes(seen.looks).to(graphs.boxes.device)
     if model.background is None or seen.outside is None:
         return replace(graphs, appearance=codes)
     background = model.background.codes_of(*seen.outside).to(graphs.boxes.device)
@@ -97,12 +100,12 @@ class SeenMemory:
     def see(self, model: AutoEncoder, images: Sequence[Tensor], graphs: SceneGraphBatch) -> Seen:
         """As the function `see`, of each image alone."""
         parts = [self._see(model, image, g) for image, g in zip(images, graphs.split())]
-        cells = torch.cat([part.cells for part in parts])
+        looks = torch.cat([part.looks for part in parts])
         outside = [part.outside for part in parts if part.outside is not None]
         if not outside:
-            return Seen(cells, None)
+            return Seen(looks, None)
         means, counts = zip(*outside)
-        return Seen(cells, (torch.cat(means), torch.cat(counts)))
+        return Seen(looks, (torch.cat(means), torch.cat(counts)))
 
     def _see(self, model: AutoEncoder, image: Tensor, graph: SceneGraph) -> Seen:
         key = image_digest(image, graph.boxes)
@@ -126,7 +129,7 @@ def image_digest(image: Tensor, boxes: Tensor) -> bytes:
 
 
 def _num_bytes(seen: Seen) -> int:
-    tensors = [seen.cells, *(seen.outside or ())]
+    tensors = [seen.looks, *(seen.outside or ())]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -249,15 +249,16 @@ def with_new_head(
 def with_new_appearance(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Weights of a model without appearance codes, completed by `model`'s fresh appearance modules.
 
-    Those of objects and those of the background, each where the weights have none of them. Images
-    of graphs without codes do not change.
+    Those of objects and those of the background, each where the weights have none of them; of the
+    others the layers of colours, which start at 0, where they have none. Images of graphs without
+    codes do not change.
     """
     added: dict[str, Tensor] = {}
     for kind in ("appearance", "background"):
         prefixes = (f"{kind}.", f"{DECODER}{kind}_net.")
         fresh = {n: value for n, value in model.state_dict().items() if n.startswith(prefixes)}
         if any(name in weights for name in fresh):
-            continue
+            fresh = {n: v for n, v in fresh.items() if ".color_net." in n and n not in weights}
         added |= {
             n: v for n, v in fresh.items() if n.startswith(DECODER) or not is_decoder(weights)
         }

@@ -142,6 +142,7 @@ def _joined_maps(entries: Sequence[Entry], device: torch.device) -> FeatureMaps:
         tuple(entry.image_size for entry in entries),
         tuple(entry.network_size for entry in entries),
         (max(heights), max(widths)),
+        torch.stack([entry.colors for entry in entries]).to(device),
     )
 
 

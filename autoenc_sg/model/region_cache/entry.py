@@ -7,6 +7,7 @@ The items follow one another without gaps, each a C-contiguous array:
     scores        float32  [N_d]
     class_logits  float32  [N, C]
     features      stored   [N, width]        of the box head, before `Detector.projection`
+    colors        stored   [3, G, G]         of `detector.image_colors`
     maps          stored   [D_map, H, W]     each of the backbone's maps, finest first
 
 where `stored` is float16 or float32.
@@ -28,7 +29,8 @@ from torch import Tensor
 from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.core.boxes import ImageSize
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.detector import Detector
+from autoenc_sg.detector import COLOR_PARTS, Detector
+from autoenc_sg.model.appearance import color_maps
 
 STORED: dict[str, type] = {"float16": np.float16, "float32": np.float32}
 
@@ -48,6 +50,7 @@ class Entry:
     scores: Tensor
     class_logits: Tensor
     features: Tensor
+    colors: Tensor
     maps: tuple[Tensor, ...]
     image_size: ImageSize
     network_size: ImageSize
@@ -68,6 +71,7 @@ def see_image(detector: Detector, image: Tensor, true_boxes: Tensor) -> Entry:
         found.scores,
         class_logits,
         features,
+        color_maps(maps)[0],
         tuple(level[0] for level in maps.maps),
         maps.image_sizes[0],
         maps.network_sizes[0],
@@ -84,7 +88,7 @@ def pack(entry: Entry, precision: RegionPrecision) -> tuple[bytes, dict[str, Any
     stored = STORED[precision]
     arrays = [_array(entry.labels, np.int64)]
     arrays += [_array(v, np.float32) for v in (entry.boxes, entry.scores, entry.class_logits)]
-    arrays += [_array(values, stored) for values in (entry.features, *entry.maps)]
+    arrays += [_array(values, stored) for values in (entry.features, entry.colors, *entry.maps)]
     if not all(np.isfinite(array).all() for array in arrays[1:]):
         expected = f"finite features that {precision} can hold (joint.region_precision)"
         raise bad_input("region cache", expected, "others")
@@ -112,6 +116,7 @@ def unpack(data: NDArray[np.uint8], record: Mapping[str, Any], precision: Region
         (np.float32, [detections]),
         (np.float32, [regions, record["classes"]]),
         (stored, [regions, record["width"]]),
+        (stored, [3, COLOR_PARTS, COLOR_PARTS]),
         *((stored, shape) for shape in record["maps"]),
     ]
     tensors, start = [], 0
@@ -120,7 +125,7 @@ def unpack(data: NDArray[np.uint8], record: Mapping[str, Any], precision: Region
         tensors.append(torch.from_numpy(data[start:end].view(kind).reshape(shape)))
         start = end
     labels, *others = tensors
-    boxes, scores, class_logits, features, *maps = (values.float() for values in others)
+    boxes, scores, class_logits, features, colors, *maps = (values.float() for values in others)
     image_size, network_size, padded_size = (tuple(size) for size in record["sizes"])
     return Entry(
         labels,
@@ -128,6 +133,7 @@ def unpack(data: NDArray[np.uint8], record: Mapping[str, Any], precision: Region
         scores,
         class_logits,
         features,
+        colors,
         tuple(maps),
         image_size,
         network_size,

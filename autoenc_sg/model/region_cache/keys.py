@@ -24,7 +24,7 @@ from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.detector import Detector
 
 KEY_FILE = "regions.json"
-VERSION = 1
+VERSION = 2
 _OF_TRAINING = frozenset(
     {"pretrained", "backbone_weights", "weights", "frozen_layers", "train_min_sizes"}
     | {"train_proposals", "rois_per_image"}
