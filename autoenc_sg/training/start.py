@@ -140,7 +140,8 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
         InputError: the checkpoint or the detector's weights do not fit.
     """
     checkpoint, weights = start.checkpoint, config.detector.weights
-    if checkpoint is not None:
+    begins_anew = checkpoint is not None and starts_generator_anew(checkpoint, config, start.resume)
+    if checkpoint is not None and not begins_anew:
         _check_relation_layout(checkpoint, config)
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
@@ -150,7 +151,10 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
         start_words(model.predictor, config.predictor.motifs, dataset.vocabulary.objects)
     if checkpoint is not None:
         check_vocabulary(checkpoint, dataset.vocabulary, "checkpoint")
-        weights_of_model = with_new_appearance(model, checkpoint.model)
+        weights_of_model = checkpoint.model
+        if begins_anew:
+            weights_of_model = with_new_generator(model, weights_of_model)
+        weights_of_model = with_new_appearance(model, weights_of_model)
         if has_encoder and start.fresh_graph:
             weights_of_model = with_new_graph(model, weights_of_model)
         elif has_encoder and not start.resume:
@@ -160,6 +164,23 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     if weights is not None and not has_encoder:
         load_detector_weights(model.detector, weights, model.vocabulary.objects)
     return model
+
+
+def starts_generator_anew(checkpoint: Checkpoint, config: RunConfig, resume: bool) -> bool:
+    """Whether the checkpoint's generator gives way to a fresh one.
+
+    It does where the checkpoint is of the detector phase, which trains no generator, and the run
+    configures another one.
+    """
+    configured_alike = checkpoint.config.generator == config.generator
+    return checkpoint.phase == "detector" and not resume and not configured_alike
+
+
+def with_new_generator(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights whose generator and appearance encoders are `model`'s."""
+    anew = (DECODER, "appearance.", "background.")
+    fresh = {n: value for n, value in model.state_dict().items() if n.startswith(anew)}
+    return {**{n: v for n, v in weights.items() if not n.startswith(anew)}, **fresh}
 
 
 def _check_relation_layout(checkpoint: Checkpoint, config: RunConfig) -> None:
