@@ -193,8 +193,8 @@ class GeneratorConfig:
         object_size: side of its input crops in pixels.
         appearance_dim: numbers of an object's appearance code, such as 16; 0: no codes (the paper).
         appearance_dropout: in training, fraction of images and of objects whose codes are left out.
-        appearance_colors: K: an object's code is also made of the mean colours of K x K cells of its
-            box, the background's of its parts' mean colours; 0: of the detector's maps alone.
+        appearance_colors: K: codes are also made of mean colours, an object's of K x K cells of its
+            box, the background's of its parts; 0: of the detector's maps alone.
         background_cells: appearance codes of what lies outside all boxes: 0: none, 1: one for the
             image, G: one for each part of a G x G grid.
     """

@@ -20,6 +20,7 @@ from autoenc_sg.core.graph_logits import GraphLogits, RelaxMode
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.core.structures import Regions
 from autoenc_sg.generator import Generator
 from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.model.appearance import AppearanceEncoder
@@ -112,12 +113,14 @@ def test_bottleneck_by_hand_and_its_gradient_ends_there() -> None:
     first, _, second = encoder.net
     hidden = (features @ first.weight.T + first.bias).relu()  # type: ignore[operator, union-attr]
     expected = (hidden @ second.weight.T + second.bias).tanh()  # type: ignore[operator, union-attr]
-    codes = encoder(maps)
+    nothing, index = torch.zeros(3, 0), torch.zeros(3, dtype=torch.int64)
+    regions = Regions(nothing, nothing, nothing, index, (), (), ())  # not read without colours
+    codes = encoder(maps, regions)
     assert_close(codes, expected)
     codes.sum().backward()
     assert maps.grad is None
     assert all(p.grad is not None for p in encoder.parameters())
-    assert encoder(maps[:0]).shape == (0, 2)
+    assert encoder(maps[:0], regions).shape == (0, 2)
 
 
 # Generator ----------------------------------------------------------------------------------------
@@ -273,7 +276,7 @@ def test_codes_are_the_detector_s_and_leave_it_as_it_was(
     regions = model.detector.describe(maps, batch.graphs.boxes, batch.graphs.image_index)
     assert model.appearance is not None
     region_maps = model.detector.region_maps(regions)
-    assert_close(graphs.appearance, model.appearance(region_maps).detach())
+    assert_close(graphs.appearance, model.appearance(region_maps, regions).detach())
     single = photos(coded_run, 1)
     one = model.with_appearance(single.images, single.graphs)
     assert_close(one.appearance, graphs.split()[0].appearance, atol=1e-4, rtol=1e-4)

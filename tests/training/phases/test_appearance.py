@@ -113,3 +113,38 @@ def test_sg2im_gets_the_generator_without_codes(coded_checkpoint: str, tmp_path:
     torch.save(converted.content, tmp_path / "sg2im.pt")
     back = import_sg2im(tmp_path / "sg2im.pt").content
     assert back.config.generator.appearance_dim == 0
+
+
+# A generator configured otherwise ----------------------------------------------------------------
+
+
+def test_codes_without_colours_go_on_with_colours(coded_run: Path, coded_checkpoint: str) -> None:
+    base = read_checkpoint(Path(coded_checkpoint))
+    dataset = open_dataset(tiny_config(coded_run).data, "train")
+    config = tiny_config(coded_run, CODES, "--generator.appearance_colors=2")
+    before = build_model(base.config, dataset, Start(base))
+    grown = build_model(config, dataset, Start(base))
+    batch = photos(coded_run, 2)
+    codes = [m.eval().with_appearance(batch.images, batch.graphs) for m in (before, grown)]
+    assert codes[0].appearance is not None
+    assert torch.equal(codes[0].appearance, codes[1].appearance)  # type: ignore[arg-type]
+
+
+def test_a_detector_run_goes_on_with_another_generator(tiny_run: Path) -> None:
+    base = read_checkpoint(tiny_run / "run" / "checkpoint.safetensors")
+    dataset = open_dataset(base.config.data, "train")
+    wider = ("--generator.relation_layout=true", "--generator.gconv_dim=12", CODES)
+    config = tiny_config(tiny_run, *wider)
+    detector_run = replace(base, phase="detector")
+    model = build_model(config, dataset, Start(detector_run))
+    after = model.state_dict()
+    kept = {n for n in base.model if n in after and torch.equal(base.model[n], after[n])}
+    for part in ("detector.", "relpn.", "predictor."):
+        assert names(set(base.model), part) <= kept
+    alike = build_model(base.config, dataset, Start(detector_run)).state_dict()
+    assert all(torch.equal(alike[n], value) for n, value in base.model.items())
+    for phase in ("reconstruction", "joint", ""):  # a trained generator is not thrown away
+        with pytest.raises(InputError, match=r"relation_layout: expected false"):
+            build_model(config, dataset, Start(replace(base, phase=phase)))
+    with pytest.raises(InputError, match=r"relation_layout: expected false"):
+        build_model(config, dataset, Start(detector_run, resume=True))

@@ -59,6 +59,17 @@ def test_image_losses_train_bottleneck_and_w(coded_run: Path, phase_name: str) -
         assert parts == [set(), set()]
 
 
+@pytest.mark.parametrize("phase_name", ["reconstruction", "joint"])
+def test_image_losses_train_the_layers_of_colours(coded_run: Path, phase_name: str) -> None:
+    options = ("--generator.appearance_colors=2", CELLS, FEW_OBJECTS)
+    phase, model = phase_of(coded_run, phase_name, *options)
+    steps(phase, open_scenes(coded_run, 3), 3)
+    for encoder in (model.appearance, model.background):
+        assert encoder is not None
+        assert encoder.color_net is not None
+        assert encoder.color_net.weight.any()  # it starts at 0
+
+
 def test_the_background_gives_the_detector_no_gradient(coded_run: Path) -> None:
     """With the image loss alone and the graph detached, codes are the only way there."""
     _, model = phase_of(coded_run, "joint", CELLS, FEW_OBJECTS)

@@ -85,6 +85,7 @@ def test_the_cache_gives_what_the_detector_gives(
             assert_close(other.boxes, one.boxes)
             assert_close(other.class_logits, one.class_logits, atol=1e-5, rtol=1e-5)
             assert_close(other.features, one.features, atol=error, rtol=error)
+            assert_close(other.colors, one.colors, atol=error, rtol=error)
             pairs = torch.tensor([[0, 1], [1, 0]])
             unions = [model.detector.union_features(r, pairs) for r in (one, other)]
             assert_close(unions[1], unions[0], atol=error, rtol=error)
