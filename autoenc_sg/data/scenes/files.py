@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from autoenc_sg.config.data import ScenesConfig
+from autoenc_sg.config.typed_values import NotTyped, build
 from autoenc_sg.core.atomic_files import new_folder
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.data.base.json_files import read_json, write_json
@@ -55,15 +57,35 @@ def ensure_scenes(
         except InputError:
             if not (root / SETTINGS).exists():  # else another process was first
                 raise
-    stored, settings = read_json(root / SETTINGS), _settings(config)
-    if not isinstance(stored, dict):
-        raise bad_input(root / SETTINGS, "an object of settings", type(stored).__name__)
-    stored = {"tint": TINT, "biased_predicates": 0.0, **stored}  # that older scenes do not have
+    stored, settings = _stored_settings(root), _settings(config)
     differing = [key for key in settings if stored.get(key) != settings[key]]
     if differing:
         key = differing[0]
         got = f"scenes drawn with {stored.get(key)}; choose another root or remove the folder"
         raise bad_input(f"scenes in {root}", f"{key} {settings[key]}", got)
+
+
+def read_settings(root: Path) -> ScenesConfig:
+    """How the scenes of a folder were drawn.
+
+    Raises:
+        InputError: it has none, or those of another version.
+    """
+    stored = _stored_settings(root)
+    version = stored.pop("version", None)
+    if version != _VERSION:
+        raise bad_input(f"scenes in {root}", f"version {_VERSION}", version)
+    try:
+        return build(ScenesConfig, stored)
+    except NotTyped as error:
+        raise bad_input(root / SETTINGS, "settings of drawn scenes", f"{error}") from None
+
+
+def _stored_settings(root: Path) -> dict[str, Any]:
+    stored = read_json(root / SETTINGS)
+    if not isinstance(stored, dict):
+        raise bad_input(root / SETTINGS, "an object of settings", type(stored).__name__)
+    return {"tint": TINT, "biased_predicates": 0.0, **stored}  # that older scenes do not have
 
 
 def _settings(config: ScenesConfig) -> dict[str, object]:

@@ -15,6 +15,7 @@ two classes in the same places either relation occurs and only the picture shows
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -31,6 +32,8 @@ from autoenc_sg.data.scenes.builder import (
     Thing,
 )
 from autoenc_sg.data.scenes.groups import place_ground_things
+
+_LOOKED_AT = frozenset({"person", "dog", "horse", "ball", "balloon", "house", "tree", "bicycle"})
 
 
 def random_scene(seed: int, split: str, index: int, tint: int = TINT) -> Scene:
@@ -141,23 +144,21 @@ def _hats(builder: SceneBuilder) -> None:
 def _gazes(builder: SceneBuilder) -> None:
     """Whoever faces a neighbour looks at it, unless there is another cue."""
     for row in builder.rows("person", "dog", "horse"):
-        target = _thing_ahead(builder, row)
+        target = thing_ahead(builder.things, row)
         if target is not None:
             builder.look(row, target)
 
 
-def _thing_ahead(builder: SceneBuilder, row: int) -> int | None:
-    """The nearest thing within 46 px on the side that a creature faces."""
-    thing = builder.things[row]
+def thing_ahead(things: Sequence[Thing], row: int) -> int | None:
+    """The nearest thing within 46 px on the side that a creature faces: what it looks at."""
+    thing = things[row]
     x, y = thing.centre
     reach = {}
-    for other in builder.rows(
-        "person", "dog", "horse", "ball", "balloon", "house", "tree", "bicycle"
-    ):
-        ox, oy = builder.things[other].centre
+    for number, other in enumerate(things):
+        ox, oy = other.centre
         ahead = (ox - x) * thing.facing
-        if other != row and 12 < ahead < 46 and abs(oy - y) < 36:
-            reach[ahead] = other
+        if other.name in _LOOKED_AT and number != row and 12 < ahead < 46 and abs(oy - y) < 36:
+            reach[ahead] = number
     return reach[min(reach)] if reach else None
 
 

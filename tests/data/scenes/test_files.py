@@ -10,7 +10,7 @@ from autoenc_sg.config.data import DataConfig, ScenesConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.base.samples import collate_samples
 from autoenc_sg.data.open import open_dataset
-from autoenc_sg.data.scenes.files import ensure_scenes, write_scenes
+from autoenc_sg.data.scenes.files import ensure_scenes, read_settings, write_scenes
 from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.data.vg150.dataset import open_vg150
@@ -191,3 +191,18 @@ def test_open_dataset_of_the_other_formats(root: Path, tmp_path: Path) -> None:
         InputError, match=r"instances\.json: expected a JSON file, got no such file"
     ):
         open_dataset(replace(coco, annotations="instances.json"), "test")
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", replace(CONFIG, num_train=2, num_test=1, tint=20))
+    path = tmp_path / "scenes" / "scenes.json"
+    assert read_settings(tmp_path / "scenes").tint == 20
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"version": 9}))
+    with pytest.raises(InputError, match="expected version 1, got 9"):
+        read_settings(tmp_path / "scenes")
+    path.write_text(json.dumps(stored | {"colour": 1}))
+    with pytest.raises(
+        InputError, match=r"scenes\.json: expected settings of drawn scenes, got co"
+    ):
+        read_settings(tmp_path / "scenes")
