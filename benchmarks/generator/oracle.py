@@ -111,7 +111,7 @@ def answers(
     """
     true, priors = [], []
     nearest: dict[int, list[Tensor]] = {size: [] for size in sizes}
-    for scene, photo, graph in _worlds(scenes, test):
+    for scene, photo, graph in scene_worlds(scenes, test):
         subjects, predicates, objects = graph.triples.unbind(1)
         pairs = list(zip(subjects.tolist(), objects.tolist()))
         true.append(predicates - 1)
@@ -125,7 +125,7 @@ def answers(
     )
 
 
-def _worlds(
+def scene_worlds(
     scenes: ScenesConfig, test: AnnotatedDataset
 ) -> Iterator[tuple[Scene, Tensor, SceneGraph]]:
     """Each test scene with its photo and graph."""
