@@ -1,10 +1,10 @@
 """Are drawn objects recognizable, and do relations show? True graphs against shuffled predicates.
 
-    python benchmarks/evaluation/object_accuracy.py runs/demo [--data FOLDER] [--limit N]
-        [--samples 2] [--steps 200] [--threads 2] [--json OUT]
+    python benchmarks/evaluation/object_accuracy.py runs/demo [--data FOLDER] [--split test]
+        [--limit N] [--samples 2] [--steps 200] [--threads 2] [--json OUT]
 
 Two small networks learn from the train split's true pictures, at the generator's size: classes from
-crops of objects, predicates from crops of union boxes. Then the test split's graphs are drawn, as
+crops of objects, predicates from crops of union boxes. Then the graphs of `--split` are drawn, as
 they are and with the predicates dealt out anew among all relations of the split (objects, boxes,
 pairs and noise stay). Pictures are drawn over the true boxes, where relations can change looks
 alone, and over the boxes that the generator predicts, which relations change too.
@@ -245,7 +245,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     data = checkpoint.config.data
     if options.data is not None:
         data = replace(data, root=str(options.data))
-    train, test = (open_dataset(data, s, checkpoint.config.seed) for s in ("train", "test"))
+    splits = ("train", options.split)
+    train, test = (open_dataset(data, s, checkpoint.config.seed) for s in splits)
     check_vocabulary(checkpoint, test.vocabulary, options.checkpoint)
     model = AutoEncoder.from_checkpoint(options.checkpoint)
     size, vocabulary = model.config.generator.image_size, test.vocabulary
@@ -286,25 +287,31 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's options, which `run` takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, help="folder of the data set, if it has moved")
-    parser.add_argument("--limit", type=int, default=300, help="test images")
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("--limit", type=int, default=300, help="images of the split at most")
     parser.add_argument("--train-images", type=int, default=2000, help="for the two networks")
     parser.add_argument("--steps", type=int, default=200, help="of their training")
     parser.add_argument("--samples", type=int, default=2, help="pictures of each graph")
     parser.add_argument("--cues", nargs="*", default=CUES, help="predicates that are drawn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = make_parser().parse_args()
     torch.set_num_threads(options.threads)
     report = run(options)
     note = (
-        f"{report['images']} test graphs, {options.samples} pictures each; shuffling left "
-        f"{report['predicates unchanged']:.0%} of the predicates as they were; gain of true over "
-        "shuffled with its 95 % interval; * half or more of the class take part in a cue relation."
+        f"{report['images']} {options.split} graphs, {options.samples} pictures each; shuffling "
+        f"left {report['predicates unchanged']:.0%} of the predicates as they were; gain of true "
+        "over shuffled with its 95 % interval; * half or more of the class take part in a cue relation."
     )
     console = Console(soft_wrap=True)
     for boxes in ("true boxes", "predicted boxes"):

@@ -291,8 +291,8 @@ def measured(options: argparse.Namespace) -> Agreement:
     return sign_agreement(model, redrawn_cases(islice(worlds, count), vocabulary), cues)
 
 
-def main() -> None:
-    """Measure and print."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's options, which `measured` takes."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", help="folder of the data set, in place of the checkpoint's")
@@ -302,7 +302,12 @@ def main() -> None:
     parser.add_argument("--cues", nargs="*", default=CUES, help="predicates that are drawn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = make_parser().parse_args()
     torch.set_num_threads(options.threads)
     agreement = measured(options)
     Console(soft_wrap=True).print(table_of(agreement).to_rich())
