@@ -311,7 +311,8 @@ def main() -> None:
     note = (
         f"{report['images']} {options.split} graphs, {options.samples} pictures each; shuffling "
         f"left {report['predicates unchanged']:.0%} of the predicates as they were; gain of true "
-        "over shuffled with its 95 % interval; * half or more of the class take part in a cue relation."
+        "over shuffled with its 95 % interval; * half or more of the class take part in a cue "
+        "relation."
     )
     console = Console(soft_wrap=True)
     for boxes in ("true boxes", "predicted boxes"):
