@@ -18,7 +18,7 @@ from autoenc_sg.generator.normalization import (
 )
 
 KERNEL, STRIDE = 4, 2
-OBJECT_DIM = 1024
+CROP_DIM = 1024
 
 
 class PatchDiscriminator(nn.Module):
@@ -67,12 +67,45 @@ class PatchDiscriminator(nn.Module):
         return self.classifier(self.activation(scores)) if self.classify else scores
 
 
-class ObjectDiscriminator(nn.Module):
+class _CropDiscriminator(nn.Module):
+    """Convolutions as in `PatchDiscriminator` over crops, and the real/generated logit of each.
+
+    After the convolutions the mean over all positions and a linear layer to 1024 features. What the
+    crops are and which classes they have is a subclass's; its classifier comes after these layers.
+
+    Args:
+        config: `object_discriminator_dims`, `object_size`, normalization, activation.
+        channels: of a crop, with the image's three.
+
+    Raises:
+        InputError: the crops are too small for so many convolutions.
+    """
+
+    def __init__(self, config: GeneratorConfig, channels: int) -> None:
+        super().__init__()
+        dims = config.object_discriminator_dims
+        _check_side("object_discriminator_dims", dims, config.object_size)
+        self.size = config.object_size
+        self.normalize = ImageNormalization()
+        convolutions = _halvings(channels, dims, config)
+        self.cnn = nn.Sequential(convolutions, _PixelMean(), nn.Linear(dims[-1], CROP_DIM))
+        self.real_classifier = nn.Linear(CROP_DIM, 1)
+
+    def _crops(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
+        """Of normalized images: `[N, 3, S, S]`."""
+        return crop_objects(self.normalize(images), boxes, image_index, self.size)
+
+    def _features(self, crops: Tensor) -> Tensor:
+        """`[N, channels, S, S] -> [N, 1024]`."""
+        features: Tensor = self.cnn(crops.contiguous(memory_format=channels_last))
+        return features
+
+
+class ObjectDiscriminator(_CropDiscriminator):
     """Classifies crops of objects as real or generated, and by object class.
 
-    Convolutions as in `PatchDiscriminator` over the crops, the mean over all positions, a linear
-    layer to 1024 features; then one linear layer for the real/generated logit and one for class
-    logits (the auxiliary classifier of Odena et al., 2017).
+    To the crops' features one linear layer for the real/generated logit and one for class logits
+    (the auxiliary classifier of Odena et al., 2017).
 
     Source: Johnson et al. (CVPR 2018), section 3; google/sg2im `AcCropDiscriminator`, whose
     parameter names are these with the prefix `discriminator.`.
@@ -86,15 +119,8 @@ class ObjectDiscriminator(nn.Module):
     """
 
     def __init__(self, config: GeneratorConfig, num_objects: int) -> None:
-        super().__init__()
-        dims = config.object_discriminator_dims
-        _check_side("object_discriminator_dims", dims, config.object_size)
-        self.size = config.object_size
-        self.normalize = ImageNormalization()
-        convolutions = _halvings(3, dims, config)
-        self.cnn = nn.Sequential(convolutions, _PixelMean(), nn.Linear(dims[-1], OBJECT_DIM))
-        self.real_classifier = nn.Linear(OBJECT_DIM, 1)
-        self.obj_classifier = nn.Linear(OBJECT_DIM, num_objects)
+        super().__init__(config, 3)
+        self.obj_classifier = nn.Linear(CROP_DIM, num_objects)
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (logits) `[N, 1]` of being real, and class logits `[N, C]`.
@@ -104,12 +130,11 @@ class ObjectDiscriminator(nn.Module):
             boxes: `[N, 4]` xyxy, fractions of the image.
             image_index: `[N]` ascending.
         """
-        crops = crop_objects(self.normalize(images), boxes, image_index, self.size)
-        vectors = self.cnn(crops.contiguous(memory_format=channels_last))
-        return self.real_classifier(vectors), self.obj_classifier(vectors)
+        features = self._features(self._crops(images, boxes, image_index))
+        return self.real_classifier(features), self.obj_classifier(features)
 
 
-class RelationDiscriminator(nn.Module):
+class RelationDiscriminator(_CropDiscriminator):
     """Classifies crops of relations' union boxes as real or generated, and by predicate.
 
     As `ObjectDiscriminator`, with two more channels of a crop: the shares of each pixel that the
@@ -124,15 +149,8 @@ class RelationDiscriminator(nn.Module):
     """
 
     def __init__(self, config: GeneratorConfig, num_predicates: int) -> None:
-        super().__init__()
-        dims = config.object_discriminator_dims
-        _check_side("object_discriminator_dims", dims, config.object_size)
-        self.size = config.object_size
-        self.normalize = ImageNormalization()
-        convolutions = _halvings(5, dims, config)
-        self.cnn = nn.Sequential(convolutions, _PixelMean(), nn.Linear(dims[-1], OBJECT_DIM))
-        self.real_classifier = nn.Linear(OBJECT_DIM, 1)
-        self.predicate_classifier = nn.Linear(OBJECT_DIM, num_predicates)
+        super().__init__(config, 5)
+        self.predicate_classifier = nn.Linear(CROP_DIM, num_predicates)
 
     def forward(self, images: Tensor, boxes: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (logits) `[M, 1]` of being real, and predicate logits `[M, P]`.
@@ -143,11 +161,10 @@ class RelationDiscriminator(nn.Module):
             image_index: `[M]` ascending.
         """
         union = enclosing_boxes(*boxes.unbind(1))
-        crops = crop_objects(self.normalize(images), union, image_index, self.size)
+        crops = self._crops(images, union, image_index)
         covered = [grid_coverage(each, union, self.size) for each in boxes.unbind(1)]
-        inputs = cat([crops, stack(covered, 1).to(crops)], 1)
-        vectors = self.cnn(inputs.contiguous(memory_format=channels_last))
-        return self.real_classifier(vectors), self.predicate_classifier(vectors)
+        features = self._features(cat([crops, stack(covered, 1).to(crops)], 1))
+        return self.real_classifier(features), self.predicate_classifier(features)
 
 
 class _PixelMean(nn.Module):

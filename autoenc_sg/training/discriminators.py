@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from autoenc_sg.generator import (
     gan_generator_loss,
 )
 from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
-from autoenc_sg.training.objectives import Outcome
+from autoenc_sg.training.objectives import Objects, Outcome, Relations
 from autoenc_sg.training.parallel.loss_terms import Term, total_losses
 from autoenc_sg.training.parallel.processes import Processes
 
@@ -217,77 +218,78 @@ class ImageAdversary(_TrainedNetwork):
         return self._descend({self.name: loss}, len(real))
 
 
-class ObjectAdversary(_TrainedNetwork):
-    """The object discriminator with its auxiliary classifier.
+class _CropAdversary(_TrainedNetwork, ABC):
+    """A discriminator of crops with its auxiliary classifier.
 
-    As in sg2im, real and generated objects are cropped at the true boxes, the `__image__` node is
-    one of the objects, and the discriminator learns the classes of both, unweighted:
+    As in sg2im, the real and the generated image are cropped at the true boxes, and the
+    discriminator learns the classes of both, unweighted:
 
         L_D = L_GAN + CE(real) + CE(generated)
+
+    Attributes:
+        loss_names: of the generator's GAN loss and cross entropy of the classes.
     """
 
-    name = "object_discriminator"
+    loss_names = ("", "")
 
     def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
-        """`object_adversarial` (GAN loss) and `auxiliary` (cross entropy of the classes)."""
-        objects = outcome.objects
-        assert objects is not None
+        """GAN loss and cross entropy of the generated crops, by `loss_names`."""
+        labels, boxes, image_index = self._crops(outcome)
         self.network.requires_grad_(False)
-        scores, classes = self.plain(outcome.image, objects.boxes, objects.image_index)
+        scores, classes = self.plain(outcome.image, boxes, image_index)
         self.network.requires_grad_(True)
-        weights = self.weights
-        adversarial = weights.objects * gan_generator_loss(scores, weights.gan)
-        auxiliary = weights.auxiliary * class_loss(classes, objects.labels)
-        terms = {"object_adversarial": adversarial, "auxiliary": auxiliary}
-        return total_losses({k: [Term(v, len(scores))] for k, v in terms.items()}, self.shares)
+        adversarial_weight, auxiliary_weight = self._loss_weights()
+        losses = (
+            adversarial_weight * gan_generator_loss(scores, self.weights.gan),
+            auxiliary_weight * class_loss(classes, labels),
+        )
+        terms = {name: [Term(v, len(scores))] for name, v in zip(self.loss_names, losses)}
+        return total_losses(terms, self.shares)
 
     def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
-        """GAN loss and cross entropy on the batch's true and generated objects."""
-        objects = outcome.objects
-        assert objects is not None
+        """GAN loss and cross entropy on the crops of the batch's true and generated images."""
+        labels, boxes, image_index = self._crops(outcome)
         assert outcome.image is not None
-        boxes, image_index = objects.boxes, objects.image_index
         fake, fake_classes = self.network(outcome.image.detach(), boxes, image_index)
         real, real_classes = self.network(outcome.target, boxes, image_index)
         adversarial = gan_discriminator_loss(real, fake, self.weights.gan)
-        loss = adversarial + class_loss(real_classes, objects.labels)
-        loss = loss + class_loss(fake_classes, objects.labels)
+        loss = adversarial + class_loss(real_classes, labels)
+        loss = loss + class_loss(fake_classes, labels)
         losses = {self.name: loss, f"{self.name}_adversarial": adversarial}
         return self._descend(losses, len(boxes))
 
+    @abstractmethod
+    def _crops(self, outcome: Outcome) -> Objects | Relations:
+        """What is cropped, of which classes."""
 
-class RelationAdversary(_TrainedNetwork):
-    """The relation discriminator with its auxiliary classifier of predicates.
+    @abstractmethod
+    def _loss_weights(self) -> tuple[float, float]:
+        """Weights of the losses of `loss_names`."""
 
-    As `ObjectAdversary`: real and generated relations are cropped at the true boxes, and the
-    discriminator learns the predicates of both, unweighted.
-    """
+
+class ObjectAdversary(_CropAdversary):
+    """The object discriminator: crops of the objects and their classes, `__image__` nodes too."""
+
+    name = "object_discriminator"
+    loss_names = ("object_adversarial", "auxiliary")
+
+    def _crops(self, outcome: Outcome) -> Objects:
+        assert outcome.objects is not None
+        return outcome.objects
+
+    def _loss_weights(self) -> tuple[float, float]:
+        return self.weights.objects, self.weights.auxiliary
+
+
+class RelationAdversary(_CropAdversary):
+    """The relation discriminator: crops of the relations' union boxes and their predicates."""
 
     name = "relation_discriminator"
+    loss_names = ("relation_adversarial", "relation_auxiliary")
 
-    def generator_losses(self, outcome: Outcome) -> dict[str, Tensor]:
-        """`relation_adversarial` (GAN loss), `relation_auxiliary` (predicates' cross entropy)."""
-        relations = outcome.relations
-        assert relations is not None
-        self.network.requires_grad_(False)
-        scores, predicates = self.plain(outcome.image, relations.boxes, relations.image_index)
-        self.network.requires_grad_(True)
-        weights = self.weights
-        adversarial = weights.relations * gan_generator_loss(scores, weights.gan)
-        auxiliary = weights.relation_auxiliary * class_loss(predicates, relations.labels)
-        terms = {"relation_adversarial": adversarial, "relation_auxiliary": auxiliary}
-        return total_losses({k: [Term(v, len(scores))] for k, v in terms.items()}, self.shares)
+    def _crops(self, outcome: Outcome) -> Relations:
+        assert outcome.relations is not None
+        return outcome.relations
 
-    def discriminator_step(self, outcome: Outcome) -> dict[str, Tensor]:
-        """GAN loss and cross entropy on the batch's true and generated relations."""
-        relations = outcome.relations
-        assert relations is not None
-        assert outcome.image is not None
-        boxes, image_index = relations.boxes, relations.image_index
-        fake, fake_predicates = self.network(outcome.image.detach(), boxes, image_index)
-        real, real_predicates = self.network(outcome.target, boxes, image_index)
-        adversarial = gan_discriminator_loss(real, fake, self.weights.gan)
-        loss = adversarial + class_loss(real_predicates, relations.labels)
-        loss = loss + class_loss(fake_predicates, relations.labels)
-        losses = {self.name: loss, f"{self.name}_adversarial": adversarial}
-        return self._descend(losses, len(boxes))
+    def _loss_weights(self) -> tuple[float, float]:
+        return self.weights.relations, self.weights.relation_auxiliary
