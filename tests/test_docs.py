@@ -16,6 +16,7 @@ CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PATH = re.compile(
     r"(?<![\w./:-])((?:[\w.-]+/)+[\w.-]+\.py|(?:configs|docs)/[\w./-]+\.(?:yaml|md))\b"
 )
+TEST = re.compile(r"\b(tests/[\w/]+\.py)::(\w+)")
 FLOOR = re.compile(r"^\| `(\w+)(?:/|\.py)` \| .+ \| (.+) \|$", re.MULTILINE)
 
 
@@ -48,6 +49,17 @@ def missing_paths(text: str, root: Path) -> list[str]:
     return [p for p in found if not ((root / p).is_file() or (root / "autoenc_sg" / p).is_file())]
 
 
+def missing_tests(text: str, root: Path) -> list[str]:
+    """Those of the tests named as `tests/….py::name` that are not in these files."""
+    missing = []
+    for path, name in TEST.findall(text):
+        file = root / path
+        source = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if f"\ndef {name}(" not in source:
+            missing.append(f"{path}::{name}")
+    return missing
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page) == []
@@ -58,11 +70,22 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert missing_paths(page.read_text(encoding="utf-8"), ROOT) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    assert missing_tests(page.read_text(encoding="utf-8"), ROOT) == []
+
+
 def test_what_is_not_there_is_found(tmp_path: Path) -> None:
     (tmp_path / "autoenc_sg" / "core").mkdir(parents=True)
     (tmp_path / "autoenc_sg" / "core" / "a.py").touch()
     text = "`core/a.py`, autoenc_sg/core/a.py, `core/b.py` and configs/c.yaml; plain b.py"
     assert missing_paths(text, tmp_path) == ["core/b.py", "configs/c.yaml"]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text(
+        "\ndef test_one(x):\n    pass\n", encoding="utf-8"
+    )
+    names = [f"tests/test_{name}" for name in ("a.py::test_one", "a.py::test_", "b.py::test_one")]
+    assert missing_tests(" ".join(names), tmp_path) == names[1:]
     page = tmp_path / "page.md"
     page.write_text(
         "# One, *two*\n[a](autoenc_sg) [b](gone.md) [c](#one-two) [d](#three) [e](https://x.y/z)"
