@@ -1,0 +1,1 @@
+"""What image losses add to graphs: settings, ways, cells, and their figures."""
