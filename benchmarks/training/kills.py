@@ -8,7 +8,7 @@ discriminators is trained through its three phases without interruption, then ag
 
 - SIGKILL at a random moment, to the training process alone or to its loader processes too;
 - SIGTERM likewise: exit status 143, the line to go on with, a checkpoint of the last step;
-- SIGKILL while a checkpoint is written (slowly: each tensor waits): the earlier one is unchanged.
+- SIGKILL while a checkpoint is written (before a random tensor): the earlier one is unchanged.
 
 Each is resumed with `--resume` and must end with the weights, optimizers, random states and losses
 of the uninterrupted run, bit for bit, and without temporary files. The moments are random within
@@ -32,6 +32,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -49,7 +50,7 @@ from autoenc_sg.weights.checkpoint import CHECKPOINT, read_resumable
 from tests.support.tiny import TINY, same
 
 assert autoenc_sg.training.loop  # imported here, once for all runs
-STEPS, EVERY, LIMIT_S = 12, 3, 300
+STEPS, EVERY, LIMIT_S = 12, 3, 1200  # the last only for a run that hangs
 OPTIONS = {
     "data.workers": 2,
     "generator.appearance_dim": 3,
@@ -64,6 +65,39 @@ OPTIONS = {
 }
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.safetensors")
 FORK = multiprocessing.get_context("fork")
+
+
+@dataclass
+class Pause:
+    """Where a process stays for good while it writes a checkpoint, so that a kill comes in time.
+
+    Attributes:
+        marker: file that says that it is there.
+        file: number of the file that it writes, from 1; each checkpoint has two.
+        tensor: number of the tensor in it, from 1, before which it stays.
+    """
+
+    marker: Path
+    file: int
+    tensor: int
+
+    def install(self) -> None:
+        """Let this process pause."""
+        self._build_header, self._chunks = tensor_file._build_header, tensor_file._chunks
+        self._files = self._tensors = 0
+        tensor_file._build_header = self._count_file
+        tensor_file._chunks = self._count_tensor
+
+    def _count_file(self, *arguments: Any) -> bytes:
+        self._files, self._tensors = self._files + 1, 0
+        return self._build_header(*arguments)
+
+    def _count_tensor(self, tensor: torch.Tensor) -> Iterator[Any]:
+        self._tensors += 1
+        if (self._files, self._tensors) == (self.file, self.tensor):
+            self.marker.touch()
+            time.sleep(2 * LIMIT_S)
+        yield from self._chunks(tensor)
 
 
 class TrainingRun:
@@ -83,19 +117,19 @@ class TrainingRun:
         options = [f"--{name}={value}" for name, value in OPTIONS.items()]
         self.words = ["train", str(config), *paths, *options]
 
-    def start(self, *more: str, tensor_delay_s: float = 0.0) -> BaseProcess:
-        """Begin to train, in a process group of its own."""
-        process = FORK.Process(target=self._run, args=(more, tensor_delay_s))
+    def start(self, *more: str, pause: Pause | None = None) -> BaseProcess:
+        """Begin to train, in a process group of its own, up to a pause if there is one."""
+        process = FORK.Process(target=self._run, args=(more, pause))
         process.start()
         return process
 
-    def _run(self, more: Sequence[str], tensor_delay_s: float) -> None:
+    def _run(self, more: Sequence[str], pause: Pause | None) -> None:
         os.setsid()
         log = os.open(self.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        if tensor_delay_s > 0:
-            tensor_file._chunks = _delayed(tensor_file._chunks, tensor_delay_s)
+        if pause is not None:
+            pause.install()
         sys.exit(command_line([*self.words, *more]))
 
     def log(self) -> list[str]:
@@ -127,14 +161,6 @@ class TrainingRun:
         process = self.start("--resume")
         process.join(LIMIT_S)
         assert process.exitcode == 0, f"--resume: status {process.exitcode}: {self.log()[-1]}"
-
-
-def _delayed(chunks: Callable[..., Iterator[Any]], delay_s: float) -> Callable[..., Iterator[Any]]:
-    def slow(tensor: torch.Tensor) -> Iterator[Any]:
-        time.sleep(delay_s)
-        yield from chunks(tensor)
-
-    return slow
 
 
 def wait_until(is_true: Callable[[], bool], process: BaseProcess) -> None:
@@ -205,20 +231,15 @@ def try_sigterm(run: TrainingRun, moment: float, step_s: float, with_loaders: bo
     assert (checkpoint.phase, checkpoint.step) == (phase, step), "steps lost"
 
 
-def try_write(run: TrainingRun, number: int, delay_s: float) -> None:
-    """Kill a run while it writes its `number`-th file, and check that the one before is whole."""
-    process = run.start(tensor_delay_s=0.003)
-    seen: set[Path] = set()
-
-    def is_writing() -> bool:
-        seen.update(run.temporaries())
-        return len(seen) >= number and bool(run.temporaries())
-
-    wait_until(is_writing, process)
+def try_write(run: TrainingRun, file: int, tensor: int) -> None:
+    """Kill a run while it writes its `file`-th file, and check that the one before is whole."""
+    pause = Pause(run.folder / "paused", file, tensor)
+    process = run.start(pause=pause)
+    wait_until(pause.marker.is_file, process)
+    assert len(run.temporaries()) == 1
     before = digest(run.out / CHECKPOINT)
-    time.sleep(delay_s)
     kill(process, signal.SIGKILL, True)
-    assert run.temporaries(), "it had been written when the signal came"
+    assert len(run.temporaries()) == 1
     assert digest(run.out / CHECKPOINT) == before
     read_resumable(run.out)
 
@@ -270,7 +291,7 @@ def run_all(options: argparse.Namespace, folder: Path) -> int:
         for i, moment in enumerate(moments(options.terms, rng))
     ]
     writes = [  # the first two files are the first checkpoint
-        partial(try_write, number=4 + 2 * i + rng.randrange(2), delay_s=0.3 * rng.random())
+        partial(try_write, file=4 + 2 * i + rng.randrange(2), tensor=rng.randrange(1, 50))
         for i in range(options.writes)
     ]
     failures = 0
