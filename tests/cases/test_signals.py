@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from autoenc_sg.config.phases import PhaseName
 from autoenc_sg.training.run_log import HISTORY
 from autoenc_sg.weights.checkpoint import read_resumable
 from tests.support.tiny import TINY, same, tiny_config
+from tests.support.waiting import LIMIT_S, wait_until
 
 STEPS = "2000"  # more than a test waits for
 
@@ -50,8 +50,7 @@ def training(folder: Path, scenes: Path, *options: str) -> Iterator[subprocess.P
     ) as process:
         try:
             history = folder / "run" / HISTORY
-            while process.poll() is None and not (history.is_file() and history.stat().st_size):
-                time.sleep(0.05)
+            wait_until(lambda: history.is_file() and history.stat().st_size > 0, process)
             yield process
         finally:
             if process.poll() is None:
@@ -71,7 +70,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_last_step(
 ) -> None:
     with training(tmp_path, tiny_run / "scenes", "--data.workers", workers) as process:
         os.killpg(process.pid, number)  # loader processes, too, as a terminal does
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 128 + number, error
     assert "Traceback" not in error
     checkpoint = read_resumable(tmp_path / "run")
@@ -87,7 +86,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_last_step(
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(tiny_run: Path, tmp_path: Path) -> None:
     with training(tmp_path, tiny_run / "scenes") as process:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=LIMIT_S)
     done = read_resumable(tmp_path / "run").step
     steps = ["--detector_training.steps", str(done + 2), "--detector_training.decay_at", "[]"]
     assert main([*command(tmp_path, tiny_run / "scenes", *steps), "--resume"]) == 0

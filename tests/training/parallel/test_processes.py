@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +17,10 @@ from torch.testing import assert_close
 from autoenc_sg.training.parallel.fabric import restore_random_state
 from autoenc_sg.training.run_log import read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable, read_training_state
+from tests.support import waiting
 from tests.support.double_training import train_in_double
 from tests.support.tiny import TINY, same
+from tests.support.waiting import LIMIT_S, wait_until
 
 ROOT = Path(__file__).parents[3]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -43,7 +43,7 @@ def train_with_two(folder: Path, *options: str) -> subprocess.CompletedProcess[s
         env=ONE_THREAD,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -76,7 +76,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         env=ONE_THREAD,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -102,25 +102,37 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_a_killed_process_ends_the_other(tmp_path: Path) -> None:
     command = train_command(tmp_path, "--phase", "reconstruction", "--reconstruction.steps=100000")
     with subprocess.Popen(
-        command, cwd=ROOT, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=ONE_THREAD,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as first:
         try:
-            wait_for((tmp_path / "run" / "checkpoint.safetensors").is_file)
+            wait_until((tmp_path / "run" / "checkpoint.safetensors").is_file, first)
             children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
             assert len(children) == 1
             os.kill(int(children[0]), signal.SIGKILL)
-            assert first.wait(timeout=60) != 0
+            assert first.wait(timeout=LIMIT_S) != 0
         finally:
             first.kill()
     assert read_resumable(tmp_path / "run").step > 0
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("nothing happened in two minutes")
+def test_waiting_ends_with_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: True, process)
+        monkeypatch.setattr(waiting, "LIMIT_S", 0.1)
+        with pytest.raises(AssertionError, match="nothing happened"):
+            wait_until(lambda: False, process)
+        monkeypatch.undo()
+        assert process.stdin is not None
+        process.stdin.close()
+        with pytest.raises(AssertionError, match="with status 3"):
+            wait_until(lambda: False, process)
+    wait_until(lambda: True, process)  # it was done before the end
 
 
 def test_each_process_gets_its_own_random_state_back() -> None:
