@@ -14,7 +14,8 @@ a table of all rows that have some:
 - true predicate found, on pictures of true graphs and of graphs with shuffled predicates, and
   objects found over true boxes (`benchmarks/evaluation/object_accuracy.py`);
 - L1 between the picture drawn over the true boxes and the photo, at the generator's size;
-- sign agreement of the image losses (`benchmarks/generator/gradient_signs.py`).
+- sign agreement of the image losses (`benchmarks/generator/gradient_signs.py`), without and with
+  redrawn scenes.
 
 Weights of losses are chosen on `val`, the chosen rows are then measured on `test`.
 """
@@ -110,7 +111,7 @@ def figures(folder: Path, options: argparse.Namespace) -> Figures:
         "objects": objects["true boxes"]["true graphs"],
         "L1": drawn_error(folder, split, limit),
     }
-    modes = {"signs": []} | ({"signs, redrawn": ["--redrawn"]} if split == "test" else {})
+    modes = {"signs": [], "signs, redrawn": ["--redrawn"]}
     for name, mode in modes.items():
         agreement = gradient_signs.measured(gradient_signs.make_parser().parse_args(where + mode))
         found[name] = {

@@ -17,7 +17,7 @@ can be judged within minutes, before a joint phase is run with it.
 whatever the picture shows. The shares of `all` relations, of those with a cue (`cues`) and of one
 predicate are not: a loss that prefers `tied to` always has 1.0 there.
 
-`--redrawn` (drawn scenes, split test) leaves such preferences out: r is a predicate that the
+`--redrawn` (drawn scenes) leaves such preferences out: r is a predicate that the
 picture tells from t, and each relation is looked at twice, with its photo, where the loss should
 prefer t, and with the scene drawn with r (`autoenc_sg/data/scenes/redraw.py`), where it should
 prefer r. The share is the mean of both: 0.5 for every loss that prefers what it prefers whatever
@@ -285,8 +285,6 @@ def measured(options: argparse.Namespace) -> Agreement:
     if not options.redrawn:
         samples = ((dataset[i].image, dataset[i].graph) for i in range(count))
         return sign_agreement(model, cases_of(samples, vocabulary.num_predicates), cues)
-    if options.split != "test":
-        raise bad_input("--redrawn", "--split test", options.split)
     worlds = scene_worlds(read_settings(Path(data.root)), dataset)
     return sign_agreement(model, redrawn_cases(islice(worlds, count), vocabulary), cues)
 

@@ -126,13 +126,19 @@ def answers(
 
 
 def scene_worlds(
-    scenes: ScenesConfig, test: AnnotatedDataset
+    scenes: ScenesConfig, images: AnnotatedDataset
 ) -> Iterator[tuple[Scene, Tensor, SceneGraph]]:
-    """Each test scene with its photo and graph."""
-    for i, image_id in enumerate(test.image_ids):
-        index = image_id - scenes.num_train - 1
-        scene = random_scene(scenes.seed, "test", index, scenes.tint)
-        sample = test[i]
+    """Each scene of a split with its photo and graph; those of `val` are of the train split.
+
+    Raises:
+        InputError: an image has not the objects of its scene.
+    """
+    for i, image_id in enumerate(images.image_ids):
+        split, index = "train", image_id - 1
+        if index >= scenes.num_train:
+            split, index = "test", index - scenes.num_train
+        scene = random_scene(scenes.seed, split, index, scenes.tint)
+        sample = images[i]
         labels = [VOCABULARY.object_id(thing.name) for thing in scene.things]
         if sample.graph.labels.tolist() != labels:
             raise bad_input(f"image {image_id}", "the objects of its scene", "others")

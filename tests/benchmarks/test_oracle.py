@@ -15,6 +15,7 @@ from autoenc_sg.core.images import from_pil
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.scenes.builder import PREDICATES, VOCABULARY, Scene, Thing
 from autoenc_sg.data.scenes.files import read_settings, write_scenes
+from autoenc_sg.data.scenes.random_scene import random_scene
 from autoenc_sg.data.scenes.redraw import redrawn
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.scoring.frequency_prior import FrequencyPrior
@@ -24,6 +25,7 @@ from benchmarks.generator.oracle import (
     most_frequent,
     nearest_drawings,
     rows_of,
+    scene_worlds,
     share_right,
     table_of,
 )
@@ -98,12 +100,14 @@ def test_of_a_test_split(tmp_path: Path) -> None:
     scenes = ScenesConfig(num_train=2, num_test=2, image_size=64, seed=4)
     write_scenes(tmp_path / "scenes", scenes)
     assert read_settings(tmp_path / "scenes") == scenes
-    data = DataConfig(root=str(tmp_path / "scenes"), scenes=scenes)
+    data = DataConfig(root=str(tmp_path / "scenes"), num_val=0, scenes=scenes)
     test = open_dataset(data, "test")
     graphs = [test.graph(i) for i in range(2)]
     prior = FrequencyPrior.fit(graphs, VOCABULARY.num_objects, VOCABULARY.num_predicates)
     found = answers(scenes, test, prior, [64])
     assert len(found.true) == sum(len(graph.triples) for graph in graphs)
     assert (share_right(found.nearest[64], found.true) > 0).all()  # JPEG does not hide the truth
+    scenes_of_train = [scene for scene, _, _ in scene_worlds(scenes, open_dataset(data, "train"))]
+    assert scenes_of_train == [random_scene(4, "train", index) for index in range(2)]
     with pytest.raises(InputError, match="image 3: expected the objects of its scene, got others"):
         answers(replace(scenes, seed=5), test, prior, [64])
