@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout, not 
 from autoenc_sg.core.boxes import union_boxes
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.data.base.samples import GraphDataset
+from autoenc_sg.data.base.samples import GraphDataset, Split
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
@@ -245,8 +245,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     data = checkpoint.config.data
     if options.data is not None:
         data = replace(data, root=str(options.data))
-    splits = ("train", options.split)
-    train, test = (open_dataset(data, s, checkpoint.config.seed) for s in splits)
+    splits: tuple[Split, Split] = ("train", options.split)
+    train, test = (open_dataset(data, split, checkpoint.config.seed) for split in splits)
     check_vocabulary(checkpoint, test.vocabulary, options.checkpoint)
     model = AutoEncoder.from_checkpoint(options.checkpoint)
     size, vocabulary = model.config.generator.image_size, test.vocabulary

@@ -38,6 +38,7 @@ from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.images import target_images
+from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.loop import train
@@ -120,7 +121,7 @@ def figures(folder: Path, options: argparse.Namespace) -> Figures:
     return found
 
 
-def drawn_error(folder: Path, split: str, limit: int) -> float:
+def drawn_error(folder: Path, split: Split, limit: int) -> float:
     """Mean L1 between pictures of true graphs over their boxes and the photos."""
     checkpoint = read_checkpoint(folder)
     model = AutoEncoder.from_checkpoint(folder)

@@ -62,7 +62,7 @@ from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.generator import pixel_loss
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.training.losses.features import FeatureLoss
-from autoenc_sg.visualization.tables import Table
+from autoenc_sg.visualization.tables import Cell, Table
 from autoenc_sg.weights.checkpoint import check_vocabulary, read_checkpoint
 from benchmarks.generator.oracle import scene_worlds
 
@@ -259,7 +259,7 @@ def interval(share: float, count: int) -> tuple[float, float]:
 
 def table_of(agreement: Agreement) -> Table:
     """A row a predicate, a column a loss."""
-    rows = []
+    rows: list[list[Cell]] = []
     for name, (_, count) in next(iter(agreement.values())).items():
         found = [each[name][0] for each in agreement.values()]
         cells = [f"{share:.3f}" for share in found]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import cast
 
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.predictor import HeadName
@@ -200,7 +199,7 @@ class Grid:
         if not way.uses_unannotated and setting.fraction < 1:
             options.append("--joint.unannotated.per_batch=0")
         config = self._config(self.folder(cell), setting.noise, options)
-        head = config.predictor.of_head(cast(HeadName, setting.head))
+        head = config.predictor.of_head(setting.head)
         return replace(config, seed=cell.seed, predictor=head)
 
     def _annotation(self, setting: Setting) -> Sequence[str]:
