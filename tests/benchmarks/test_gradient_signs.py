@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.data.scenes.builder import VOCABULARY, Scene, Thing
+from autoenc_sg.data.scenes.random_scene import random_scene
+from autoenc_sg.data.scenes.redraw import redrawn
 from autoenc_sg.data.scenes.render import draw_scene
 from autoenc_sg.model import AutoEncoder
 from benchmarks.generator.gradient_signs import (
@@ -237,3 +240,33 @@ def test_of_drawn_scenes(tmp_path: Path) -> None:
     model = AutoEncoder(config, VOCABULARY)
     found = sign_agreement(model, [case], ("tied to",))
     assert found["pixel"]["cues"][1] == found["pixel"]["tied to"][1] == 1
+
+
+def test_a_generator_that_draws_scenes_is_always_right() -> None:
+    """It draws the mean of the scene's drawings with each predicate, weighted by the predicates."""
+    size, scene, names = 64, random_scene(0, "test", 0), VOCABULARY.predicates[1:]
+    image, graph = draw_scene(scene, size)
+    (case,) = redrawn_cases([(scene, from_pil(image), graph)], VOCABULARY)
+    drawings = [
+        from_pil(draw_scene(redrawn(scene, s, name, o), size)[0])
+        for s, _, o in graph.triples[case.relations].tolist()
+        for name in names
+    ]
+    pictures = torch.stack(drawings).reshape(-1, len(names), 3, size, size).double()
+
+    def losses_of(images: Sequence[Tensor]) -> Losses:
+        target, copies = torch.stack(list(images)), torch.arange(len(images))
+
+        def losses(relations: RelaxedGraph) -> Mapping[str, Tensor]:
+            weights = relations.predicates.reshape(len(copies), -1, len(names) + 1)
+            weights = weights[copies, case.relations, 1:].double()
+            drawn = torch.einsum("kp,kpchw->kchw", weights, pictures)
+            return {"pixel": (drawn - target).abs().sum()}
+
+        return losses
+
+    assert len(case.relations) > 2
+    classes, predicates = VOCABULARY.num_objects, VOCABULARY.num_predicates
+    relax = partial(RelaxedGraph.from_graph, num_objects=classes, num_predicates=predicates)
+    ways = ways_of(relax, losses_of, case)["pixel"]
+    assert_close(ways, torch.ones(len(ways)))
