@@ -2,12 +2,15 @@
 
 `ranking` orders the triplets of a prediction, `matching` finds each true triple in that order,
 `recall` and `pairs` count, `suite` does so for several tasks; `config.recall` has the conventions.
+`resampling` has intervals and paired tests of every metric that is a function of `image_sums`.
 `detection` is COCO's average precision, `images` and `generative` compare generated images with
 real ones, `crop_classifier` measures how many generated objects are recognized. Metrics are
 `torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`, summed over processes.
 """
 
 from autoenc_sg.config.recall import Average, RecallConventions, Task
+from autoenc_sg.eval.base.image_sums import ImageSumMetric
+from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,
@@ -28,7 +31,7 @@ from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, with_true_objects
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
 from autoenc_sg.eval.round_trip import rescale_predictions
-from autoenc_sg.eval.suite import RecallSuite, Value, table_names
+from autoenc_sg.eval.suite import Ranges, RecallSuite, Value, table_names
 
 __all__ = [
     "MISSED",
@@ -39,21 +42,26 @@ __all__ = [
     "Features",
     "GenerativeQuality",
     "ImageQuality",
+    "ImageSumMetric",
     "InceptionNetwork",
     "LpipsDiversity",
     "Matches",
     "MeanImage",
     "ObjectAccuracy",
     "PairRecall",
+    "Ranges",
     "RankedTriplets",
     "RecallConventions",
     "RecallSuite",
+    "Resampling",
     "Task",
     "TripletRecall",
     "Value",
+    "comparisons",
     "crop_boxes",
     "fit_crop_classifier",
     "frequency_groups",
+    "intervals",
     "match",
     "rank_triplets",
     "rescale_predictions",

@@ -23,7 +23,7 @@ from torchvision.ops import roi_align
 from autoenc_sg.core.errors import bad_input, require
 from autoenc_sg.core.images import as_float
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
-from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.base.compute_groups import prevent_compute_groups
 from autoenc_sg.eval.images import check_images
 
 CROP_SIZE = 32  # S, pixels

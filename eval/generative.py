@@ -30,7 +30,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchmetrics.utilities.data import dim_zero_cat
 
 from autoenc_sg.core.errors import InputError, bad_input
-from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.base.compute_groups import prevent_compute_groups
 from autoenc_sg.eval.images import check_images
 
 _SIDE = 299

@@ -11,7 +11,7 @@ from torchmetrics.functional.image import (
 )
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.base.compute_groups import prevent_compute_groups
 
 
 class ImageQuality(torchmetrics.Metric):

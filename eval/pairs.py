@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.base.image_sums import ImageSumMetric
 from autoenc_sg.eval.matching import TrueTriples, match, triple_ranks, true_triples
 from autoenc_sg.eval.ranking import Triplets, check_predictions, rank_triplets, with_true_objects
 
 
-class PairRecall(torchmetrics.Metric):
+class PairRecall(ImageSumMetric):
     """Recall of relation proposals, and pair accuracy.
 
     `compute()` gives fractions in [0, 1] for each K, NaN if there are no true pairs or triples:
@@ -34,29 +33,21 @@ class PairRecall(torchmetrics.Metric):
     Args:
         conventions: how to count; the same as for `TripletRecall`.
         sync_on_compute: gather the states of all processes; False if only one process computes.
+        keep_images: keep the addends of each image, for intervals and comparisons.
     """
 
-    full_state_update = False
-    higher_is_better = True
-    is_differentiable = False
-
-    images: Tensor
-    recall: Tensor
-    found: Tensor
-    total: Tensor
-    accurate: Tensor
-    triples: Tensor
-
     def __init__(
-        self, conventions: RecallConventions | None = None, sync_on_compute: bool = True
+        self,
+        conventions: RecallConventions | None = None,
+        sync_on_compute: bool = True,
+        keep_images: bool = False,
     ) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
-        self.conventions = conventions or RecallConventions()
-        per_k = (len(self.conventions.ks),)
+        conventions = conventions or RecallConventions()
+        per_k = (len(conventions.ks),)
         shapes = {"images": (), "recall": per_k, "found": per_k, "total": ()}
-        for name, shape in (shapes | {"accurate": per_k, "triples": ()}).items():
-            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        prevent_compute_groups(self)
+        shapes |= {"accurate": per_k, "triples": ()}
+        super().__init__(shapes, keep_images, sync_on_compute)
+        self.conventions = conventions
 
     def update(self, predictions: Sequence[GraphPrediction], truths: Sequence[SceneGraph]) -> None:
         """Count some images.
@@ -77,55 +68,69 @@ class PairRecall(torchmetrics.Metric):
         check_predictions(predictions)
         task = self.conventions.task
         images = [(with_true_objects(p, t, task), t) for p, t in zip(predictions, truths)]
+        rows = list(range(len(images)))
         if self.conventions.images_without_predictions == "skip":
-            images = [(p, t) for p, t in images if len(p.pairs)]
-        if images:
-            self._count_pairs(images)
-        if images and task in ("PredCls", "SGCls"):
-            self._count_triples(images)
+            rows = [i for i in rows if len(images[i][0].pairs)]
+        images = [images[i] for i in rows]
+        if not images:
+            self.add_images({"images": torch.zeros(len(truths))})
+            return
+        addends = self._pair_addends(images)
+        if task in ("PredCls", "SGCls"):
+            addends |= self._triple_addends(images)
+        self.add_images({n: _at_rows(v, rows, len(truths)) for n, v in addends.items()})
 
-    def compute(self) -> dict[str, Tensor]:
+    def figures(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All metrics by name, see the class."""
         results: dict[str, Tensor] = {}
         for average in self.conventions.averages:
             suffix = "" if average == self.conventions.averages[0] else f"/{average}"
-            macro = average == "macro"
-            each = self.recall / self.images if macro else self.found / self.total
-            results |= {f"pair R@{k}{suffix}": v for k, v in zip(self.conventions.ks, each)}
+            part, whole = ("recall", "images") if average == "macro" else ("found", "total")
+            each = sums[part] / sums[whole][..., None]
+            results |= {f"pair R@{k}{suffix}": v for k, v in zip(self._ks, each.unbind(-1))}
         if self.conventions.task in ("PredCls", "SGCls"):
-            each = self.accurate / self.triples
-            results |= {f"A@{k}": v for k, v in zip(self.conventions.ks, each)}
+            each = sums["accurate"] / sums["triples"][..., None]
+            results |= {f"A@{k}": v for k, v in zip(self._ks, each.unbind(-1))}
         return results
 
-    def _count_pairs(self, images: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
-        proposals = _proposals([p for p, _ in images], max(self.conventions.ks))
+    @property
+    def _ks(self) -> tuple[int, ...]:
+        return self.conventions.ks
+
+    def _pair_addends(
+        self, images: Sequence[tuple[GraphPrediction, SceneGraph]]
+    ) -> dict[str, Tensor]:
+        proposals = _proposals([p for p, _ in images], max(self._ks))
         truth = _true_pairs([t for _, t in images], proposals.codes.device)
-        within_k = self._within(triple_ranks(proposals, truth, self.conventions))
-        total = torch.bincount(truth.image_index, minlength=len(images))
-        hits = within_k.new_zeros(len(images), within_k.shape[1]).index_add(
-            0, truth.image_index, within_k
-        )
-        counted = torch.ones_like(total) if self._zero_counts() else total > 0
-        self.recall += (hits / total.clamp(min=1)[:, None]).sum(0).to(self.device)
-        self.images += counted.sum().to(self.device)
-        self.found += hits.sum(0).to(self.device)
-        self.total += total.sum().to(self.device)
+        ranks = triple_ranks(proposals, truth, self.conventions)
+        hits, total = self._hits(ranks, truth.image_index, len(images))
+        zero_counts = self.conventions.images_without_relations == "zero"
+        counted = torch.ones_like(total) if zero_counts else (total > 0).double()
+        recall = hits / total.clamp(min=1)[:, None]
+        return {"recall": recall, "images": counted, "found": hits, "total": total}
 
-    def _count_triples(self, images: Sequence[tuple[GraphPrediction, SceneGraph]]) -> None:
+    def _triple_addends(
+        self, images: Sequence[tuple[GraphPrediction, SceneGraph]]
+    ) -> dict[str, Tensor]:
         true_pairs_only = [_only_true_pairs(p, t) for p, t in images]
-        ranked = rank_triplets(
-            true_pairs_only, max(self.conventions.ks), order=self.conventions.order
-        )
-        ranks = match(ranked, [t for _, t in images], self.conventions).ranks
-        self.accurate += self._within(ranks).sum(0).to(self.device)
-        self.triples += len(ranks)
+        ranked = rank_triplets(true_pairs_only, max(self._ks), order=self.conventions.order)
+        matches = match(ranked, [t for _, t in images], self.conventions)
+        hits, total = self._hits(matches.ranks, matches.truth.image_index, len(images))
+        return {"accurate": hits, "triples": total}
 
-    def _within(self, ranks: Tensor) -> Tensor:
-        """Whether each rank is below each K: `[T] -> [T, K]` float64."""
-        return (ranks[:, None] < ranks.new_tensor(self.conventions.ks)).double()
+    def _hits(self, ranks: Tensor, image_index: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Ranks below each K, and ranks, of each image: `[T], [T] -> [B, K], [B]` float64."""
+        within_k = (ranks[:, None] < ranks.new_tensor(self._ks)).double()
+        hits = within_k.new_zeros(count, len(self._ks)).index_add(0, image_index, within_k)
+        return hits, torch.bincount(image_index, minlength=count).double()
 
-    def _zero_counts(self) -> bool:
-        return self.conventions.images_without_relations == "zero"
+
+def _at_rows(values: Tensor, rows: Sequence[int], count: int) -> Tensor:
+    """Values of some images among `count`, the others 0."""
+    if len(rows) == count:
+        return values
+    index = torch.tensor(rows, device=values.device)
+    return values.new_zeros(count, *values.shape[1:]).index_copy(0, index, values)
 
 
 def _proposals(predictions: Sequence[GraphPrediction], depth: int) -> Triplets:

@@ -7,19 +7,19 @@ from functools import wraps
 from typing import Any
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from autoenc_sg.config.recall import Average, RecallConventions
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval.compute_groups import prevent_compute_groups
+from autoenc_sg.eval.base.image_sums import ImageSumMetric
 from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, triplet_codes, with_true_objects
 
 _NAMES = (("R{}", "mR{}", "zR{}", "F1{}"), ("ngR{}", "ng-mR{}", "ng-zR{}", "ng-F1{}"))
 _PER_PREDICATE = "per predicate"
+_BY_PREDICATE = ("predicate_recall", "predicate_found")
 
 
 def seen_triplets(graphs: Iterable[SceneGraph]) -> Tensor:
@@ -45,7 +45,7 @@ def frequency_groups(counts: Tensor) -> dict[str, tuple[int, ...]]:
     return {name: tuple(order[first:last]) for name, first, last in parts if first < last}
 
 
-class TripletRecall(torchmetrics.Metric):
+class TripletRecall(ImageSumMetric):
     """Recall of true triples among the best predicted triplets of each image.
 
     `compute()` gives fractions in [0, 1] under these names, for each K; without graph constraint,
@@ -74,22 +74,8 @@ class TripletRecall(torchmetrics.Metric):
         groups: names and predicate ids of groups for `<group> mR@K`.
         per_predicate: report the recall of each predicate too.
         sync_on_compute: gather the states of all processes; False if only one process computes.
+        keep_images: keep the addends of each image, for intervals and comparisons.
     """
-
-    full_state_update = False
-    higher_is_better = True
-    is_differentiable = False
-
-    images: Tensor
-    recall: Tensor
-    predicate_images: Tensor
-    predicate_recall: Tensor
-    predicate_found: Tensor
-    predicate_total: Tensor
-    unseen_images: Tensor
-    unseen_recall: Tensor
-    unseen_found: Tensor
-    unseen_total: Tensor
 
     def __init__(
         self,
@@ -99,11 +85,14 @@ class TripletRecall(torchmetrics.Metric):
         groups: Mapping[str, Sequence[int]] | None = None,
         per_predicate: bool = False,
         sync_on_compute: bool = True,
+        keep_images: bool = False,
     ) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
         if num_predicates < 2:
             raise bad_input("num_predicates", ">= 2, with the reserved 0", num_predicates)
-        self.conventions = conventions or RecallConventions()
+        conventions = conventions or RecallConventions()
+        shapes = _shapes(len(conventions.ks), num_predicates)
+        super().__init__(shapes, keep_images, sync_on_compute)
+        self.conventions = conventions
         self.num_predicates = num_predicates
         self.seen = None if seen is None else triplet_codes(*seen.unbind(1))
         self.groups = {name: tuple(ids) for name, ids in (groups or {}).items()}
@@ -111,21 +100,6 @@ class TripletRecall(torchmetrics.Metric):
             if not ids or not 1 <= min(ids) <= max(ids) < num_predicates:
                 raise bad_input(f"group {name}", f"predicate ids 1..{num_predicates - 1}", ids)
         self.per_predicate = per_predicate
-        sums = (2, len(self.conventions.ks))  # graph constraint or not, K
-        for name, shape in {
-            "images": (),
-            "recall": sums,
-            "predicate_images": (num_predicates,),
-            "predicate_recall": (*sums, num_predicates),
-            "predicate_found": (*sums, num_predicates),
-            "predicate_total": (num_predicates,),
-            "unseen_images": (),
-            "unseen_recall": sums,
-            "unseen_found": sums,
-            "unseen_total": (),
-        }.items():
-            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        prevent_compute_groups(self)
 
     def update(
         self, predictions: Sequence[GraphPrediction] | RankedTriplets, truths: Sequence[SceneGraph]
@@ -187,44 +161,53 @@ class TripletRecall(torchmetrics.Metric):
 
         return with_lists
 
-    def compute(self) -> dict[str, Tensor]:
+    def figures(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All metrics by name, see the class."""
         results: dict[str, Tensor] = {}
         for average in self.conventions.averages:
             suffix = "" if average == self.conventions.averages[0] else f"/{average}"
             for free in (0, 1):
                 for column, k in enumerate(self.conventions.ks):
-                    named = self._named(average, free, column)
+                    named = self._named(sums, average, free, column)
                     results |= {name.format(f"@{k}{suffix}"): v for name, v in named.items()}
         return results
 
-    def _named(self, average: Average, free: int, column: int) -> dict[str, Tensor]:
+    def _named(
+        self, sums: Mapping[str, Tensor], average: Average, free: int, column: int
+    ) -> dict[str, Tensor]:
         """The metrics of one average, graph constraint (`free` 0) or not, and K; `{}` for the K."""
+        at_k = {name: sums[name][..., free, column] for name in ("recall", "unseen_recall")}
+        at_k["unseen_found"] = sums["unseen_found"][..., free, column]
+        predicates = {n: sums[n][..., free, column, :] for n in _BY_PREDICATE}
         if average == "macro":
-            recall = self.recall[free, column] / self.images
-            each = self.predicate_recall[free, column] / self.predicate_images
-            unseen = self.unseen_recall[free, column] / self.unseen_images
+            recall = at_k["recall"] / sums["images"]
+            each = predicates["predicate_recall"] / sums["predicate_images"]
+            unseen = at_k["unseen_recall"] / sums["unseen_images"]
         else:
-            recall = self.predicate_found[free, column].sum() / self.predicate_total.sum()
-            each = self.predicate_found[free, column] / self.predicate_total
-            unseen = self.unseen_found[free, column] / self.unseen_total
+            recall = predicates["predicate_found"].sum(-1) / sums["predicate_total"].sum(-1)
+            each = predicates["predicate_found"] / sums["predicate_total"]
+            unseen = at_k["unseen_found"] / sums["unseen_total"]
         r_name, mr_name, zr_name, f1_name = _NAMES[free]
-        mean = self._mean_recall(each, range(1, self.num_predicates))
+        empty = sums["predicate_total"].sum(-1) == 0
+        mean = self._mean_recall(each, empty, range(1, self.num_predicates))
         named = {r_name: recall, mr_name: mean, f1_name: _harmonic_mean(recall, mean)}
         if self.seen is not None:
             named[zr_name] = unseen
         for group, ids in self.groups.items():
-            named[f"{group} {mr_name}"] = self._mean_recall(each, ids)
+            named[f"{group} {mr_name}"] = self._mean_recall(each, empty, ids)
         if self.per_predicate:
-            named[f"{r_name} {_PER_PREDICATE}"] = each[1:]
+            named[f"{r_name} {_PER_PREDICATE}"] = each[..., 1:]
         return named
 
-    def _mean_recall(self, each: Tensor, predicates: Sequence[int]) -> Tensor:
-        """Mean over some predicates; those that no true triple has are NaN in `each [P]`."""
-        chosen = each[torch.tensor(predicates, device=each.device)]
-        if self.conventions.absent_predicates == "skip" or self.predicate_total.sum() == 0:
-            return chosen.nanmean()
-        return chosen.nan_to_num(0.0).mean()
+    def _mean_recall(self, each: Tensor, empty: Tensor, predicates: Sequence[int]) -> Tensor:
+        """Mean over some predicates; those that no true triple has are NaN in `each [..., P]`.
+
+        `empty [...]`: no predicate has a true triple.
+        """
+        chosen = each[..., torch.tensor(predicates, device=each.device)]
+        if self.conventions.absent_predicates == "skip":
+            return chosen.nanmean(-1)
+        return torch.where(empty, chosen.nanmean(-1), chosen.nan_to_num(0.0).mean(-1))
 
     def _count(self, matches: Matches) -> None:
         """Add the ranks of a batch to the sums."""
@@ -237,26 +220,25 @@ class TripletRecall(torchmetrics.Metric):
         ks = ranks.new_tensor(self.conventions.ks)
         hits = (ranks[:, :, None] < ks).double()  # [T, 2, K]
 
-        recall, total = _recall_by(hits, image, truth.num_images)
+        found, total = _sums_by(hits, image, truth.num_images)
         counted = scored if self.conventions.images_without_relations == "zero" else total > 0
-        self.recall += recall.sum(0).to(self.device)
-        self.images += counted.sum().to(self.device)
+        addends = {"recall": _ratio(found, total), "images": counted.double()}
 
         size = self.num_predicates
-        recall, total = _recall_by(hits, image * size + predicate, truth.num_images * size)
-        self.predicate_recall += _sum_images(recall, size).to(self.device)
-        self.predicate_images += (total > 0).reshape(-1, size).sum(0).to(self.device)
-        by_predicate = hits.new_zeros(size, *hits.shape[1:]).index_add(0, predicate, hits)
-        self.predicate_found += by_predicate.movedim(0, -1).to(self.device)
-        self.predicate_total += total.reshape(-1, size).sum(0).to(self.device)
+        cells = image * size + predicate
+        found, total = _sums_by(hits, cells, truth.num_images * size)
+        addends["predicate_recall"] = _by_image(_ratio(found, total), size)
+        addends["predicate_found"] = _by_image(found, size)
+        addends["predicate_total"] = total.reshape(-1, size)
+        addends["predicate_images"] = (total > 0).reshape(-1, size).double()
 
         if self.seen is not None:
             unseen = ~torch.isin(truth.codes[rows], self.seen.to(rows.device))
-            recall, total = _recall_by(hits[unseen], image[unseen], truth.num_images)
-            self.unseen_recall += recall.sum(0).to(self.device)
-            self.unseen_images += (total > 0).sum().to(self.device)
-            self.unseen_found += hits[unseen].sum(0).to(self.device)
-            self.unseen_total += total.sum().to(self.device)
+            found, total = _sums_by(hits[unseen], image[unseen], truth.num_images)
+            addends |= {"unseen_found": found, "unseen_total": total}
+            addends["unseen_recall"] = _ratio(found, total)
+            addends["unseen_images"] = (total > 0).double()
+        self.add_images(addends)
 
     def _check_truths(self, truths: Sequence[SceneGraph]) -> None:
         if self.conventions.images_without_relations == "refuse":
@@ -268,19 +250,40 @@ class TripletRecall(torchmetrics.Metric):
             raise bad_input("true predicates", f"ids 1..{self.num_predicates - 1}", most)
 
 
-def _recall_by(hits: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Recall in each group, 0 for an empty one, and the number of true triples in each.
+def _shapes(columns: int, size: int) -> dict[str, tuple[int, ...]]:
+    """Of the sums: `columns` numbers of triplets (K), `size` predicates with the reserved 0."""
+    each = (2, columns)  # graph constraint or not, K
+    return {
+        "images": (),
+        "recall": each,
+        "predicate_images": (size,),
+        "predicate_recall": (*each, size),
+        "predicate_found": (*each, size),
+        "predicate_total": (size,),
+        "unseen_images": (),
+        "unseen_recall": each,
+        "unseen_found": each,
+        "unseen_total": (),
+    }
+
+
+def _sums_by(hits: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """The hits and the number of true triples of each group, float64.
 
     Shapes: `hits [T, 2, K]`, `group [T] -> [G, 2, K], [G]`.
     """
-    total = torch.bincount(group, minlength=num_groups)
-    sums = hits.new_zeros(num_groups, *hits.shape[1:]).index_add(0, group, hits)
-    return sums / total.clamp(min=1)[:, None, None], total
+    total = torch.bincount(group, minlength=num_groups).double()
+    return hits.new_zeros(num_groups, *hits.shape[1:]).index_add(0, group, hits), total
 
 
-def _sum_images(values: Tensor, size: int) -> Tensor:
-    """`[B * P, 2, K] -> [2, K, P]`."""
-    return values.reshape(-1, size, *values.shape[1:]).sum(0).movedim(0, -1)
+def _ratio(found: Tensor, total: Tensor) -> Tensor:
+    """Recall of each group, 0 for an empty one: `[G, 2, K], [G] -> [G, 2, K]`."""
+    return found / total.clamp(min=1)[:, None, None]
+
+
+def _by_image(values: Tensor, size: int) -> Tensor:
+    """`[B * P, 2, K] -> [B, 2, K, P]`."""
+    return values.reshape(-1, size, *values.shape[1:]).movedim(1, -1)
 
 
 def _harmonic_mean(first: Tensor, second: Tensor) -> Tensor:

@@ -10,10 +10,13 @@ from torch import Tensor
 from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
+from autoenc_sg.eval.base.image_sums import ImageSumMetric
+from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
 from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.recall import TripletRecall
 
 Value = float | list[float]
+Ranges = dict[str, list[Value]]
 METRICS = (
     *("R", "mR", "F1", "zR", "A", "pair R", "head mR", "body mR", "tail mR"),
     *("ngR", "ng-mR", "ng-F1", "ng-zR", "head ng-mR", "body ng-mR", "tail ng-mR"),
@@ -41,6 +44,7 @@ class RecallSuite:
         groups: predicates of `<group> mR@K`.
         per_predicate: the recall of each predicate too.
         sync_on_compute: gather the states of all processes; False if only one process computes.
+        keep_images: keep the addends of each image, for intervals and comparisons.
     """
 
     def __init__(
@@ -52,13 +56,18 @@ class RecallSuite:
         groups: Mapping[str, Sequence[int]] | None = None,
         per_predicate: bool = False,
         sync_on_compute: bool = True,
+        keep_images: bool = False,
     ) -> None:
         by_task = {task: replace(conventions or RecallConventions(), task=task) for task in tasks}
         self.triplets = {
-            task: TripletRecall(num_predicates, c, seen, groups, per_predicate, sync_on_compute)
+            task: TripletRecall(
+                num_predicates, c, seen, groups, per_predicate, sync_on_compute, keep_images
+            )
             for task, c in by_task.items()
         }
-        self.pairs = {task: PairRecall(c, sync_on_compute) for task, c in by_task.items()}
+        self.pairs = {
+            task: PairRecall(c, sync_on_compute, keep_images) for task, c in by_task.items()
+        }
 
     def update(
         self,
@@ -83,6 +92,31 @@ class RecallSuite:
             else:
                 metric.update(predictions, truths)
             self.pairs[task].update(predictions, truths)
+
+    def intervals(self, resampling: Resampling) -> dict[Task, Ranges]:
+        """95 % bootstrap intervals of all figures over the images; see `resampling.intervals`.
+
+        Returns:
+            `[low, high]` by task and name, of lists `[lows, highs]`.
+        """
+        return self._by_task(intervals(self._metrics(), resampling))
+
+    def compare(self, other: RecallSuite, resampling: Resampling) -> dict[Task, Ranges]:
+        """The figures of this suite minus those of another on the same images.
+
+        Returns:
+            `[difference, low, high, p]` by task and name; see `resampling.comparisons`.
+        """
+        return self._by_task(comparisons(self._metrics(), other._metrics(), resampling))
+
+    def _metrics(self) -> list[ImageSumMetric]:
+        return [*self.triplets.values(), *self.pairs.values()]
+
+    def _by_task(self, of_metrics: Sequence[Mapping[str, Tensor]]) -> dict[Task, Ranges]:
+        results: dict[Task, Ranges] = {task: {} for task in self.triplets}
+        for task, values in zip([*self.triplets, *self.pairs], of_metrics):
+            results[task] |= {name: value.tolist() for name, value in values.items()}
+        return results
 
     def compute(self) -> dict[Task, dict[str, Value]]:
         """Fractions by task and name, NaN for a mean over nothing; lists for each predicate."""

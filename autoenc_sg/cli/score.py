@@ -24,6 +24,8 @@ class ScoreCommand:
         truth: file or pipe of true graphs.
         task: one or more of predcls, sgcls, sggen (or sgdet) and phrdet.
         json: file to write the fractions to.
+        against: another file of predictions for the same images: differences, their 95 % intervals
+            and p of a paired test.
         options: how to score.
         conventions: how recall is counted.
     """
@@ -32,6 +34,7 @@ class ScoreCommand:
     truth: Path = field(kw_only=True)
     task: tuple[str, ...] = ("sggen", "phrdet")
     json: Path | None = None
+    against: Path | None = None
     options: ScoreOptions = field(
         default=ScoreOptions(), metadata={"without": ("tasks", "conventions")}
     )
@@ -61,7 +64,7 @@ class TruthCommand(DataSource):
 
 
 def _score(command: ScoreCommand) -> int:
-    from autoenc_sg.scoring.score_files import score_files
+    from autoenc_sg.scoring.files.score_files import score_files
     from autoenc_sg.visualization.progress import Reporter
 
     if command.json is not None:
@@ -69,9 +72,10 @@ def _score(command: ScoreCommand) -> int:
     options = replace(
         command.options, tasks=named_tasks(command.task), conventions=command.conventions
     )
-    reporter = Reporter([("score", 1.0)])
-    scores = score_files(command.predictions, command.truth, options, reporter)
-    print_tables([scores.table(command.conventions.ks)])
+    stages = [("score", 1.0), ("score the other", 1.0)]
+    reporter = Reporter(stages[: 1 if command.against is None else 2])
+    scores = score_files(command.predictions, command.truth, options, reporter, command.against)
+    print_tables(scores.tables(command.conventions.ks))
     for note in scores.notes:
         print(f"note: {note}")
     if command.json is not None:
@@ -82,7 +86,7 @@ def _score(command: ScoreCommand) -> int:
 
 def _truth(command: TruthCommand) -> int:
     from autoenc_sg.data.open import open_dataset
-    from autoenc_sg.scoring.prediction_jsonl import write_truths
+    from autoenc_sg.scoring.files.json_lines import write_truths
 
     dataset = open_dataset(command.config(), command.split)
     count = write_truths(command.out, dataset, command.long_side)

@@ -10,6 +10,7 @@ from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.config.predictor import Effect, PredictorConfig
 from autoenc_sg.config.recall import RecallConventions, Task
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.eval import Resampling
 
 KS = (20, 50, 100)
 DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")  # tasks with detected boxes
@@ -100,6 +101,9 @@ class ScoreOptions:
         data_info: custom_data_info.json beside the predictions (sgb).
         resized: the predicted boxes are in pixels of the image resized to these (shorter, longer)
             sides (sgb: 600 1000); the truth must state image_size.
+        intervals: 95 % bootstrap intervals over the images.
+        samples: number of resamples for intervals and comparisons.
+        seed: of the resamples.
     """
 
     tasks: tuple[Task, ...] = DETECTED
@@ -111,11 +115,23 @@ class ScoreOptions:
     allow_pickle: bool = False
     data_info: Path | None = None
     resized: tuple[int, int] | None = None
+    intervals: bool = False
+    samples: int = 1000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _check_tasks(self.tasks)
+        self.resampling()
         if self.resized is not None and not 1 <= self.resized[0] <= self.resized[1]:
             raise bad_input("resized", "sides 1 <= shorter <= longer", self.resized)
+
+    def resampling(self) -> Resampling:
+        """How to resample the images.
+
+        Raises:
+            InputError: fewer than 1 sample.
+        """
+        return Resampling(self.samples, self.seed)
 
 
 def _check_tasks(tasks: tuple[Task, ...]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ScoreOptions
-from autoenc_sg.scoring.score_files import score_files
-from tests.scoring.test_prediction_formats import motifs, sgb
+from tests.scoring.files.test_prediction_formats import motifs, sgb
 from tests.scoring.test_score_files import PREDICTION, TRUTH
 from tests.support.mutations import mutated_binary, mutated_bytes, mutated_json, mutated_value
 

@@ -26,8 +26,8 @@ from autoenc_sg.scoring.evaluate import (
     mean_image,
     open_splits,
 )
+from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions, ScoreOptions
-from autoenc_sg.scoring.score_files import score_files
 from tests.scoring.test_score_files import as_record, as_truth, lines
 from tests.support.tiny import tiny_config
 

@@ -6,7 +6,7 @@ In memory: the true graphs, a batch of predictions, and sums.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,77 +15,80 @@ from torch import Tensor
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.eval import (
-    RecallSuite,
-    Task,
-    Value,
-    frequency_groups,
-    table_names,
-)
+from autoenc_sg.eval import Ranges, RecallSuite, Task, frequency_groups
+from autoenc_sg.scoring.files.entry_reader import Entry, EntryReader, ImageId, TrueGraph
+from autoenc_sg.scoring.files.file_scores import FileScores
+from autoenc_sg.scoring.files.json_lines import read_truths, repeated_id_error, training_triples
+from autoenc_sg.scoring.files.prediction_formats import open_predictions, resized_size
 from autoenc_sg.scoring.options import ScoreOptions
-from autoenc_sg.scoring.prediction_formats import open_predictions, resized_size
-from autoenc_sg.scoring.prediction_jsonl import (
-    Entry,
-    EntryReader,
-    ImageId,
-    TrueGraph,
-    read_truths,
-    repeated_id_error,
-    training_triples,
-)
-from autoenc_sg.scoring.results import write_numbers
 from autoenc_sg.visualization.progress import Reporter
-from autoenc_sg.visualization.tables import Cell, Table
 
 _BATCH = 16
 
 
-@dataclass(frozen=True)
-class FileScores:
-    """Recalls of a file of predictions.
-
-    Attributes:
-        tasks: fractions in [0, 1] by task and name; NaN for a mean over nothing.
-        notes: remarks on the input, such as missing predictions, a sentence each.
-    """
-
-    tasks: Mapping[Task, Mapping[str, Value]]
-    notes: Sequence[str]
-
-    def write_json(self, path: Path) -> None:
-        """`{"<task>": {"R@20": ...}}`, NaN as null; atomically."""
-        write_numbers(path, self.tasks)
-
-    def table(self, ks: Sequence[int]) -> Table:
-        """Recalls with graph constraint and without (ng), a column for each task."""
-        names = [n for n in table_names(ks) if any(n in values for values in self.tasks.values())]
-        rows: list[list[Cell]] = [
-            [name, *(_number(values.get(name)) for values in self.tasks.values())] for name in names
-        ]
-        return Table("Recall (fractions)", ["", *self.tasks], rows)
-
-
 def score_files(
-    predictions: Path, truth: Path, options: ScoreOptions, reporter: Reporter | None = None
+    predictions: Path,
+    truth: Path,
+    options: ScoreOptions,
+    reporter: Reporter | None = None,
+    against: Path | None = None,
 ) -> FileScores:
     """Score a file of predictions against a file of true graphs.
 
+    With `against`, another file of predictions for the same images, also compare the two.
+
     Raises:
         InputError: a file cannot be read, a true graph is invalid, or a prediction is and
-            `skip_invalid` is off.
+            `skip_invalid` is off; the two files have different images.
     """
     truths = read_truths(truth)
     if options.conventions.images_without_relations == "refuse":
         _refuse_without_relations(truths)
     training = None if options.training is None else training_triples(options.training)
-    scoring = _Scoring(truths, options, training)
-    entries = open_predictions(
-        predictions, options.format, list(truths), options.allow_pickle, options.data_info
-    )
-    if reporter is None:
-        return scoring.score(entries)
-    with reporter.stage("score", len(truths)):
-        return scoring.score(_with_progress(entries, reporter))
+    keep_images = options.intervals or against is not None
+    files = [predictions] if against is None else [predictions, against]
+    scored = []
+    for path, stage in zip(files, ("score", "score the other")):
+        scoring = _Scoring(truths, options, training, keep_images)
+        entries = open_predictions(
+            path, options.format, list(truths), options.allow_pickle, options.data_info
+        )
+        if reporter is None:
+            scoring.score(entries)
+        else:
+            with reporter.stage(stage, len(truths)):
+                scoring.score(_with_progress(entries, reporter))
+        scored.append(scoring)
+    return _file_scores(scored, files, options)
+
+
+def _file_scores(
+    scored: Sequence[_Scoring], files: Sequence[Path], options: ScoreOptions
+) -> FileScores:
+    """The scores of the first file, and their difference to those of the second, if any."""
+    suites = [scoring.finished() for scoring in scored]
+    notes = scored[0].notes()
+    comparison: Mapping[Task, Ranges] = {}
+    if len(scored) > 1:
+        _check_same_images(scored[0].places, scored[1].places, files)
+        notes += [f"{files[1]}: {note}" for note in scored[1].notes()]
+        comparison = suites[0].compare(suites[1], options.resampling())
+    ranges = suites[0].intervals(options.resampling()) if options.intervals else {}
+    return FileScores(suites[0].compute(), notes, ranges, comparison)
+
+
+def _check_same_images(
+    first: Mapping[ImageId, str], second: Mapping[ImageId, str], files: Sequence[Path]
+) -> None:
+    missing = [image_id for image_id in first if image_id not in second]
+    others = [image_id for image_id in second if image_id not in first]
+    if missing or others:
+        example = f"image {missing[0]!r} is missing" if missing else f"also has {others[0]!r}"
+        raise bad_input(
+            files[1],
+            f"predictions of the {len(first)} images of {files[0]}",
+            f"{len(second)} images, {len(missing)} missing and {len(others)} others ({example})",
+        )
 
 
 def _refuse_without_relations(truths: Mapping[ImageId, TrueGraph]) -> None:
@@ -109,7 +112,9 @@ class _Scoring:
         truths: Mapping[ImageId, TrueGraph],
         options: ScoreOptions,
         training: tuple[Tensor, Tensor] | None,
+        keep_images: bool,
     ) -> None:
+        self.keep_images = keep_images
         self.truths, self.options, self.training = truths, options, training
         predicates = [t.graph.triples[:, 1].amax() for t in truths.values() if len(t.graph.triples)]
         self.max_predicate = max((int(p) for p in predicates), default=0)  # predicate of the truth
@@ -121,7 +126,8 @@ class _Scoring:
         self.invalid: list[InputError] = []
         self.num_invalid = 0
 
-    def score(self, entries: Iterable[Entry]) -> FileScores:
+    def score(self, entries: Iterable[Entry]) -> None:
+        """Count the predictions; images without one are counted by `finished`."""
         for entry in entries:
             try:
                 self._add(entry)
@@ -130,12 +136,15 @@ class _Scoring:
                     raise
                 self.num_invalid += 1
                 self.invalid = self.invalid or [error]
+
+    def finished(self) -> RecallSuite:
+        """The scores of all images of the truth."""
         for image_id, truth in self.truths.items():
             if image_id not in self.counted:
                 self._enqueue(self._empty_prediction(truth.graph), truth.graph)
         self._flush()
         assert self.suite is not None
-        return FileScores(self.suite.compute(), self._notes())
+        return self.suite
 
     def _add(self, entry: Entry) -> None:
         """Score one prediction; one without pairs is handled at the end, like a missing one."""
@@ -222,9 +231,11 @@ class _Scoring:
             triples,
             groups,
             options.per_predicate,
+            keep_images=self.keep_images,
         )
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
+        """What was missing, empty or invalid."""
         zero = self.options.conventions.images_without_predictions == "zero"
         effect = "score 0" if zero else "are left out (images_without_predictions: skip)"
         missing, empty = len(self.truths) - len(self.places), len(self.places) - len(self.counted)
@@ -240,7 +251,3 @@ class _Scoring:
             first = self.invalid[0]
             notes.append(f"{self.num_invalid} invalid predictions were skipped; the first: {first}")
         return notes
-
-
-def _number(value: Value | None) -> Cell:
-    return None if isinstance(value, list) else value

@@ -11,9 +11,9 @@ import pytest
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.scoring.files.prediction_formats import open_predictions, resized_size
+from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ScoreOptions
-from autoenc_sg.scoring.prediction_formats import open_predictions, resized_size
-from autoenc_sg.scoring.score_files import score_files
 from tests.scoring.test_score_files import TRUTH, as_record, as_truth, lines
 from tests.support.eval_graphs import random_batch
 

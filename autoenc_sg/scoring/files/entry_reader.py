@@ -1,20 +1,10 @@
-"""Predictions and true graphs of any program as JSON Lines, one image a line, and their checks.
-
-Truth:       {"image_id", "boxes": [[x1, y1, x2, y2]...], "labels", "triples": [[s, p, o]...]}
-Prediction:  {"image_id", "boxes", "labels", "scores", "pairs": [[s, o]...],
-              "predicate_scores": [[p_1 ... p_P]...]}
-
-Labels and predicates count from 1 as in VG150, `s` and `o` are rows of `boxes` counted from 0, and
-`predicate_scores` have no column for "no relation". A truth may state its `image_size`, [height,
-width]; a prediction the `relatedness` of its pairs. Other keys are ignored.
-"""
+"""Reads and checks the entry of one image in a file of predictions or true graphs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,18 +12,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
-from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.eval import Task
+from autoenc_sg.scoring.files.arrays import (
+    ANY,
+    Array,
+    as_array,
+    first_wrong_row,
+    fits,
+    is_list,
+    may_hold_booleans,
+    short,
+)
 
 ImageId = int | str
-Array = npt.NDArray[Any]
-_ANY = -1  # a matrix with any number of columns
 _MAX_IDS = 2**21  # ids are smaller
-_INT64_MAX = np.iinfo(np.int64).max
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -60,102 +55,6 @@ class TrueGraph(NamedTuple):
     sized: bool
 
 
-def json_lines(path: Path) -> Iterator[Entry]:
-    """The lines of a file; empty ones are skipped.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            yield from entries_of(file, path)
-    except OSError as error:
-        raise bad_input(path, "a file of JSON Lines", error.strerror or error) from error
-
-
-def entries_of(lines: Iterable[bytes], path: Path) -> Iterator[Entry]:
-    """The lines of an open file, called `path` in messages; empty ones are skipped."""
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield Entry(f"{path} line {number}", line)
-
-
-def read_truths(path: Path) -> dict[ImageId, TrueGraph]:
-    """All true graphs of a file by image id, in its order.
-
-    Raises:
-        InputError: a line is not a true graph, an id occurs twice, or the file is empty.
-    """
-    truths: dict[ImageId, TrueGraph] = {}
-    for entry in json_lines(path):
-        reader = EntryReader(entry)
-        image_id = reader.image_id()
-        if image_id in truths:
-            raise repeated_id_error(reader, image_id, truths[image_id].place)
-        truths[image_id] = reader.truth()
-    if not truths:
-        raise bad_input(path, "one true graph or more", "no line")
-    return truths
-
-
-def write_truths(path: Path, dataset: GraphDataset, long_side: int | None = None) -> int:
-    """Write the true graphs of a data set with all their relations, atomically.
-
-    Args:
-        path: the file.
-        dataset: its images are not read.
-        long_side: boxes are scaled to images whose longer side is this, in pixels (Motifs: 1024);
-            None: not scaled.
-
-    Returns:
-        The number of images.
-    """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for index, image_id in enumerate(dataset.image_ids):
-            graph = dataset.annotated(index)
-            if long_side is not None:
-                scale = long_side / max(graph.image_size)
-                height, width = (round(side * scale) for side in graph.image_size)
-                graph = replace(graph, boxes=graph.boxes * scale, image_size=(height, width))
-            values = {
-                name: getattr(graph, name).tolist() for name in ("boxes", "labels", "triples")
-            }
-            line = {"image_id": image_id, "image_size": list(graph.image_size)} | values
-            file.write(json.dumps(line) + "\n")
-    return len(dataset.image_ids)
-
-
-def repeated_id_error(reader: EntryReader, image_id: ImageId, first: str) -> InputError:
-    """The error of an image id that occurs twice in a file."""
-    return bad_input(reader.name("image_id"), "each image once", f"{image_id!r} as on {first}")
-
-
-def training_triples(path: Path) -> tuple[Tensor, Tensor]:
-    """The triples of a file of training graphs; `labels` and `triples` suffice.
-
-    Returns:
-        The distinct label triples `[S, 3]`, and the number of triples of each predicate `[P]`.
-
-    Raises:
-        InputError: a line is no such graph, or the file is empty.
-    """
-    distinct: dict[tuple[int, int, int], None] = {}
-    counts: dict[int, int] = {}
-    entry = None
-    for entry in json_lines(path):
-        reader = EntryReader(entry)
-        labels = reader.labels().tolist()
-        for s, p, o in reader.triples(len(labels)).tolist():
-            distinct[labels[s], p, labels[o]] = None
-            counts[p] = counts.get(p, 0) + 1
-    total = torch.zeros(max(counts, default=0) + 1, dtype=torch.int64)
-    if entry is None:
-        raise bad_input(path, "one training graph or more", "no line")
-    for predicate, count in counts.items():
-        total[predicate] = count
-    return torch.tensor(list(distinct), dtype=torch.int64).reshape(-1, 3), total
-
-
 class EntryReader:
     """Reads an entry key by key; each error names the place and the key.
 
@@ -166,7 +65,7 @@ class EntryReader:
     def __init__(self, entry: Entry) -> None:
         self.place, self.names = entry.place, entry.names
         self.values = _object(entry)
-        self.may_hold_booleans = _may_hold_booleans(entry.content)
+        self.may_hold_booleans = may_hold_booleans(entry.content)
 
     def name(self, key: str, row: int | None = None) -> str:
         """A key, and a row of its value, as messages name it."""
@@ -176,7 +75,7 @@ class EntryReader:
         """The id: a whole number or a text."""
         value = self._value("image_id")
         if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise bad_input(self.name("image_id"), "a whole number or a text", _short(value))
+            raise bad_input(self.name("image_id"), "a whole number or a text", short(value))
         return value
 
     def truth(self) -> TrueGraph:
@@ -245,7 +144,7 @@ class EntryReader:
 
     def _predicate_scores(self) -> Tensor:
         expected = "numbers, as many as in the first row"
-        scores = self._finite("predicate_scores", _ANY, expected)
+        scores = self._finite("predicate_scores", ANY, expected)
         if scores.shape[1] == 0 and len(scores):
             raise bad_input(self.name("predicate_scores", 0), "a score of each predicate", "[]")
         return torch.from_numpy(scores)
@@ -267,7 +166,7 @@ class EntryReader:
             return None
         size = self._whole("image_size", None).tolist()
         if len(size) != 2 or min(size) < 1:
-            raise bad_input(self.name("image_size"), "[height, width] in pixels", _short(size))
+            raise bad_input(self.name("image_size"), "[height, width] in pixels", short(size))
         return size[0], size[1]
 
     def _has(self, key: str, needed: set[str]) -> bool:
@@ -281,15 +180,15 @@ class EntryReader:
     def _array(self, key: str, width: int | None, kinds: str, expected: str) -> Array:
         """The value as an array `[N]` or `[N, width]` of some NumPy kinds."""
         value = self._value(key)
-        if not _is_list(value):
-            raise bad_input(self.name(key), "a list", _short(value))
+        if not is_list(value):
+            raise bad_input(self.name(key), "a list", short(value))
         if len(value) == 0:
             return np.zeros(0 if width is None else (0, max(width, 0)))
-        array = _as_array(value, self.may_hold_booleans)
-        if array is not None and _fits(array, value, width, kinds, 1):
+        array = as_array(value, self.may_hold_booleans)
+        if array is not None and fits(array, value, width, kinds, 1):
             return array
-        row = _first_wrong_row(value, width, kinds)
-        raise bad_input(self.name(key, row), expected, _short(value[row]))
+        row = first_wrong_row(value, width, kinds)
+        raise bad_input(self.name(key, row), expected, short(value[row]))
 
     def _finite(self, key: str, width: int | None, expected: str) -> npt.NDArray[np.float64]:
         array = self._array(key, width, "iuf", expected).astype(np.float64)
@@ -335,64 +234,11 @@ def _object(entry: Entry) -> Mapping[str, Any]:
         text = entry.content.strip()[:40].decode("utf-8", "replace")
         raise bad_input(entry.place, "a JSON object", f"{text!r}... ({error})") from error
     if not isinstance(value, dict):
-        raise bad_input(entry.place, "a JSON object", _short(value))
+        raise bad_input(entry.place, "a JSON object", short(value))
     return value
-
-
-def _may_hold_booleans(content: object) -> bool:
-    """False only if there is none: a fast test of the bytes, as booleans are rare."""
-    return not isinstance(content, bytes) or b"true" in content or b"false" in content
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def _as_array(value: Any, may_hold_booleans: bool) -> Array | None:
-    """None for lists of different lengths and for booleans, which NumPy takes for 0 and 1."""
-    if may_hold_booleans and _holds_booleans(value, 2):
-        return None
-    try:
-        return np.asarray(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _holds_booleans(value: object, depth: int) -> bool:
-    if isinstance(value, list):
-        return depth > 0 and any(_holds_booleans(item, depth - 1) for item in value)
-    return isinstance(value, bool)
-
-
-def _fits(
-    array: Array, rows: Sequence[Any] | Array, width: int | None, kinds: str, skip: int
-) -> bool:
-    """Whether an array has the shape of a row after its first `skip` axes, and the NumPy kind."""
-    if width is None:
-        shape: tuple[int, ...] = ()
-    else:
-        first = len(rows[0]) if _is_list(rows[0]) else 0
-        shape = (first if width == _ANY else width,)
-    if array.dtype.kind == "u" and "f" not in kinds and array.max(initial=0) > _INT64_MAX:
-        return False  # int64 would make it negative
-    return array.dtype.kind in kinds and array.shape[skip:] == shape
-
-
-def _first_wrong_row(rows: Sequence[Any] | Array, width: int | None, kinds: str) -> int:
-    """The index of the first row of another shape or kind."""
-    for i, row in enumerate(rows):
-        array = _as_array(row, True)
-        if array is None or not _fits(array, rows, width, kinds, 0):
-            return i
-    return 0
 
 
 def _smallest_size(boxes: Tensor) -> tuple[int, int]:
     """The smallest (height, width) that contains all boxes, for a truth without image_size."""
     width, height = boxes[:, 2:].amax(0).ceil().int().tolist() if len(boxes) else (1, 1)
     return max(height, 1), max(width, 1)
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

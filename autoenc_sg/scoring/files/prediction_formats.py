@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.scoring.files.entry_reader import Entry, ImageId
+from autoenc_sg.scoring.files.json_lines import entries_of
 from autoenc_sg.scoring.options import PredictionFormat
-from autoenc_sg.scoring.prediction_jsonl import Entry, ImageId, entries_of
 from autoenc_sg.weights.safe_pickle import unpickle_arrays
 
 _SGB = {

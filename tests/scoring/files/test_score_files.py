@@ -18,9 +18,9 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.eval import RecallConventions, RecallSuite, frequency_groups, seen_triplets
+from autoenc_sg.scoring.files.json_lines import read_truths
+from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ScoreOptions
-from autoenc_sg.scoring.prediction_jsonl import read_truths
-from autoenc_sg.scoring.score_files import score_files
 from tests.support.eval_graphs import TASKS, P, random_batch
 
 BOXES = [[0, 0, 9, 9], [20, 20, 29, 29], [40, 40, 49, 49]]

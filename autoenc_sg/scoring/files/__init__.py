@@ -1,0 +1,1 @@
+"""Files of predictions and true graphs of any program, and their scores."""
