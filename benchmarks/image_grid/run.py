@@ -47,7 +47,8 @@ def best_is_past(config: RunConfig, patience: int) -> bool:
     """Whether the last `patience` validations of a joint phase are no better than one before."""
     rows = read_history(Path(config.out), VALIDATION)
     metric = config.joint.best_metric
-    values = [row["scores"].get(metric, -math.inf) for row in rows if row["phase"] == "joint"]
+    scores = [row["scores"].get(metric) for row in rows if row["phase"] == "joint"]
+    values = [-math.inf if v is None or math.isnan(v) else v for v in scores]
     return len(values) > patience and max(values[-patience:]) <= max(values[:-patience])
 
 

@@ -200,6 +200,8 @@ def test_when_a_run_has_stopped_to_rise(tmp_path: Path) -> None:
     assert not after(0.3, 0.1, 0.31)
     assert not after(0.3, 0.1, 0.31, 0.2)
     assert after(0.1, 0.3, 0.3, 0.2)
+    assert not after(0.1, math.nan)
+    assert after(math.nan, 0.1, math.nan, 0.1)
 
 
 @pytest.mark.slow
