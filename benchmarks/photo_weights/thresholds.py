@@ -39,18 +39,22 @@ def choose(model: AutoEncoder, val: GraphDataset) -> tuple[Choice, Choice]:
     """The object threshold (classes and boxes), then the edge threshold (triples).
 
     A detected object is right if a true one of its class, of which each counts once, overlaps it by
-    an IoU of 0.5; a triple if both ends are and the relation is among the true ones. Triples are
-    counted on photographs with relations of humans, which name few of all relations, so that their
-    precision is a lower bound.
+    an IoU of 0.5. Triples are predicted for the true objects: too few of their detected ends are
+    right to choose by. They are counted on photographs with relations of humans, which name few of
+    all relations, so that their precision is a lower bound.
     """
-    graphs: list[tuple[GraphLogits, SceneGraph]] = []
+    detected: list[tuple[GraphLogits, SceneGraph]] = []
+    related: list[tuple[GraphLogits, SceneGraph]] = []
     for batch in batches(val, 1):
-        graphs.append((model.graph_logits(list(batch.images)), batch.graphs.split()[0]))
-    objects = best(OBJECT_GRID, [[hits(g, t, at, 1.1) for g, t in graphs] for at in OBJECT_GRID], 0)
-    related = [(g, t) for g, t in graphs if len(t.triples)]
-    least = objects.threshold
-    edges = best(EDGE_GRID, [[hits(g, t, least, at) for g, t in related] for at in EDGE_GRID], 1)
-    return objects, edges
+        truth = batch.graphs.split()[0]
+        detected.append((model.graph_logits(list(batch.images)), truth))
+        if len(truth.triples):
+            maps = model.detector.encode(list(batch.images))
+            given = (batch.graphs.boxes, batch.graphs.image_index, batch.graphs.labels)
+            related.append((model.graph_logits_of(maps, *given), truth))
+    objects = [[hits(g, t, at, 1.1) for g, t in detected] for at in OBJECT_GRID]
+    edges = [[hits(g, t, 0.0, at) for g, t in related] for at in EDGE_GRID]
+    return best(OBJECT_GRID, objects, 0), best(EDGE_GRID, edges, 1)
 
 
 def hits(logits: GraphLogits, truth: SceneGraph, least: float, least_edge: float) -> Tensor:
