@@ -50,6 +50,17 @@ def test_the_counts_of_three_images() -> None:
     assert_close(bias(torch.tensor([3]), torch.tensor([[0, 0]]))[0], never)
 
 
+def test_a_proposed_relation_counts_as_much_as_its_score() -> None:
+    scores = torch.tensor([torch.nan, 0.25])  # the first is annotated
+    proposed = replace(THREE_IMAGES[0], triple_scores=scores)
+    counts = count_predicates([proposed], C, P, True, True)
+    assert counts[1, 2].tolist() == [2, 1.25, 0, 0]  # both from 1 to 2; one pair overlaps
+    bias = FrequencyBias(C, P)
+    bias.fit(counts)
+    expected = torch.tensor([math.log(n / 3.25 + 1e-3) for n in (2, 1.25, 0, 0)])
+    assert_close(bias(torch.tensor([1, 2]), torch.tensor([[0, 1]]))[0], expected)
+
+
 def test_the_table_is_trained() -> None:
     bias = FrequencyBias(C, P)
     bias.fit(count_predicates(THREE_IMAGES, C, P, True, True))

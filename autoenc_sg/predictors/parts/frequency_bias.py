@@ -2,7 +2,8 @@
 
     bias[s, o, p] = log( n(s, o, p) / sum_p n(s, o, p) + 1e-3 )
 
-n(s, o, p) is the number of training triples with subject label s, predicate p and object label o.
+n(s, o, p) is the number of training triples with subject label s, predicate p and object label o;
+a triple that was proposed, not annotated, counts as much as its score says (ours).
 Predicate 0, no relation, counts pairs of objects, plus 1; Motifs counts the ordered pairs whose
 boxes overlap (IoU > 0, a pixel being added to sides), also related ones.
 
@@ -69,10 +70,10 @@ def count_predicates(
     overlapping_only: bool,
     count_related: bool,
 ) -> Tensor:
-    """How often each predicate stands between two labels: `[C, C, P]` int64.
+    """How often each predicate stands between two labels: `[C, C, P]` float64.
 
     Args:
-        graphs: with all triples.
+        graphs: with all triples; of `triple_scores` those that are not NaN weigh their triples.
         num_classes: C with the reserved 0.
         num_predicates: P with the reserved 0.
         overlapping_only: a pair that counts for predicate 0 must overlap.
@@ -81,7 +82,7 @@ def count_predicates(
     Raises:
         InputError: a label or predicate is out of range.
     """
-    counts = torch.zeros(num_classes, num_classes, num_predicates, dtype=torch.int64)
+    counts = torch.zeros(num_classes, num_classes, num_predicates, dtype=torch.float64)
     counts[:, :, 0] = 1
     for graph in graphs:
         _add(counts, graph.to("cpu"), overlapping_only, count_related)
@@ -93,9 +94,11 @@ def _add(counts: Tensor, graph: SceneGraph, overlapping_only: bool, count_relate
     check_ids("labels", graph.labels, len(counts))
     check_ids("predicates", graph.triples[:, 1], counts.shape[2])
     subjects, predicates, objects = graph.triples.unbind(1)
-    one = torch.ones(1, dtype=torch.int64)
+    one = torch.ones(1, dtype=torch.float64)
+    scores = graph.triple_scores
+    weights = one if scores is None else scores.double().nan_to_num(nan=1.0)
     ends = (graph.labels[subjects], graph.labels[objects])
-    counts.index_put_((*ends, predicates), one, accumulate=True)
+    counts.index_put_((*ends, predicates), weights, accumulate=True)
 
     pairs = ordered_pairs(len(graph), graph.labels.device)
     if not count_related:
