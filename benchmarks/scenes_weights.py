@@ -26,7 +26,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.familiarity import least_mean_score
 from autoenc_sg.scoring.evaluate import EvaluationOptions, evaluate_checkpoint
 from autoenc_sg.scoring.options import ALL_TASKS
-from benchmarks.photo_weights.package import rounding
+from benchmarks.photo_weights.package import rounding, without_places
 
 MEASURED = {  # name in the evaluation: as it is written
     "images": "test scenes",
@@ -48,8 +48,10 @@ def write(run: Path, data: Path | None, out: Path) -> None:
     val = open_dataset(replace(config, root=str(data or config.root)), "val", model.config.seed)
     limit = least_mean_score(model, [val[i].image for i in range(min(len(val), 200))])
     about = describe(config) | {"least_mean_score": round(limit, 4)}
+    model.config = without_places(model.config, "scenes")
     model.save(out, torch.float16, about)
-    options = EvaluationOptions(data=data, tasks=ALL_TASKS, object_accuracy=True)
+    place = data or Path(config.root)
+    options = EvaluationOptions(data=place, tasks=ALL_TASKS, object_accuracy=True)
     numbers = evaluate_checkpoint(out, options).to_dict()
     measured = {name: round(float(numbers[key]), 4) for key, name in MEASURED.items()}
     measured["command"] = "benchmarks/scenes_weights.py"

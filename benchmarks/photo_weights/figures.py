@@ -155,7 +155,8 @@ def timed(load: Callable[[], object]) -> float:
 
 
 def _boxes(photo: Tensor, graph: SceneGraph, names: Vocabulary, with_photos: bool) -> Image.Image:
-    return draw_boxes(photo if with_photos else torch.ones_like(photo), graph, names)
+    white = torch.full_like(photo, 1.0 if photo.is_floating_point() else 255)
+    return draw_boxes(photo if with_photos else white, graph, names)
 
 
 def _square(picture: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from autoenc_sg.config.data import DataConfig
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.familiarity import least_mean_score
@@ -25,6 +26,12 @@ def data_config(data: DataConfig, root: Path) -> DataConfig:
     return replace(data, root=str(root))
 
 
+def without_places(config: RunConfig, name: str) -> RunConfig:
+    """The configuration with the recipe's folders in place of those of the machine."""
+    data = replace(config.data, root=f"runs/{name}_data")
+    return replace(config, out=f"runs/{name}", data=data)
+
+
 def write(run: Path, data: Path, out: Path, attribution: Path) -> None:
     """Choose the thresholds, then write weights, description and the photographs' attribution."""
     model = AutoEncoder.from_checkpoint(run)
@@ -33,6 +40,7 @@ def write(run: Path, data: Path, out: Path, attribution: Path) -> None:
     with_thresholds(model, objects, edges)
     limit = least_mean_score(model, [val[i].image for i in range(len(val))])
     about = describe(attribution, objects, edges) | {"least_mean_score": round(limit, 4)}
+    model.config = without_places(model.config, "photos")
     model.save(out, torch.float16, about)
     shutil.copyfile(attribution, out / attribution.name)
     print(f"largest relative difference to the run's weights: {rounding(model, out):.2e}")
