@@ -29,7 +29,6 @@ from autoenc_sg.scoring.options import ALL_TASKS
 from benchmarks.photo_weights.package import rounding, without_places
 
 MEASURED = {  # name in the evaluation: as it is written
-    "images": "test scenes",
     "detection AP50": "AP50",
     "PredCls R@50": "PredCls R@50",
     "SGGen R@50": "SGGen R@50",
@@ -53,7 +52,8 @@ def write(run: Path, data: Path | None, out: Path) -> None:
     place = data or Path(config.root)
     options = EvaluationOptions(data=place, tasks=ALL_TASKS, object_accuracy=True)
     numbers = evaluate_checkpoint(out, options).to_dict()
-    measured = {name: round(float(numbers[key]), 4) for key, name in MEASURED.items()}
+    measured: dict[str, Any] = {"test scenes": int(numbers["images"])}
+    measured |= {name: round(float(numbers[key]), 4) for key, name in MEASURED.items()}
     measured["command"] = "benchmarks/scenes_weights.py"
     model.save(out, torch.float16, about | {"measured": measured})
     print(f"largest relative difference to the run's weights: {rounding(model, out):.2e}")
