@@ -28,8 +28,7 @@ def coded_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from autoenc_sg.training.loop import train
     from autoenc_sg.training.start import Start
     from autoenc_sg.weights.checkpoint import read_checkpoint
-    from tests.support.coded import CODES
-    from tests.support.tiny import tiny_config
+    from tests.support.tiny import CODES, tiny_config
 
     own = tmp_path_factory.mktemp("appearance")
     shutil.copytree(tiny_run / "scenes", own / "scenes")

@@ -160,7 +160,7 @@ def test_bad_input_is_one_line_and_status_2(
         ("evaluate", checkpoint, "--limit", "0"): "limit: expected >= 1, got 0",
         ("evaluate", checkpoint, "--data", str(tmp_path / "none")): "none",
         ("reconstruct", checkpoint, str(text), *out): "t.pt: expected an image file",
-        ("reconstruct", str(graph), photo, *out): "g.json: expected an image file",
+        ("reconstruct", str(graph), *out): "g.json: expected an image file",
         ("reconstruct", checkpoint, photo, "--device", "nonsense", *out): "--device",
         ("generate", checkpoint, str(graph), *out): "nearest: person",
         ("generate", checkpoint, photo, *out): "expected",

@@ -26,8 +26,7 @@ from autoenc_sg.generator.appearance import AppearanceInput
 from autoenc_sg.model.appearance import AppearanceEncoder
 from autoenc_sg.model.autoencoder import AutoEncoder
 from tests.generator.test_model import CLASSES, PREDICATES, SMALL, _graph
-from tests.support.coded import photos
-from tests.support.tiny import same
+from tests.support.tiny import photos, same
 from tests.training.phases.test_reconstruction_options import weights_of
 
 WIDE = replace(SMALL, appearance_dim=3)

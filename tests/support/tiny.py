@@ -8,6 +8,8 @@ import torch
 
 from autoenc_sg.config.files import load_config
 from autoenc_sg.config.run import RunConfig
+from autoenc_sg.data.base.samples import Batch, collate_samples
+from autoenc_sg.data.open import open_dataset
 
 TINY = """
 data: {format: scenes, num_val: 2, scenes: {num_train: 16, num_test: 6, image_size: 64}}
@@ -42,12 +44,21 @@ runtime:
 """
 
 
+CODES = "--generator.appearance_dim=3"  # an override of `tiny_config`
+
+
 def tiny_config(folder: Path, *overrides: str) -> RunConfig:
     """A run in `folder / "run"` on scenes in `folder / "scenes"`."""
     file = folder / "tiny.yaml"
     file.write_text(TINY, encoding="utf-8")
     own = ["--out", str(folder / "run"), "--data.root", str(folder / "scenes")]
     return load_config(file, [*own, *overrides])
+
+
+def photos(folder: Path, count: int, split: str = "test") -> Batch:
+    """The first images of a tiny run's scenes."""
+    dataset = open_dataset(tiny_config(folder).data, split)  # type: ignore[arg-type]
+    return collate_samples([dataset[i] for i in range(count)])
 
 
 def same(a: object, b: object) -> None:

@@ -20,8 +20,7 @@ from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import validation_losses
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from autoenc_sg.weights.sg2im import export_sg2im, import_sg2im
-from tests.support.coded import CODES, photos
-from tests.support.tiny import tiny_config
+from tests.support.tiny import CODES, photos, tiny_config
 from tests.training.phases.test_reconstruction_options import weights_of
 
 

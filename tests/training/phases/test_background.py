@@ -18,9 +18,8 @@ from autoenc_sg.training.objectives import JointObjective
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.weights.checkpoint import Checkpoint, read_checkpoint
 from autoenc_sg.weights.sg2im import export_sg2im, import_sg2im
-from tests.support.coded import CODES, photos
 from tests.support.graphs import random_graph
-from tests.support.tiny import tiny_config
+from tests.support.tiny import CODES, photos, tiny_config
 from tests.training.phases.test_appearance import changed, names, phase_of, steps
 from tests.training.phases.test_reconstruction_options import weights_of
 
