@@ -282,10 +282,10 @@ def _build(
 def _one_line(where: str, error: Exception) -> InputError:
     """The parser's `Parser key "k": Expected a <class 't'>. Got value: v`, in our words."""
     text = _reason(error)
-    match = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', text)
+    match = re.match(r'Parser key "(.+?)": Expected an? (.+)\. Got value:(.*)', text)
     if match is None:
         return bad_input(where, "known keys and values", text)
-    key, kind, got = match.groups()
+    key, kind, got = (group.strip() for group in match.groups())
     kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "")
     kind = "a list in brackets such as [1, 2]" if kind == "tuple" else kind
     return bad_input(f"{where}: {key}", kind, _short(repr(got)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autoenc_sg.core.errors import require
+from autoenc_sg.core.errors import require_at_least
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,5 @@ class ImageLossConfig:
     relation_feature_weight: float = 0.0
 
     def check(self, where: str) -> None:
-        """Raise InputError if a weight is negative; `where` names the section."""
-        for name, value in vars(self).items():
-            require(value >= 0, f"{where}.{name}", ">= 0", value)
+        """Raise InputError if a weight is negative or not finite; `where` names the section."""
+        require_at_least(0, self, where, *vars(self))

@@ -88,7 +88,7 @@ class ReconstructionPhase:
         box_weight: weight of the box head's error (sg2im: 10).
         box_kind: `squared` as in sg2im's code, or `l1` as in its paper.
         mask_weight: weight of the mask head's cross entropy, where graphs have masks.
-        gan: `gan`, `lsgan` or `wgan`, for both discriminators.
+        gan: `gan`, `lsgan` or `wgan`, for all discriminators.
         adversarial_weight: weight of the generator's GAN loss; 0: no image discriminator.
         object_adversarial_weight: the same on objects (sg2im: 0.01); 0: no object discriminator.
         auxiliary_weight: weight of the generated objects' classes, with an object discriminator.
@@ -131,14 +131,8 @@ class ReconstructionPhase:
         require_at_least(1, self, "reconstruction", "batch_size")
         require_at_least(0, self, "reconstruction", "steps", "lr")
         weights = ("pixel", "box", "mask", "adversarial", "object_adversarial", "auxiliary")
-        for name in (
-            *(f"{w}_weight" for w in weights),
-            "eval_mode_after",
-            "validate_every",
-            "seen_memory",
-        ):
-            value = getattr(self, name)
-            require(value >= 0, f"reconstruction.{name}", ">= 0", value)
+        counts = ("eval_mode_after", "validate_every", "seen_memory")
+        require_at_least(0, self, "reconstruction", *(f"{w}_weight" for w in weights), *counts)
         require(0 <= self.ema_decay < 1, "reconstruction.ema_decay", "0..1", self.ema_decay)
         images = self.validation_images
         require(images > 0, "reconstruction.validation_images", "> 0", images)
@@ -151,8 +145,8 @@ class JointPhase:
     SGD for the graph's side (section 4: 0.01, decay 0.1), Adam for the generator and discriminator.
 
     Attributes:
-        steps, batch_size, lr, momentum, weight_decay, warmup, decay_at, clip: as in
-            `DetectorPhase`.
+        steps, batch_size, warmup, decay_at, clip: as in `DetectorPhase`.
+        lr, momentum, weight_decay: of SGD.
         detector_lr_factor: of `lr`, for what the detector phase has trained (box head, classifier).
         generator_lr: Adam's, for generator and discriminator; decayed as `lr` is.
         mode: how gradient crosses the graph to the generator, see `GraphLogits.relax`.
@@ -182,8 +176,10 @@ class JointPhase:
         regions_per_image: regions per image at most in training.
         background_ratio: unrelated pairs per related one in the predicate loss, in each image; one
             without relations gives as many as one with one.
-        validate_epochs, validate_min_steps: as in `DetectorPhase`, of validations by the recall of
-            triplets (SGGen); there are none if the validation split is empty.
+        validate_epochs: epochs between validations (recall of triplets, SGGen, on the validation
+            split), which keep `best_joint.safetensors`; the phase's end is one, too. 0: none, as if
+            the split is empty.
+        validate_min_steps: as in `DetectorPhase`.
         validation_images: of the validation split, at most.
         best_metric: the score whose best weights are kept in `best_joint.safetensors`: `SGGen R`,
             `mR`, `F1`, `ngR`, `ng-mR` or `ng-F1`, at 20, 50 or 100.

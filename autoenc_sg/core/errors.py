@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from operator import index
 
 _LONGEST = 1000
@@ -70,10 +71,14 @@ def whole_number(value: object, what: str, expected: str = "a name or a whole nu
 
 
 def require_at_least(least: float, config: object, section: str, *names: str) -> None:
-    """Raise `bad_input` unless these attributes of a configuration's section are >= `least`."""
+    """Raise `bad_input` unless these attributes of a configuration's section are >= `least`.
+
+    They have to be finite, too: a weight that is not would stop the training in its first step.
+    """
     for name in names:
         value = getattr(config, name)
         require(value >= least, f"{section}.{name}", f">= {least}", value)
+        require(value < math.inf, f"{section}.{name}", "a finite number", value)
 
 
 def require_at_most(most: float, config: object, section: str, *names: str) -> None:

@@ -9,6 +9,7 @@ Training on images that are not in files, with a callback:
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.training.guards.interrupts import StopSignals
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
+from autoenc_sg.training.guards.random_features import warn_of_random_features
 from autoenc_sg.training.guards.run_folder import run_folder
 from autoenc_sg.training.parallel.fabric import make_fabric, random_state, restore_random_state
 from autoenc_sg.training.parallel.processes import key_seed
@@ -39,6 +41,7 @@ from autoenc_sg.training.splits import Splits, cached_regions, make_splits
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import (
     Validation,
+    criterion,
     is_due,
     open_validation_split,
     validate_phase,
@@ -139,6 +142,8 @@ def _train(
     if config.runtime.compile:
         model.generator.refinement_net.compile()
     pending = [phase for phase in phases if not start.skips(phase)]
+    if fabric.is_global_zero:
+        warn_of_random_features(config, pending, start.checkpoint)
     gan = config.reconstruction.gan
     log = RunLog(Path(config.out), fabric.is_global_zero, start, pending, gan)
     log.write_config(config)
@@ -195,6 +200,8 @@ def run_phase(
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:
         phase.load_state(run.start.checkpoint.training)
+        if criterion(run.start.checkpoint.config, name) != criterion(config, name):
+            phase.best = math.inf  # by another criterion
         phase.set_rates(first - 1)  # those saved again, if no step is left
         restore_random_state(run.start.checkpoint.training, fabric)
     else:

@@ -142,7 +142,7 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     checkpoint, weights = start.checkpoint, config.detector.weights
     begins_anew = checkpoint is not None and starts_generator_anew(checkpoint, config, start.resume)
     if checkpoint is not None and not begins_anew:
-        _check_relation_layout(checkpoint, config)
+        check_relation_layout(checkpoint, config)
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
     if start.fresh_graph or not _has_counts(checkpoint, model):
@@ -183,7 +183,7 @@ def with_new_generator(model: AutoEncoder, weights: Mapping[str, Tensor]) -> Map
     return {**{n: v for n, v in weights.items() if not n.startswith(anew)}, **fresh}
 
 
-def _check_relation_layout(checkpoint: Checkpoint, config: RunConfig) -> None:
+def check_relation_layout(checkpoint: Checkpoint, config: RunConfig) -> None:
     """Raise InputError if one of the checkpoint's and the run's generators draws relations."""
     of_weights, of_run = (c.generator.relation_layout for c in (checkpoint.config, config))
     if of_weights != of_run:

@@ -3,8 +3,8 @@
 - `detector` phase: after every `validate_epochs` epochs, but not before `validate_min_steps` steps,
   and at the end, by COCO's AP; the weights of the best `detector_training.best_metric` go to
   `best_detector.safetensors`.
-- `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses; the
-  weights of their lowest sum go to `best.safetensors`.
+- `reconstruction` phase: every `validate_every` steps and at the end, by the weighted losses
+  (without those of discriminators); the weights of their lowest sum go to `best.safetensors`.
 - `joint` phase: when the detector phase would be, by the recall of triplets (SGGen); the weights of
   the best `joint.best_metric` go to `best_joint.safetensors`.
 
@@ -21,7 +21,14 @@ from pathlib import Path
 
 import torch
 
-from autoenc_sg.config.phases import JOINT_METRICS, DetectorPhase, JointPhase, ReconstructionPhase
+from autoenc_sg.config.phases import (
+    JOINT_METRICS,
+    DetectorPhase,
+    JointPhase,
+    PhaseName,
+    ReconstructionPhase,
+)
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.images import target_images
 from autoenc_sg.data.base.samples import GraphDataset
@@ -30,8 +37,10 @@ from autoenc_sg.eval import DetectionPrecision, RecallSuite
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.model.region_reader import DetectorRegions, RegionReader, graph_of_detections
+from autoenc_sg.training.losses.features import FeatureLoss
 from autoenc_sg.training.objectives import reconstruction_losses
-from autoenc_sg.training.phases import Phase
+from autoenc_sg.training.parallel.loss_terms import total_losses
+from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.splits import Splits, cached_regions
 from autoenc_sg.weights.checkpoint import Checkpoint, write_checkpoint
 
@@ -78,6 +87,19 @@ def _validation_regions(phase: Phase, dataset: GraphDataset) -> RegionReader:
         return DetectorRegions(phase.model.detector)
     folder, count = Path(joint.region_cache) / "val", joint.validation_images
     return cached_regions(folder, phase.model, dataset, count, joint.region_precision)
+
+
+def criterion(config: RunConfig, name: PhaseName) -> tuple[object, ...]:
+    """The options by which a phase's best weights are chosen.
+
+    Values by different ones cannot be compared.
+    """
+    if name != "reconstruction":
+        return (phase_settings(config, name).best_metric,)
+    settings = config.reconstruction
+    kinds = (settings.pixel_space, settings.box_kind)
+    weights = (settings.pixel_weight, settings.box_weight, settings.mask_weight)
+    return (*kinds, *weights, settings.image_losses)
 
 
 def is_due(phase: Phase, steps_done: int, num_images: int) -> bool:
@@ -149,11 +171,14 @@ def validation_losses(
 ) -> dict[str, float]:
     """Weighted losses of the reconstruction phase, means over the first `validation_images`.
 
+    `reconstruction_losses` and the feature losses; a discriminator's are of no fixed scale.
+
     Raises:
         InputError: the data set is empty.
     """
     _check_not_empty(dataset)
     generator, num_images = model.generator, 0
+    feature_loss = FeatureLoss(model.detector, settings.image_losses)
     sums: dict[str, float] = {}
     with eval_mode(model):
         for batch in batches(dataset, settings.batch_size, settings.validation_images):
@@ -161,7 +186,9 @@ def validation_losses(
             graph = model.relax(model.with_appearance(images, batch.graphs))
             target = target_images(images, generator.config.image_size)
             generated = generator(graph, generator.seeded_noise(batch.image_ids))
-            for name, loss in reconstruction_losses(generated, graph, target, settings).items():
+            losses = reconstruction_losses(generated, graph, target, settings)
+            losses |= total_losses(feature_loss.terms(generated.image, images, graph))
+            for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss) * len(batch)
             num_images += len(batch)
     return {name: total / num_images for name, total in sums.items()}

@@ -29,6 +29,16 @@ CASES = [
     ("generator: {gconv_layers: 100000000}", "generator.gconv_layers: expected <= 100"),
     ("predictor: {steps: 100000000}", "predictor.steps: expected <= 100"),
     ("detector: {feature_dim: 100000000}", "detector.feature_dim: expected <= 16384"),
+    ("joint: {pixel_weight: .inf}", "joint.pixel_weight: expected a finite number, got inf"),
+    ("reconstruction: {box_weight: .inf}", "reconstruction.box_weight: expected a finite number"),
+    (
+        "joint: {image_losses: {feature_weight: .inf}}",
+        "joint.image_losses.feature_weight: expected a finite number, got inf",
+    ),
+    (
+        "reconstruction: {image_losses: {feature_weight: .nan}}",
+        "reconstruction.image_losses.feature_weight: expected >= 0, got nan",
+    ),
     ("generator: {mask_size: 1073741824}", "mask_size: expected 0 or a power of two up to 256"),
 ]
 
@@ -52,6 +62,11 @@ def test_overrides_are_no_different(value: str) -> None:
         load_config("demo", ["--joint.lr", value])
     assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
+
+
+def test_an_override_without_a_value() -> None:
+    with pytest.raises(InputError, match=r"demo: joint\.lr: expected float, got ''$"):
+        load_config("demo", ["--joint.lr="])
 
 
 def test_the_largest_seed_is_read_and_a_larger_one_of_a_checkpoint_refused() -> None:

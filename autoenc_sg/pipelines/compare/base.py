@@ -13,7 +13,14 @@ from autoenc_sg.pipelines.compare.grid import Grid
 from autoenc_sg.pipelines.compare.settings import claim, plain_settings
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.phases import phase_settings
-from autoenc_sg.training.start import Start, with_new_appearance, with_new_graph
+from autoenc_sg.training.start import (
+    Start,
+    check_relation_layout,
+    starts_generator_anew,
+    with_new_appearance,
+    with_new_generator,
+    with_new_graph,
+)
 from autoenc_sg.weights.checkpoint import (
     Checkpoint,
     check_vocabulary,
@@ -54,6 +61,10 @@ def check_base(grid: Grid, checkpoint: Checkpoint, vocabulary: Vocabulary, where
     check_vocabulary(checkpoint, vocabulary, where)
     model = AutoEncoder(grid.config_of(grid.cells()[0]), vocabulary, download=False)
     weights = with_new_appearance(model, checkpoint.model)
+    if starts_generator_anew(checkpoint, grid.config, resume=False):
+        weights = with_new_generator(model, weights)
+    else:
+        check_relation_layout(checkpoint, grid.config)
     check_weights(model, with_new_graph(model, weights), str(where))
 
 

@@ -109,6 +109,8 @@ def relation_distance(
 ) -> Tensor:
     """The distance over the relations' union boxes, formula above: a scalar, 0 without relations.
 
+    NaN if a box is not finite, as in training that diverges.
+
     Args:
         detector: pools the maps.
         maps: of the generated pictures.
@@ -120,8 +122,11 @@ def relation_distance(
     index, order = torch.sort(graph.image_index[graph.pairs[:, 0]], stable=True)
     unions = union_boxes(graph.boxes.detach(), graph.pairs[order])
     boxes = to_pixel_boxes(unions, maps.image_sizes, index)
+    is_finite = boxes.isfinite().all(1)
+    boxes = torch.where(is_finite[:, None], boxes, 0)  # RoIAlign would read outside of the maps
     pooled, true_pooled = (_pooled(detector, each, boxes, index) for each in (maps, true_maps))
     distances = cell_distances(pooled, true_pooled).mean((1, 2))
+    distances = torch.where(is_finite, distances, torch.nan)
     weights = graph.edge_weights.detach()[order].to(distances)
     zeros = distances.new_zeros(graph.num_images)
     total = zeros.index_add(0, index, weights * distances)

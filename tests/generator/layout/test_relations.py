@@ -254,6 +254,14 @@ def test_batched_equals_one_by_one(predicted: bool) -> None:
         assert_close(single.image[0], batched.image[image], atol=1e-5, rtol=1e-4)
 
 
+def test_relations_are_drawn_at_the_predicted_boxes_too() -> None:
+    """Then the graph's own boxes are read by nothing."""
+    generator, graph = generator_of(), _graph()
+    moved = replace(graph, boxes=graph.boxes * 0.5 + 0.2)
+    assert torch.equal(generator(moved, None, True).image, generator(graph, None, True).image)
+    assert not torch.equal(generator(moved).image, generator(graph).image)
+
+
 def test_renumbering_objects_and_edges() -> None:
     generator, graph = generator_of(), _graph()
     order, edges = torch.tensor([2, 0, 1, 4, 3]), torch.tensor([4, 2, 0, 1, 3])

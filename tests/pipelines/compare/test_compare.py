@@ -14,7 +14,7 @@ from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.config.predictor import GcnConfig, MotifsConfig, PredictorConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.pipelines.compare import Cell, Comparison, Grid, cells, run, run_comparison
-from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest
+from autoenc_sg.pipelines.compare.base import base_checkpoint, base_digest, check_base
 from autoenc_sg.pipelines.compare.cells import RESULT, cell_settings, run_cell
 from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions
 from autoenc_sg.weights.checkpoint import Checkpoint, find_checkpoints, read_checkpoint
@@ -207,13 +207,30 @@ def test_a_base_of_another_size_ends_before_any_cell(
 ) -> None:
     started = forbid_cells(monkeypatch)
     root = str(tiny_run / "scenes")
-    for option in ("--detector.channels=8", "--generator.gconv_dim=6"):
+    other_size = r"run: (detector|generator).*expected"
+    for option, message in (
+        ("--detector.channels=8", other_size),
+        ("--generator.gconv_dim=6", other_size),
+        ("--generator.relation_layout=true", r"generator\.relation_layout: expected false, as"),
+    ):
         grid = grid_in(tmp_path, option, "--data.root", root)
-        with pytest.raises(InputError, match=r"run: (detector|generator).*expected") as raised:
+        with pytest.raises(InputError, match=message) as raised:
             run_comparison(grid, init, quiet=True)
         assert "\n" not in str(raised.value)
     assert started == []
     assert not (grid.out / "cells").exists()
+
+
+def test_the_generator_of_a_detector_s_run_gives_way_to_another(
+    tiny_run: Path, init: Path, tmp_path: Path
+) -> None:
+    """As in training: that phase has not trained it."""
+    root = str(tiny_run / "scenes")
+    grid = grid_in(tmp_path, "--generator.relation_layout=true", "--data.root", root)
+    checkpoint = read_checkpoint(init)
+    check_base(grid, replace(checkpoint, phase="detector"), checkpoint.vocabulary, init)
+    with pytest.raises(InputError, match=r"relation_layout: expected false"):
+        check_base(grid, checkpoint, checkpoint.vocabulary, init)
 
 
 def test_detector_and_generator_are_trained_once(

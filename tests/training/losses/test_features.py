@@ -21,6 +21,7 @@ from autoenc_sg.data.base.samples import Batch, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.model import AutoEncoder
+from autoenc_sg.training.guards.step_checks import NonFiniteStep
 from autoenc_sg.training.losses.features import (
     FeatureLoss,
     cell_distances,
@@ -197,6 +198,23 @@ def test_without_relations_it_is_zero_with_backward(folder: Path) -> None:
     distance.backward()
     assert drawn.grad is not None
     assert not drawn.grad.any()
+
+
+def test_a_box_that_is_not_finite_ends_the_step(folder: Path) -> None:
+    """As in training that diverges: RoIAlign would read outside of the maps, and crash."""
+    model, batch = fresh(folder, *only("joint"))
+    phase = Phase("joint", make_fabric(model.config), model, model.config)
+    with torch.no_grad():
+        model.predictor.get_submodule("box_deltas").bias.fill_(3e38)
+    with pytest.raises(NonFiniteStep, match="relation_features = nan"):
+        phase.step(batch, 0)
+    graph = model.relax(batch.graphs)
+    first, second = (model.detector.encode(list(pictures(batch, n))) for n in (0.0, 0.5))
+    for value in (math.nan, math.inf):
+        boxes = graph.boxes.clone()
+        boxes[graph.pairs[0, 1], 2] = value
+        distance = relation_distance(model.detector, first, second, replace(graph, boxes=boxes))
+        assert distance.isnan()
 
 
 def test_of_weight_zero_nothing_is_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

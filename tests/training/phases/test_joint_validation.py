@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from autoenc_sg.config.image_losses import ImageLossConfig
 from autoenc_sg.config.phases import JOINT_METRICS
+from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction, Regions
@@ -24,7 +26,7 @@ from autoenc_sg.training import validation
 from autoenc_sg.training.loop import train
 from autoenc_sg.training.run_log import VALIDATION, read_history
 from autoenc_sg.training.start import Start, find_start
-from autoenc_sg.training.validation import BEST_JOINT, joint_recall
+from autoenc_sg.training.validation import BEST_JOINT, criterion, joint_recall
 from autoenc_sg.weights.checkpoint import read_checkpoint, read_resumable
 from tests.support.tiny import same, tiny_config
 from tests.training.test_loop import Killed, KillingReporter
@@ -69,6 +71,33 @@ def test_intervals_scores_and_best_weights(folder: Path, start: Start) -> None:
     best = max(row["scores"]["SGGen R@50"] for row in rows)
     assert (folder / "run" / BEST_JOINT).is_file()
     assert read_resumable(folder / "run").training["best"] == -best
+
+
+def test_resumed_with_another_metric_the_best_begins_anew(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a recall would be compared with a mean recall, and hardly a step be the best."""
+    scripted(monkeypatch, [{"SGGen R@50": 0.5, "SGGen mR@20": 0.2}] * 20)
+    for metric, best in (("SGGen R@50", 0.5), ("SGGen mR@20", 0.2), ("SGGen mR@20", 0.2)):
+        is_first = metric == "SGGen R@50"
+        steps = 4 if is_first else 6
+        config = tiny_config(
+            folder, *OPTIONS, f"--joint.best_metric={metric}", f"--joint.steps={steps}"
+        )
+        train(config, ("joint",), start if is_first else find_start(config, "joint", True))
+        assert read_resumable(folder / "run").training["best"] == -best
+
+
+def test_what_chooses_the_best_weights() -> None:
+    plain = RunConfig()
+    losses = replace(plain.reconstruction, image_losses=ImageLossConfig(feature_weight=1.0))
+    other = replace(plain, reconstruction=losses)
+    assert criterion(plain, "reconstruction") != criterion(other, "reconstruction")
+    assert criterion(plain, "reconstruction") == criterion(RunConfig(), "reconstruction")
+    for name in ("detector", "joint"):
+        assert criterion(plain, name) == criterion(other, name)
+    micro = replace(plain.detector_training, best_metric="micro AP50")
+    assert criterion(replace(plain, detector_training=micro), "detector") == ("micro AP50",)
 
 
 @pytest.mark.parametrize(("metric", "step"), [("SGGen R@50", 5), ("SGGen mR@20", 3)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ import torch
 from torch import nn
 
 from autoenc_sg.config.files import load_config
+from autoenc_sg.config.image_losses import ImageLossConfig
 from autoenc_sg.config.phases import ReconstructionPhase
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.data.base.samples import Batch, Sample, collate_samples
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.modes import eval_mode
 from autoenc_sg.training.ema import WeightAverage
 from autoenc_sg.training.loop import train
+from autoenc_sg.training.losses.features import FeatureLoss
 from autoenc_sg.training.parallel.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.phases import Phase
 from autoenc_sg.training.start import find_start
@@ -254,6 +258,27 @@ def test_validation_is_a_mean_over_images(folder: Path) -> None:
     one = validation_losses(model, held_out, ReconstructionPhase(batch_size=1, validation_images=3))
     pixels = ReconstructionPhase(batch_size=3, validation_images=3)
     assert validation_losses(model, held_out, pixels)["pixel"] == pytest.approx(one["pixel"])
+
+
+def test_validation_has_the_feature_losses(folder: Path) -> None:
+    """Else the best weights of a generator trained by them alone would be the first ones."""
+    _, model = phase_of(folder)
+    held_out = open_dataset(tiny_config(folder).data, "train")
+    losses = ImageLossConfig(feature_weight=2.0, relation_feature_weight=0.5)
+    options = ReconstructionPhase(batch_size=2, validation_images=3, image_losses=losses)
+    measured = validation_losses(model, held_out, options)
+    plain = validation_losses(model, held_out, replace(options, image_losses=ImageLossConfig()))
+    expected = dict.fromkeys(("features", "relation_features"), 0.0)
+    with eval_mode(model), torch.no_grad():
+        for i in range(3):
+            batch = collate_samples([held_out[i]])
+            graph = model.relax(batch.graphs)
+            noise = model.generator.seeded_noise(batch.image_ids)
+            drawn = model.generator(graph, noise).image
+            terms = FeatureLoss(model.detector, losses).terms(drawn, batch.images, graph)
+            for name in expected:
+                expected[name] += float(terms[name][0].mean) / 3
+    assert measured == pytest.approx({**plain, **expected}, rel=1e-4)
 
 
 def test_sg2im_configuration_has_its_weights() -> None:
