@@ -29,6 +29,10 @@ CASES = [
     ("generator: {gconv_layers: 100000000}", "generator.gconv_layers: expected <= 100"),
     ("predictor: {steps: 100000000}", "predictor.steps: expected <= 100"),
     ("detector: {feature_dim: 100000000}", "detector.feature_dim: expected <= 16384"),
+    (
+        "detector_training: {best_metric: AP5}",
+        "detector_training.best_metric: expected one of AP, AP50, AP75, AR, micro AP50, got 'AP5'",
+    ),
     ("joint: {pixel_weight: .inf}", "joint.pixel_weight: expected a finite number, got inf"),
     ("reconstruction: {box_weight: .inf}", "reconstruction.box_weight: expected a finite number"),
     (

@@ -67,6 +67,17 @@ def test_single_precision() -> None:
     assert_close(outputs, plain(maps_of(LEVELS), boxes_of(), SIZES), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("strides", [ONE, LEVELS], ids=["one map", "pyramid"])
+def test_the_last_cell_of_the_last_map(strides: dict[str, int]) -> None:
+    """Its neighbours beyond the border, of weight 0, would lie outside of the table."""
+    plain, size = roi_pool(strides, 3, CONVENTIONS["torchvision"]), SIZES[1]
+    for box in ([120.0, 192, 128, 200], [0, 0, 128, 200], [64, 100, 300, 300]):
+        boxes = [torch.tensor([box])]
+        maps = OrderedDict((name, values[:1]) for name, values in maps_of(strides).items())
+        expected = plain(maps, boxes, [size])
+        assert_close(gathered(plain)(maps, boxes, [size]), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_boxes_have_no_gradient() -> None:
     boxes = [part.requires_grad_() for part in boxes_of()]
     outputs = gathered(roi_pool(ONE, 2, CONVENTIONS["torchvision"]))(maps_of(ONE), boxes, SIZES)

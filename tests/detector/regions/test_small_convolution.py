@@ -115,6 +115,16 @@ def test_union_head_is_its_layers(count: int) -> None:
     assert_close(gradients, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_union_head_of_other_maps_is_plain() -> None:
+    """Of maps that are not square, that are large, and in bfloat16."""
+    head = UnionHead(6, 8)
+    for shape in ((70, 6, 4, 5), (70, 6, 5, 4), (70, 6, 9, 9)):
+        maps = random(*shape)
+        assert torch.equal(head(maps), nn.Sequential.forward(head, maps))
+    head, maps = head.bfloat16(), random(70, 6, 5, 5).bfloat16()
+    assert torch.equal(head(maps), nn.Sequential.forward(head, maps))
+
+
 def test_union_head_in_lower_precision_is_plain() -> None:
     head, maps = UnionHead(6, 8), random(70, 6, 5, 5)
     with torch.autocast("cpu", torch.bfloat16):

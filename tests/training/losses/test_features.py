@@ -22,6 +22,7 @@ from autoenc_sg.data.open import open_dataset
 from autoenc_sg.detector import FeatureMaps
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.training.guards.step_checks import NonFiniteStep
+from autoenc_sg.training.losses import features
 from autoenc_sg.training.losses.features import (
     FeatureLoss,
     cell_distances,
@@ -30,7 +31,7 @@ from autoenc_sg.training.losses.features import (
 )
 from autoenc_sg.training.parallel.fabric import OpaqueBatch, make_fabric
 from autoenc_sg.training.phases import Phase
-from tests.support.tiny import tiny_config
+from tests.support.tiny import same, tiny_config
 
 BOTH = ImageLossConfig(feature_weight=1.0, relation_feature_weight=1.0)
 
@@ -72,27 +73,27 @@ def test_distance_of_cells_by_hand() -> None:
 
 
 def maps_of(levels: list[Tensor]) -> FeatureMaps:
-    """Of images of 64 x 32 and 32 x 64 pixels (height, width), in batches of 64 x 64."""
-    sizes = ((64, 32), (32, 64))
-    return FeatureMaps(tuple(levels), sizes, sizes, (64, 64))
+    """Of images that are resized to 64 x 32 and 32 x 96 (height, width), in batches of 64 x 96."""
+    sizes = ((64, 32), (32, 96))
+    return FeatureMaps(tuple(levels), ((32, 16), (16, 48)), sizes, (64, 96))
 
 
 def random_maps(seed: int) -> FeatureMaps:
     rng = torch.Generator().manual_seed(seed)
-    return maps_of([torch.randn(2, 3, side, side, generator=rng) for side in (8, 3)])
+    return maps_of([torch.randn(2, 3, *side, generator=rng) for side in ((8, 12), (3, 4))])
 
 
 def test_distance_of_maps_equals_a_loop_over_the_cells_inside() -> None:
     first, second = random_maps(0), random_maps(1)
     total = 0.0
     for a, b in zip(first.maps, second.maps):
-        stride = 64 / a.shape[2]
+        strides = (64 / a.shape[2], 96 / a.shape[3])
         for image, (height, width) in enumerate(first.network_sizes):
             cells = [
                 (y, x)
                 for y in range(a.shape[2])
                 for x in range(a.shape[3])
-                if y * stride < height and x * stride < width
+                if y * strides[0] < height and x * strides[1] < width
             ]
             for y, x in cells:
                 u, v = a[image, :, y, x], b[image, :, y, x]
@@ -107,7 +108,8 @@ def test_distance_of_maps_equals_a_loop_over_the_cells_inside() -> None:
 
 
 def test_distance_of_relations_equals_a_loop(folder: Path) -> None:
-    model, batch = fresh(folder)
+    """Images of 64 pixels are resized to 48."""
+    model, batch = fresh(folder, "--detector.min_size=48", "--detector.max_size=48")
     graph = model.relax(batch.graphs)
     rng = torch.Generator().manual_seed(3)
     graph = replace(graph, edge_weights=torch.rand(len(graph.pairs), generator=rng) * 0.6)
@@ -119,7 +121,7 @@ def test_distance_of_relations_equals_a_loop(folder: Path) -> None:
         image = int(graph.image_index[s])
         low = torch.minimum(graph.boxes[s], graph.boxes[o])[:2]
         high = torch.maximum(graph.boxes[s], graph.boxes[o])[2:]
-        rois = [torch.cat([low, high])[None] * 64]
+        rois = [torch.cat([low, high])[None] * 48]
         cells = [
             roi_align(m.maps[0][image][None], rois, model.detector.pooled_size, 1 / 8, 2)
             for m in (first, second)
@@ -185,6 +187,36 @@ def test_generated_pictures_take_the_shapes_of_the_true_ones(folder: Path) -> No
         for images in (squares, squares.flip(2))
     )
     assert 0 < near < 0.5 * far
+
+
+def test_generated_pictures_are_averaged_where_they_are_made_smaller() -> None:
+    """Every fourth column is white: without antialiasing the resized picture would be black."""
+    picture = torch.zeros(1, 3, 128, 128)
+    picture[..., ::4] = 1
+    (small,) = features._resized(picture, [(32, 32)])
+    assert_close(small[:, :, 1:-1], torch.full((3, 32, 30), 0.25), atol=0.02, rtol=0)
+
+
+def test_training_mode_changes_neither_losses_nor_statistics(folder: Path) -> None:
+    model, batch = fresh(folder)
+    graph, drawn = model.relax(batch.graphs), pictures(batch, 0.5)
+    expected = values(model.eval(), drawn, batch, graph)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    same(values(model.train(), drawn, batch, graph), expected)
+    same(dict(model.named_buffers()), buffers)
+
+
+@pytest.mark.parametrize("name", ["feature", "relation_feature"])
+def test_each_of_both_losses_alone(folder: Path, name: str) -> None:
+    model, batch = fresh(folder)
+    graph, drawn = model.relax(batch.graphs), pictures(batch, 0.5)
+    expected = values(model, drawn, batch, graph)
+    weights = ImageLossConfig(**{f"{name}_weight": 2.0})
+    ((key, terms),) = (
+        FeatureLoss(model.detector, weights, 0.25).terms(drawn, batch.images, graph).items()
+    )
+    assert key == f"{name}s"
+    assert_close(terms[0].mean, 0.5 * expected[key])
 
 
 def test_without_relations_it_is_zero_with_backward(folder: Path) -> None:

@@ -167,6 +167,11 @@ def test_without_weight_there_is_none(folder: Path, name: PhaseName) -> None:
     phase, _ = phase_of(folder, name, on(name))
     assert [a.name for a in plain.adversaries] == ["discriminator"]
     assert [a.name for a in phase.adversaries] == ["relation_discriminator", "discriminator"]
+    scores, predicates = phase.adversaries[0].plain(
+        torch.rand(1, 3, 32, 32), BOXES[:1], torch.tensor([0])
+    )
+    assert predicates.shape == (1, phase.model.vocabulary.num_predicates)
+    assert scores.shape == (1, 1)
     added = {"relation_adversarial", "relation_auxiliary"}
     added |= {"relation_discriminator", "relation_discriminator_adversarial"}
     assert set(phase.step(batch, 0)) - set(plain.step(batch, 0)) == added
