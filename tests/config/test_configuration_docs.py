@@ -35,7 +35,8 @@ def _flat(values: dict, prefix: str = "") -> list[tuple[str, list[str]]]:  # typ
 
 def test_names_that_share_a_text_by_hand() -> None:
     texts = attribute_texts(JointPhase)
-    assert texts["lr"] == texts["clip"] == "as in `DetectorPhase`."
+    assert texts["warmup"] == texts["clip"] == "as in `DetectorPhase`."
+    assert texts["lr"] == texts["momentum"] == "of SGD."
     assert texts["freeze_backbone"] == "backbone and RPN stay as they are."
 
 
