@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tests.fuzz.formats import FORMATS
-from tests.support.fuzzing import run_in_workers
+from tests.fuzz.fuzzing import run_in_workers
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from tests.fuzz.graph_files import GraphFiles
 from tests.fuzz.image_files import ImageFiles
 from tests.fuzz.score_files import ScoreFiles
 from tests.fuzz.vg150_files import VG150Files
-from tests.support.fuzzing import Fuzzer
+from tests.fuzz.fuzzing import Fuzzer
 
 FORMATS: dict[str, type[Fuzzer]] = {
     "graph": GraphFiles,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.formats import FORMATS
-from tests.support.fuzzing import run_in_workers, run_turns
+from tests.fuzz.fuzzing import run_in_workers, run_turns
 
 NUMBER = 200
 
