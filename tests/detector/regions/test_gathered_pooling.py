@@ -72,7 +72,7 @@ def test_the_last_cell_of_the_last_map(strides: dict[str, int]) -> None:
     """Its neighbours beyond the border, of weight 0, would lie outside of the table."""
     plain, size = roi_pool(strides, 3, CONVENTIONS["torchvision"]), SIZES[1]
     for box in ([120.0, 192, 128, 200], [0, 0, 128, 200], [64, 100, 300, 300]):
-        boxes = [torch.tensor([box])]
+        boxes = [torch.tensor([box], dtype=torch.float32)]
         maps = OrderedDict((name, values[:1]) for name, values in maps_of(strides).items())
         expected = plain(maps, boxes, [size])
         assert_close(gathered(plain)(maps, boxes, [size]), expected, atol=1e-5, rtol=1e-5)
