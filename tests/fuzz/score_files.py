@@ -13,7 +13,7 @@ import numpy as np
 from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ScoreOptions
 from tests.scoring.files.test_prediction_formats import motifs, sgb
-from tests.scoring.test_score_files import PREDICTION, TRUTH
+from tests.scoring.files.test_score_files import PREDICTION, TRUTH
 from tests.support.mutations import mutated_binary, mutated_bytes, mutated_json, mutated_value
 
 OTHER = {**TRUTH, "image_id": 9, "image_size": [60, 80]}

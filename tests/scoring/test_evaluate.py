@@ -28,7 +28,7 @@ from autoenc_sg.scoring.evaluate import (
 )
 from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ALL_TASKS, EvaluationOptions, ScoreOptions
-from tests.scoring.test_score_files import as_record, as_truth, lines
+from tests.scoring.files.test_score_files import as_record, as_truth, lines
 from tests.support.tiny import tiny_config
 
 

@@ -14,7 +14,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.scoring.files.prediction_formats import open_predictions, resized_size
 from autoenc_sg.scoring.files.score_files import score_files
 from autoenc_sg.scoring.options import ScoreOptions
-from tests.scoring.test_score_files import TRUTH, as_record, as_truth, lines
+from tests.scoring.files.test_score_files import TRUTH, as_record, as_truth, lines
 from tests.support.eval_graphs import random_batch
 
 
