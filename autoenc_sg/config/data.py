@@ -85,6 +85,13 @@ class DataConfig:
             Validation and test never have any.
         pseudo_threshold: pseudo-relations of a lower score are left out (`vg150`).
         filter_overlap: train only relations whose boxes overlap, train split only (`vg150`).
+        annotated_fraction: this share of the train images, in (0, 1], keeps its relations. Of the
+            others boxes and classes alone are used, and in the joint phase not even these: it
+            treats them as photos (`joint.unannotated`). Those of 0.05 are among those of 0.2.
+        annotated_seed: of the choice of these images. It does not depend on the run's `seed`: runs
+            that are compared have the same annotated images.
+        unannotated: more images for the joint phase: a folder of photos, or one of a data set of
+            any format, of whose train split the images alone are read. Empty: none.
         flip: mirror half of the train images, boxes and left/right predicates with them.
         allow_outside: read images that `..`, absolute names or links place outside of `root` and
             `images`, too.
@@ -105,6 +112,9 @@ class DataConfig:
     num_test: int | None = None
     filter_empty_relations: bool = True
     filter_overlap: bool = False
+    annotated_fraction: float = 1.0
+    annotated_seed: int = 0
+    unannotated: str = ""
     pseudo_relations: PseudoUse = "by_score"
     pseudo_threshold: float = 0.0
     flip: bool = True
@@ -120,4 +130,6 @@ class DataConfig:
         require((self.num_test or 0) >= 0, "data.num_test", ">= 0", self.num_test)
         threshold = self.pseudo_threshold
         require(0 <= threshold <= 1, "data.pseudo_threshold", "0..1", threshold)
+        fraction = self.annotated_fraction
+        require(0 < fraction <= 1, "data.annotated_fraction", "above 0, 1 at most", fraction)
         require_at_least(0, self, "data", "workers")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autoenc_sg.config.image_losses import ImageLossConfig
+from autoenc_sg.config.unannotated import UnannotatedConfig
 from autoenc_sg.core.errors import require, require_at_least
 
 PhaseName = Literal["detector", "reconstruction", "joint"]
@@ -219,9 +220,11 @@ class JointPhase:
     validation_images: int = 1000
     best_metric: str = "SGGen R@50"
     image_losses: ImageLossConfig = field(default_factory=ImageLossConfig)
+    unannotated: UnannotatedConfig = field(default_factory=UnannotatedConfig)
 
     def __post_init__(self) -> None:
         self.image_losses.check("joint.image_losses")
+        self.unannotated.check("joint.unannotated")
         require_at_least(1, self, "joint", "batch_size", "regions_per_image")
         require_at_least(1, self, "joint", "validate_min_steps", "validation_images")
         require_at_least(0, self, "joint", "validate_epochs")
@@ -240,3 +243,11 @@ class JointPhase:
         require(weight == 0 or not frozen, whole, "false with a detection_weight", frozen)
         expected = "none without freeze_detector"
         require(frozen or not self.region_cache, "joint.region_cache", expected, self.region_cache)
+
+    @property
+    def unannotated_per_batch(self) -> int:
+        """Unannotated images in each batch where there are some."""
+        options = self.unannotated
+        if options.per_batch is not None:
+            return options.per_batch
+        return self.batch_size if self.image_loss_weight > 0 or options.has_teacher else 0

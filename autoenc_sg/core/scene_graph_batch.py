@@ -69,6 +69,9 @@ class SceneGraphBatch:
     def collate(cls, graphs: Sequence[SceneGraph]) -> SceneGraphBatch:
         """One batch of at least one graph; an optional field is kept if all graphs have it.
 
+        Of the fields of objects those without objects do not count, of the scores of triples those
+        without triples.
+
         Codes of objects and of the background are kept if any graph has them; the others get zeros.
 
         Raises:
@@ -87,9 +90,9 @@ class SceneGraphBatch:
             torch.cat(triples),
             torch.repeat_interleave(torch.arange(len(graphs)), counts).to(device),
             tuple(g.image_size for g in graphs),
-            _join([g.object_scores for g in graphs]),
-            _join([g.triple_scores for g in graphs]),
-            _join_masks([g.masks for g in graphs]),
+            _join([g.object_scores for g in graphs], [len(g) for g in graphs]),
+            _join([g.triple_scores for g in graphs], [len(g.triples) for g in graphs]),
+            _join_masks([g.masks for g in graphs], [len(g) for g in graphs]),
             _join_codes([g.appearance for g in graphs], counts.tolist()),
             _common([g.vocabulary for g in graphs]),
             _stack_codes([g.background for g in graphs]),
@@ -133,16 +136,19 @@ def check_graphs(graphs: object) -> None:
             raise bad_input(f"graphs[{i}]", "a SceneGraph", type(graph).__name__)
 
 
-def _join(parts: list[Tensor | None]) -> Tensor | None:
+def _join(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
+    """The rows of all graphs, None if one lacks its `counts` rows, or if none has the field."""
     present = [part for part in parts if part is not None]
-    return torch.cat(present) if len(present) == len(parts) else None
+    is_missing = any(part is None and count > 0 for part, count in zip(parts, counts))
+    return None if is_missing or not present else torch.cat(present)
 
 
-def _join_masks(parts: list[Tensor | None]) -> Tensor | None:
+def _join_masks(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:
     sizes = {tuple(part.shape[1:]) for part in parts if part is not None}
-    if None not in parts and len(sizes) > 1:
+    is_complete = not any(part is None and count > 0 for part, count in zip(parts, counts))
+    if is_complete and len(sizes) > 1:
         raise bad_input("masks of a batch", "one size", sorted(sizes))
-    return _join(parts)
+    return _join(parts, counts)
 
 
 def _join_codes(parts: list[Tensor | None], counts: list[int]) -> Tensor | None:

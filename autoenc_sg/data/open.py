@@ -8,8 +8,11 @@ from typing import get_args
 
 from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.annotation import choose_unannotated
 from autoenc_sg.data.base.dataset import AnnotatedDataset
 from autoenc_sg.data.base.samples import Split
+from autoenc_sg.data.base.unannotated import UnannotatedImages
 from autoenc_sg.data.coco.dataset import CocoRules, open_coco, open_coco_export
 from autoenc_sg.data.coco.exports import find_export, has_relations
 from autoenc_sg.data.coco.stuff import CocoStuffRules, open_coco_stuff
@@ -17,6 +20,7 @@ from autoenc_sg.data.formats.coco_vg150 import open_coco_vg150
 from autoenc_sg.data.formats.psg import open_psg
 from autoenc_sg.data.formats.vrd import open_vrd
 from autoenc_sg.data.images.cache import open_cache
+from autoenc_sg.data.images.photo_files import PhotoStore
 from autoenc_sg.data.images.readable import ReadableFolders
 from autoenc_sg.data.images.store import ImageStore, find_images
 from autoenc_sg.data.scenes.files import ensure_scenes
@@ -41,10 +45,47 @@ def open_dataset(config: DataConfig, split: Split, seed: int = 0) -> AnnotatedDa
     if split not in get_args(Split):
         raise bad_input("split", f"one of {', '.join(get_args(Split))}", repr(split))
     dataset = _open(config, split, seed)
+    if split == "train":
+        fraction, chooser = config.annotated_fraction, config.annotated_seed
+        dataset.unannotated = choose_unannotated(dataset.image_ids, fraction, chooser)
     if config.cache:
         path = Path(config.root) / config.cache / f"{_cache_name(config, split)}.cache"
         dataset.store.cache = open_cache(path, dataset.store)
     return dataset
+
+
+def open_unannotated(config: DataConfig, vocabulary: Vocabulary, seed: int) -> UnannotatedImages:
+    """The images of `config.unannotated`: of a data set's train split, else of a folder of photos.
+
+    Args:
+        config: how images are shrunk and mirrored and how validation images are cut off; its folder
+            is not read.
+        vocabulary: of the graphs, which are empty.
+        seed: of mirroring.
+
+    Raises:
+        InputError: there is no such folder, no readable photo in it, or its files are damaged.
+    """
+    root = Path(config.unannotated)
+    if not root.is_dir():
+        got = "a file" if root.exists() else "nothing there"
+        raise bad_input("data.unannotated", f"a folder ({root})", got)
+    name = recognized_format(root)
+    if name is None:
+        photos = PhotoStore(root, config.short_side or None)
+        return UnannotatedImages(photos, range(len(photos)), vocabulary, seed, config.flip)
+    others = DataConfig(
+        format=name,
+        root=config.unannotated,
+        short_side=config.short_side,
+        num_val=config.num_val,
+        filter_empty_relations=False,
+        allow_outside=config.allow_outside,
+    )
+    images = open_dataset(others, "train", seed)
+    if not len(images.store):
+        raise bad_input("data.unannotated", "a data set with images", f"{root}, which has none")
+    return UnannotatedImages(images.store, images.image_ids, vocabulary, seed, config.flip)
 
 
 _MARKS: tuple[tuple[FormatName, str], ...] = (
@@ -69,12 +110,20 @@ def find_format(root: Path) -> FormatName:
     Raises:
         InputError: none is known.
     """
+    name = recognized_format(root)
+    if name is None:
+        files = ", ".join(mark for _, mark in _MARKS)
+        raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
+    return name
+
+
+def recognized_format(root: Path) -> FormatName | None:
+    """`find_format`, None if none is known."""
     for name, mark in _MARKS:
         if (root / mark).is_file():
             is_benchmark = name == "coco" and has_relations(root / mark)
             return "coco_vg150" if is_benchmark else name
-    files = ", ".join(mark for _, mark in _MARKS)
-    raise bad_input(root, f"the files of a data set (one of {files})", "none of them")
+    return None
 
 
 def _open(config: DataConfig, split: Split, seed: int) -> AnnotatedDataset:

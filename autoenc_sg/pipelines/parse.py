@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from autoenc_sg.core.atomic_files import check_place, replacing
 from autoenc_sg.core.errors import InputError, bad_input
 from autoenc_sg.core.images import read_image
 from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.data.images.photo_files import photo_files
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.features import PhotoFeatures, as_arrays
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
@@ -125,20 +125,12 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if _is_image(file))
-            if not below:
-                raise bad_input(path, "a folder with image files", "none in it")
-            files += below
+            files += photo_files(path)
         else:
             files.append(path)
     if not files:
         raise bad_input("photos", "one file or folder, or more", "none")
     return files
-
-
-def _is_image(file: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.parts[-1:])
-    return not hidden and file.suffix.lower() in Image.registered_extensions() and file.is_file()
 
 
 def _parse(

@@ -16,6 +16,7 @@ from autoenc_sg.core.graph_logits import GraphLogits
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.annotation import annotated_graphs
 from autoenc_sg.data.base.samples import Batch, GraphDataset
 from autoenc_sg.eval import (
     DetectionPrecision,
@@ -55,7 +56,7 @@ class GraphScores:
     ) -> None:
         self.vocabulary, self.tasks = vocabulary, options.tasks
         triples: list[Tensor] = []
-        graphs = _collecting_triples((train.annotated(i) for i in range(len(train))), triples)
+        graphs = _collecting_triples(annotated_graphs(train), triples)
         self.prior = FrequencyPrior.fit(graphs, vocabulary.num_objects, vocabulary.num_predicates)
         training_triples = torch.cat([torch.zeros(0, 3, dtype=torch.int64), *triples])
         self.counts = torch.bincount(training_triples[:, 1], minlength=vocabulary.num_predicates)

@@ -14,6 +14,7 @@ from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.predictor import MotifsConfig
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.data.base.annotation import annotated_graphs
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.relate.names import WordVectors, read_word_vectors
 from autoenc_sg.model.autoencoder import AutoEncoder
@@ -146,7 +147,7 @@ def build_model(config: RunConfig, dataset: GraphDataset, start: Start) -> AutoE
     has_encoder = checkpoint is not None and not is_decoder(checkpoint.model)
     model = AutoEncoder(config, dataset.vocabulary, download=not has_encoder and weights is None)
     if start.fresh_graph or not _has_counts(checkpoint, model):
-        model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
+        model.predictor.fit_frequency(annotated_graphs(dataset))
     if not start.resume and isinstance(model.predictor, MotifsPredictor):
         start_words(model.predictor, config.predictor.motifs, dataset.vocabulary.objects)
     if checkpoint is not None:
@@ -227,7 +228,7 @@ def count_for_head(
 ) -> None:
     """Count the training split for the relation head, unless the checkpoint has all its counts."""
     if not _has_counts(checkpoint, model):
-        model.predictor.fit_frequency(dataset.annotated(i) for i in range(len(dataset)))
+        model.predictor.fit_frequency(annotated_graphs(dataset))
 
 
 def _has_counts(checkpoint: Checkpoint | None, model: AutoEncoder) -> bool:

@@ -45,7 +45,9 @@ def test_collate_by_hand_with_an_empty_image_between() -> None:
     assert_close(batch.triples[3:], torch.tensor([[3, 5, 4], [4, 6, 5], [5, 7, 3]]))
     assert_close(batch.triple_image_index, torch.tensor([0, 0, 0, 2, 2, 2]))
     assert batch.image_sizes == ((8, 10), (5, 6), (8, 10))
-    assert batch.object_scores is None  # the empty graph has none
+    assert batch.object_scores is not None  # the empty graph lacks none
+    assert_close(batch.object_scores, torch.tensor([0.9, 0.8, 0.7] * 2))
+    assert SceneGraphBatch.collate([SceneGraph.empty((5, 6))]).triple_scores is None
     assert_close(batch.unit_boxes()[4], torch.tensor([0.1, 0.125, 0.3, 0.375]))
 
 
@@ -87,7 +89,7 @@ def test_split_keeps_triples_in_order_when_images_are_mixed() -> None:
 
 
 def test_an_optional_field_is_kept_only_if_all_have_it() -> None:
-    full, bare = random_graph(2, 1, 0, full=True), random_graph(1, 0, 1)
+    full, bare = random_graph(2, 1, 0, full=True), random_graph(2, 1, 1)
     mixed = SceneGraphBatch.collate([full, bare])
     assert all(getattr(mixed, name) is None for name in OPTIONAL[:3])
 

@@ -8,6 +8,7 @@ import torch
 
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.data.base.annotation import without_relations
 from autoenc_sg.data.base.augment import flip_half, left_right_swap
 from autoenc_sg.data.base.samples import Sample, Split, random_stream
 from autoenc_sg.data.images.decode import Pixels
@@ -68,6 +69,7 @@ class AnnotatedDataset:
         source: the annotations.
         store: the images.
         rows: the row in `source` of each index.
+        unannotated: indices of images whose graphs are given without their relations.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class AnnotatedDataset:
         self.flip = flip and split == "train"
         self.rows = tuple(row for row, is_present in enumerate(present) if is_present)
         self.image_ids: tuple[int, ...] = tuple(source.image_ids[row] for row in self.rows)
+        self.unannotated: frozenset[int] = frozenset()
         self._left_right = left_right_swap(source.vocabulary)
 
     @property
@@ -110,12 +113,12 @@ class AnnotatedDataset:
     def graph(self, index: int, epoch: int = 0) -> SceneGraph:
         """The graph in pixels of the annotated size; no image is read."""
         graph = self.source.graph(self.rows[index], self._generator(index, epoch))
-        return graph.with_vocabulary(self.vocabulary)
+        return self._usable(graph, index)
 
     def annotated(self, index: int) -> SceneGraph:
         """The graph with all that is annotated; `graph` if relations are not annotated."""
         graph = self.source.annotated(self.rows[index])
-        return self.graph(index) if graph is None else graph.with_vocabulary(self.vocabulary)
+        return self.graph(index) if graph is None else self._usable(graph, index)
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Image and graph, mirrored in half of the (epoch, index) of the train split with `flip`.
@@ -128,13 +131,18 @@ class AnnotatedDataset:
         graph = self.source.graph_on(
             self.rows[index], self._generator(index, epoch), pixels, self.store.name(image_id)
         )
-        sample = Sample(pixels.image, graph.with_vocabulary(self.vocabulary), image_id)
+        sample = Sample(pixels.image, self._usable(graph, index), image_id)
         if not self.flip:
             return sample
         return flip_half(sample, self._left_right, self.seed, epoch, index)
 
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
+
+    def _usable(self, graph: SceneGraph, index: int) -> SceneGraph:
+        """With names, and without relations if the image counts as unannotated."""
+        graph = graph.with_vocabulary(self.vocabulary)
+        return without_relations(graph) if index in self.unannotated else graph
 
     def _generator(self, index: int, epoch: int) -> torch.Generator:
         epoch = epoch if self.split == "train" else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -34,7 +34,11 @@ class Sample(NamedTuple):
 
 
 class GraphDataset(Protocol):
-    """Annotated images by index; all randomness is a function of (seed, epoch, index)."""
+    """Annotated images by index; all randomness is a function of (seed, epoch, index).
+
+    An attribute `unannotated` (a frozenset of indices) may name images without annotated relations;
+    see `annotation.unannotated_rows`.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -60,17 +64,19 @@ class GraphDataset(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B annotated images.
+    """B images with graphs.
 
     Attributes:
         images: B tensors `[3, H_i, W_i]`, uint8 RGB, of any sizes.
         graphs: their graphs, boxes in pixels of their images.
         image_ids: their ids.
+        unannotated: places of the images whose graphs the joint phase must not use.
     """
 
     images: tuple[Tensor, ...]
     graphs: SceneGraphBatch
     image_ids: tuple[int, ...]
+    unannotated: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,13 +84,20 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         moved = to_device(self, device)
-        return Batch(moved.images, self.graphs.to(device), self.image_ids)
+        return replace(moved, graphs=self.graphs.to(device))
+
+    def select(self, places: Sequence[int]) -> Batch:
+        """The batch of the images at one place or more, in that order; all count as annotated."""
+        graphs = self.graphs.split()
+        return collate_samples(
+            [Sample(self.images[i], graphs[i], self.image_ids[i]) for i in places]
+        )
 
 
-def collate_samples(samples: Sequence[Sample]) -> Batch:
-    """One batch of at least one sample."""
+def collate_samples(samples: Sequence[Sample], unannotated: frozenset[int] = frozenset()) -> Batch:
+    """One batch of at least one sample; `unannotated` as in `Batch`."""
     images, graphs, image_ids = zip(*samples)
-    return Batch(images, SceneGraphBatch.collate(graphs), image_ids)
+    return Batch(images, SceneGraphBatch.collate(graphs), image_ids, unannotated)
 
 
 def random_stream(*key: int | str) -> random.Random:

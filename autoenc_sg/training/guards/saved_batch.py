@@ -33,6 +33,7 @@ def save_batch(path: Path, batch: Batch) -> None:
     graphs = batch.graphs
     arrays = {f"image_{i}": image.cpu().numpy() for i, image in enumerate(batch.images)}
     arrays["image_ids"] = np.array(batch.image_ids)
+    arrays["unannotated"] = np.array(sorted(batch.unannotated), np.int64)
     arrays["image_sizes"] = np.array(graphs.image_sizes)
     for name in (*_GRAPH_TENSORS, *_OPTIONAL_TENSORS):
         tensor = getattr(graphs, name)
@@ -69,4 +70,7 @@ def read_batch(path: Path) -> Batch:
         background=tensors.get("background"),
         ignored=tensors.get("ignored"),
     )
-    return Batch(images, graphs, tuple(tensors["image_ids"].tolist()))
+    unannotated = (
+        frozenset(tensors["unannotated"].tolist()) if "unannotated" in tensors else frozenset()
+    )
+    return Batch(images, graphs, tuple(tensors["image_ids"].tolist()), unannotated)
