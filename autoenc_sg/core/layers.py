@@ -111,6 +111,12 @@ class ImageRandom:
         """Seeds drawn from PyTorch's global random state of the CPU."""
         return cls(torch.randint(2**62, (num_images,)).tolist(), device)
 
+    def select(self, images: Sequence[int]) -> ImageRandom:
+        """The streams of some of the images, in that order; what is drawn is drawn from both."""
+        selected = ImageRandom([], self.device)
+        selected.streams = [self.streams[image] for image in images]
+        return selected
+
     def uniform(self, image_index: Tensor, *width: int) -> Tensor:
         """Numbers in [0, 1): `[K] -> [K, *width]`; `image_index` holds 0..B-1 in any order."""
         counts = torch.bincount(image_index, minlength=len(self.streams)).tolist()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from autoenc_sg.core.errors import InputError, bad_input
+from autoenc_sg.data.base.annotation import unannotated_rows
 from autoenc_sg.data.base.samples import Batch, GraphDataset, Sample, collate_samples
 
 SampleKey = tuple[int, int]  # epoch, index
@@ -64,6 +66,53 @@ class BatchPlan(Sampler[list[SampleKey]]):
         return epoch, int(self._order[place])
 
 
+class MixedPlan(Sampler[list[SampleKey]]):
+    """The batches of a plan of annotated images, each with unannotated ones behind.
+
+    The annotated part of a batch does not depend on how many unannotated ones there are.
+
+    Args:
+        annotated: the plan of annotated images, by their place in `rows`.
+        rows: index of each annotated image in the data set, and of each unannotated one.
+        per_batch: unannotated images a step over all processes; those that have annotated images
+            of their own share them.
+    """
+
+    def __init__(
+        self,
+        annotated: BatchPlan,
+        rows: tuple[Sequence[int], Sequence[int]],
+        per_batch: int,
+    ) -> None:
+        self.annotated = annotated
+        self.seed = annotated.seed
+        self.rows = rows
+        sharing = min(annotated.world, annotated.batch_size)
+        has_share = annotated.rank < min(sharing, per_batch)
+        self.unannotated = (
+            BatchPlan(
+                len(rows[1]),
+                per_batch,
+                annotated.steps,
+                annotated.seed + 1,
+                annotated.start,
+                annotated.rank,
+                sharing,
+            )
+            if has_share
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.annotated)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        more = iter(self.unannotated) if self.unannotated is not None else repeat([])
+        for annotated, unannotated in zip(self.annotated, more):
+            parts = zip(self.rows, (annotated, unannotated))
+            yield [(epoch, rows[place]) for rows, keys in parts for epoch, place in keys]
+
+
 @dataclass(frozen=True)
 class _Failure:
     """In place of a sample or batch: why it could not be read, in one line."""
@@ -71,14 +120,18 @@ class _Failure:
     message: str
 
 
-class _ByEpoch(Dataset[Sample | _Failure]):
+_Loaded = tuple[Sample, bool]  # whether its graph counts as unannotated
+
+
+class _ByEpoch(Dataset[_Loaded | _Failure]):
     def __init__(self, dataset: GraphDataset) -> None:
         self.dataset = dataset
+        self.unannotated = unannotated_rows(dataset)
 
-    def __getitem__(self, key: SampleKey) -> Sample | _Failure:
+    def __getitem__(self, key: SampleKey) -> _Loaded | _Failure:
         epoch, index = key
         try:
-            return self.dataset.sample(index, epoch)
+            return self.dataset.sample(index, epoch), index in self.unannotated
         except InputError as error:  # from a loader process it would come with its traceback
             return _Failure(str(error))
         except OSError as error:
@@ -86,9 +139,15 @@ class _ByEpoch(Dataset[Sample | _Failure]):
             return _Failure(str(bad_input(where, "a readable image", error.strerror or error)))
 
 
-def _collate(samples: Sequence[Sample | _Failure]) -> Batch | _Failure:
-    failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-    return failure or collate_samples(samples)  # type: ignore[arg-type]
+def _collate(loaded: Sequence[_Loaded | _Failure]) -> Batch | _Failure:
+    samples, unannotated = [], set()
+    for place, item in enumerate(loaded):
+        if isinstance(item, _Failure):
+            return item
+        samples.append(item[0])
+        if item[1]:
+            unannotated.add(place)
+    return collate_samples(samples, frozenset(unannotated))
 
 
 def _ignore_signals(worker: int) -> None:
@@ -97,13 +156,15 @@ def _ignore_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def training_loader(dataset: GraphDataset, plan: BatchPlan, workers: int) -> Iterator[Batch]:
+def training_loader(
+    dataset: GraphDataset, plan: BatchPlan | MixedPlan, workers: int
+) -> Iterator[Batch]:
     """The plan's batches; the loader's own generator keeps the global random state untouched.
 
     Raises:
         InputError: while iterating: an image is missing or unreadable, also in a loader process.
     """
-    loader: DataLoader[Sample | _Failure] = DataLoader(
+    loader: DataLoader[_Loaded | _Failure] = DataLoader(
         _ByEpoch(dataset),
         batch_sampler=plan,
         collate_fn=_collate,

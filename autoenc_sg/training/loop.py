@@ -26,8 +26,9 @@ from autoenc_sg.config.phases import PHASES, PhaseName
 from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
-from autoenc_sg.data.loading import BatchPlan, training_loader
+from autoenc_sg.data.loading import training_loader
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.region_cache import RegionCaches
 from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.training.guards.interrupts import StopSignals
 from autoenc_sg.training.guards.nonfinite import NonFiniteSteps, check_weights
@@ -37,7 +38,13 @@ from autoenc_sg.training.parallel.fabric import make_fabric, random_state, resto
 from autoenc_sg.training.parallel.processes import key_seed
 from autoenc_sg.training.phases import Phase, phase_settings
 from autoenc_sg.training.run_log import VALIDATION, RunLog, read_history
-from autoenc_sg.training.splits import Splits, cached_regions, make_splits
+from autoenc_sg.training.splits import (
+    PhaseImages,
+    Splits,
+    cached_regions,
+    make_splits,
+    phase_images,
+)
 from autoenc_sg.training.start import Start, build_model
 from autoenc_sg.training.validation import (
     Validation,
@@ -196,7 +203,8 @@ def run_phase(
     """
     config, fabric = run.config, run.fabric
     torch.manual_seed(key_seed(f"{config.seed}/{name}") + fabric.global_rank)
-    phase = Phase(name, fabric, run.model, config, _training_regions(run, name))
+    images = phase_images(run.splits, config, name)
+    phase = Phase(name, fabric, run.model, config, _training_regions(run, images, name))
     first = run.start.step(name)
     if first > 0 and run.start.checkpoint is not None:
         phase.load_state(run.start.checkpoint.training)
@@ -206,7 +214,7 @@ def run_phase(
         restore_random_state(run.start.checkpoint.training, fabric)
     else:
         phase.continue_from(earlier)
-    _run_steps(run, phase, first, stop)
+    _run_steps(run, phase, images, first, stop)
     phase.finish()
     with stop.unhurried():  # a signal in the last step is asked for below
         save(fabric, run.model, config, phase, phase.steps)
@@ -215,8 +223,8 @@ def run_phase(
     return phase.state() if name == "reconstruction" else {}
 
 
-def _training_regions(run: Run, name: PhaseName) -> RegionReader | None:
-    """The cached regions of the training images, if this phase reads some; written by one process.
+def _training_regions(run: Run, images: PhaseImages, name: PhaseName) -> RegionReader | None:
+    """The cached regions of the phase's images, if it reads some; written by one process.
 
     Raises:
         InputError: see `splits.cached_regions`.
@@ -224,33 +232,33 @@ def _training_regions(run: Run, name: PhaseName) -> RegionReader | None:
     joint = run.config.joint
     if name != "joint" or not joint.region_cache:
         return None
-    folder, precision = Path(joint.region_cache) / "train", joint.region_precision
-    read = partial(cached_regions, folder, run.model, run.splits.train, None, precision)
-    cache = read() if run.fabric.is_global_zero else None
-    run.fabric.barrier()
-    return cache or read()
+    parts = {"train": run.splits.train}
+    if run.splits.unannotated is not None and images.per_batch > 0:
+        parts["unannotated"] = run.splits.unannotated
+    caches = []
+    for part, dataset in parts.items():
+        folder, precision = Path(joint.region_cache) / part, joint.region_precision
+        read = partial(cached_regions, folder, run.model, dataset, None, precision)
+        cache = read() if run.fabric.is_global_zero else None
+        run.fabric.barrier()
+        caches.append(cache or read())
+    return RegionCaches(caches)
 
 
-def _run_steps(run: Run, phase: Phase, first: int, stop: StopSignals) -> None:
+def _run_steps(run: Run, phase: Phase, images: PhaseImages, first: int, stop: StopSignals) -> None:
     """The steps from `first` on; a signal ends them with a checkpoint."""
     config, fabric = run.config, run.fabric
-    plan = BatchPlan(
-        len(run.splits.train),
-        phase.batch_size,
-        phase.steps,
-        config.seed,
-        first,
-        fabric.global_rank,
-        fabric.world_size,
-    )
+    plan = images.plan(phase.batch_size, phase.steps, config.seed, first, fabric)
+    num_images = len(images.annotated)
     validation = open_validation_split(phase, run.splits)
     guard = NonFiniteSteps(Path(config.out), fabric, config.runtime.on_nonfinite)
     with run.reporter.stage(phase.name, max(phase.steps - first, 1)):
-        loader = training_loader(run.splits.train, plan, config.data.workers)
+        loader = training_loader(images.dataset, plan, config.data.workers)
         for step, batch in enumerate(loader, first):
             losses = guard.step(phase, batch.to(fabric.device), step)
             with stop.unhurried():
-                _after_step(run, phase, step + 1, losses, validation)
+                is_validated = validation is not None and is_due(phase, step + 1, num_images)
+                _after_step(run, phase, step + 1, losses, validation if is_validated else None)
             if step + 1 < phase.steps and stop.is_due():
                 save(fabric, run.model, config, phase, step + 1)
                 place = f"{phase.name} step {step + 1}"
@@ -264,13 +272,16 @@ def _after_step(
     losses: Mapping[str, Tensor],
     validation: Validation | None,
 ) -> None:
-    """Log, show, validate, report and save, each when it is due after `done` steps."""
+    """Log, show, report and save, each when it is due after `done` steps.
+
+    `validation` is what to validate on now, or None.
+    """
     runtime, name = run.config.runtime, phase.name
     run.log.losses(name, done, losses, phase, runtime.log_every)
     run.reporter.advance(note=run.log.note)
     if done % runtime.sample_every == 0 and run.fabric.is_global_zero:
         run.log.samples(name, done, run.model, run.splits.train)
-    if validation is not None and is_due(phase, done, len(run.splits.train)):
+    if validation is not None:
         scores = validate_phase(phase, run.model, validation, Path(run.config.out), done)
         run.log.validation(name, done, scores)
     if run.on_step is not None:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from autoenc_sg.config.phases import JointPhase, ReconstructionPhase
 from autoenc_sg.core.images import target_images
-from autoenc_sg.core.layers import ImageRandom, first_per_group
+from autoenc_sg.core.layers import ImageRandom
 from autoenc_sg.core.relaxed_graph import RelaxedGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
 from autoenc_sg.data.base.samples import Batch
@@ -52,11 +52,13 @@ from autoenc_sg.model.region_reader import DetectorRegions, RegionReader, SeenRe
 from autoenc_sg.relpn import all_pairs
 from autoenc_sg.training.losses.features import FeatureLoss
 from autoenc_sg.training.losses.graph import graph_terms
+from autoenc_sg.training.losses.teacher import Teacher, teacher_terms
 from autoenc_sg.training.parallel.loss_terms import Shares, Term, Terms, total_losses
 from autoenc_sg.training.target_assignment import (
-    match_regions,
+    is_annotated,
     pair_predicates,
-    rows_with_missed,
+    region_rows,
+    usable_truth,
 )
 
 
@@ -195,7 +197,7 @@ class ReconstructionObjective(nn.Module):
             terms = self._with_mask_term(terms, generated)
         losses = total_losses(terms, self.shares)
         layout = _discriminator_layout(generated, generator)
-        relations = _discriminator_relations(batch, self.config, target.device)
+        relations = _discriminator_relations(batch.graphs, self.config, target.device)
         return Outcome(losses, generated.image, layout, target, objects, relations)
 
     @staticmethod
@@ -239,16 +241,19 @@ def _discriminator_layout(generated: Generated, generator: Generator) -> Tensor 
 
 
 def _discriminator_relations(
-    batch: Batch, config: ReconstructionPhase | JointPhase, device: torch.device
+    graphs: SceneGraphBatch, config: ReconstructionPhase | JointPhase, device: torch.device
 ) -> Relations | None:
     """The true relations, if there is a relation discriminator."""
     if config.image_losses.relation_adversarial_weight == 0:
         return None
-    return Relations.of_graphs(batch.graphs, device)
+    return Relations.of_graphs(graphs, device)
 
 
 class JointObjective(nn.Module):
     """Phase 2: graph losses, and image losses on the image of the predicted relaxed graph.
+
+    Of the batch's unannotated images nothing but the pixels is used: they have image losses, and
+    those against the teacher.
 
     With `config.freeze_backbone` the parameters of backbone and RPN are set not to require a
     gradient, with `config.freeze_detector` those of box head and classifier, too.
@@ -258,6 +263,10 @@ class JointObjective(nn.Module):
         config: weights and options of the losses.
         shares: of several processes.
         regions: where regions come from; None: the detector runs.
+
+    Attributes:
+        teacher: the average of the relation head, if `config.unannotated` asks for it; whoever
+            steps the optimizer updates it.
     """
 
     def __init__(
@@ -274,6 +283,8 @@ class JointObjective(nn.Module):
         factor = config.image_loss_weight
         self.feature_loss = FeatureLoss(model.detector, config.image_losses, factor)
         self.regions = regions or DetectorRegions(model.detector, not config.freeze_backbone)
+        options = config.unannotated
+        self.teacher = Teacher(model, options.teacher_decay) if options.has_teacher else None
         for part in self._frozen():
             part.requires_grad_(False)
 
@@ -295,10 +306,17 @@ class JointObjective(nn.Module):
         config, model = self.config, self.model
         random = random or ImageRandom.from_global_state(len(batch), model.device)
         seen = self.regions.read(batch.images, batch.graphs)
-        graph_pass, matched = self._graph(seen, batch, random)
-        terms = dict(graph_terms(graph_pass, matched, batch.graphs, config, model, random))
-        if config.detection_weight > 0:
-            terms |= _detection_terms(model.detector, batch, random, config.detection_weight)
+        truth, annotated = usable_truth(batch), is_annotated(batch)
+        graph_pass, matched, rows = self._graph(seen, batch, random)
+        given = (graph_pass, matched, truth, config, model, random, annotated)
+        terms = dict(graph_terms(*given))
+        if self.teacher is not None:
+            graph = graph_pass.graph
+            terms |= teacher_terms(self.teacher, seen, rows, graph, annotated, config, random)
+        has_truth = len(batch.unannotated) < len(batch)
+        if config.detection_weight > 0 and has_truth:
+            part, streams = _annotated_part(batch, random)
+            terms |= _detection_terms(model.detector, part, streams, config.detection_weight)
         if config.image_loss_weight == 0:
             return Outcome(total_losses(terms, self.shares))
         generator = model.generator
@@ -309,16 +327,17 @@ class JointObjective(nn.Module):
         terms["pixel"] = [Term(weight * pixel_loss(generated.image, target), len(batch))]
         maps = seen.maps if config.freeze_backbone else None
         terms |= self.feature_loss.terms(generated.image, batch.images, relaxed, maps)
-        if config.true_graph_weight > 0:
-            terms |= self._true_graph_terms(batch, target, random)
+        if config.true_graph_weight > 0 and has_truth:
+            terms |= self._true_graph_terms(*_annotated_part(batch, random))
         layout = _discriminator_layout(generated, generator)
-        relations = _discriminator_relations(batch, config, target.device)
+        relations = _discriminator_relations(truth, config, target.device)
         losses = total_losses(terms, self.shares)
         return Outcome(losses, generated.image, layout, target, relations=relations)
 
-    def _true_graph_terms(self, batch: Batch, target: Tensor, random: ImageRandom) -> Terms:
+    def _true_graph_terms(self, batch: Batch, random: ImageRandom) -> Terms:
         """Pixel loss of images generated from the true graphs, and the box head's error."""
         config, generator = self.config, self.model.generator
+        target = target_images(batch.images, generator.config.image_size)
         graph = self.model.relax(batch.graphs)
         generated = generator(graph, generator.noise_of(random), random=random)
         weight = config.image_loss_weight * config.true_graph_weight
@@ -332,23 +351,27 @@ class JointObjective(nn.Module):
 
     def _graph(
         self, seen: SeenRegions, batch: Batch, random: ImageRandom | None = None
-    ) -> tuple[GraphPass, Tensor]:
-        """The graph over detections and missed true objects, and their true rows `[N]` or -1."""
-        model, truth = self.model, batch.graphs
-        rows, matched = self._region_rows(seen, truth)
+    ) -> tuple[GraphPass, Tensor, Tensor]:
+        """The graph over some rows of `seen`, their true rows, -1 without one, and these rows.
+
+        True relations are among the pairs of the graph. `[N]` both; see `region_rows`.
+        """
+        model, truth = self.model, usable_truth(batch)
+        least_score = self.config.unannotated.object_threshold
+        if least_score is None:
+            least_score = model.config.decode.object_threshold
+        rows, matched = region_rows(seen, batch, self.config, least_score)
         regions = seen.regions(rows)
         candidates = all_pairs(regions.image_index, len(batch))
         related = pair_predicates(candidates, matched, truth) > 0
         graph_pass = model.graph_pass(regions, related, random)
         graph = with_background(model, graph_pass.graph, seen.maps)
-        return replace(graph_pass, graph=graph), matched
+        return replace(graph_pass, graph=graph), matched, rows
 
-    def _region_rows(self, seen: SeenRegions, truth: SceneGraphBatch) -> tuple[Tensor, Tensor]:
-        """The rows of `seen` to train on, and the true row of each, or -1: `[N]` both."""
-        detections = seen.detections
-        rows = first_per_group(detections.image_index, len(truth), self.config.regions_per_image)
-        best = detections.select(rows)
-        if not self.config.true_regions:
-            return rows, match_regions(best.boxes, best.image_index, truth)
-        chosen, matched = rows_with_missed(best.boxes, best.image_index, truth)
-        return torch.cat([rows, seen.true_rows])[chosen], matched
+
+def _annotated_part(batch: Batch, random: ImageRandom) -> tuple[Batch, ImageRandom]:
+    """The annotated images of a batch, at least one, and their streams."""
+    if not batch.unannotated:
+        return batch, random
+    places = [place for place in range(len(batch)) if place not in batch.unannotated]
+    return batch.select(places), random.select(places)

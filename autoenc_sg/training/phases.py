@@ -27,6 +27,7 @@ from autoenc_sg.training.discriminators import (
 )
 from autoenc_sg.training.ema import WeightAverage
 from autoenc_sg.training.guards.step_checks import check_step, load_optimizer
+from autoenc_sg.training.losses.teacher import Teacher
 from autoenc_sg.training.objectives import (
     DetectorObjective,
     JointObjective,
@@ -61,6 +62,7 @@ class Phase:
         regions: where the joint phase's regions come from; None: the detector runs.
 
     Attributes:
+        teacher: of the joint phase's relation head, or None.
         best: the lowest validation value so far, inf before the first (see `validation`).
         precision: Fabric's mixed precision; None in float32.
     """
@@ -84,6 +86,7 @@ class Phase:
         self.processes = Processes(fabric, self.batch_size)
         model.detector.remember_backbone(config.runtime.backbone_memory)
         objective = self._objective(model)
+        self.teacher: Teacher | None = getattr(objective, "teacher", None)
         self.processes.prepare(objective)
         self.optimizers = self._optimizers(model)
         wrapped = fabric.setup(TakesOpaqueBatch(objective), *self.optimizers.values())
@@ -132,15 +135,18 @@ class Phase:
     def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self.set_rates(step)
         self._set_mode(step)
-        random = self.processes.random(f"{self.config.seed}/{self.name}/{step}", len(batch))
+        num_unannotated = len(batch.unannotated) if self.name == "joint" else 0
+        key = f"{self.config.seed}/{self.name}/{step}"
+        random = self.processes.random(key, len(batch), num_unannotated)
         outcome: Outcome = self.objective(OpaqueBatch(batch, random))
         losses = dict(outcome.losses)
         adversaries = self.adversaries if outcome.image is not None else []
         for adversary in adversaries:
             losses |= adversary.generator_losses(outcome)
         self._descend(losses)
-        if self.average is not None:
-            self.average.update()
+        for average in (self.average, self.teacher):
+            if average is not None:
+                average.update()
         for adversary in adversaries:
             losses |= adversary.discriminator_step(outcome)
         return {name: loss.detach() for name, loss in losses.items()}
@@ -157,7 +163,7 @@ class Phase:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the model.
 
-        Optimizers, discriminators, the weight average, the scale of the losses, `best`.
+        Optimizers, discriminators, weight average, teacher, the scale of the losses, `best`.
         """
         state: dict[str, Any] = {
             f"optimizer_{name}": optimizer.state_dict()
@@ -165,8 +171,9 @@ class Phase:
         }
         for adversary in self.adversaries:
             state |= adversary.state()
-        if self.average is not None:
-            state |= self.average.state()
+        for average in (self.average, self.teacher):
+            if average is not None:
+                state |= average.state()
         if self.precision is not None and self.precision.scaler is not None:
             state["loss_scale"] = self.precision.state_dict()
         if math.isfinite(self.best):
@@ -179,8 +186,9 @@ class Phase:
             load_optimizer(optimizer, state[f"optimizer_{name}"], name)
         for adversary in self.adversaries:
             adversary.load_state(state)
-        if self.average is not None:
-            self.average.load(state)
+        for average in (self.average, self.teacher):
+            if average is not None:
+                average.load(state)
         if self.precision is not None and "loss_scale" in state:
             self.precision.load_state_dict(state["loss_scale"])
         self.best = state.get("best", math.inf)

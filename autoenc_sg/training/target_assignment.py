@@ -6,9 +6,51 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from autoenc_sg.config.phases import JointPhase
 from autoenc_sg.core.boxes import box_scale, covered_shares
+from autoenc_sg.core.layers import first_per_group
+from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.data.base.samples import Batch
 from autoenc_sg.detector.sampling import COVERED
+from autoenc_sg.model.region_reader import SeenRegions
+
+
+def is_annotated(batch: Batch) -> Tensor:
+    """Whether the graph of each image may be used: `[B]` bool, on the graphs' device."""
+    flags = [place not in batch.unannotated for place in range(len(batch))]
+    return torch.tensor(flags, device=batch.graphs.labels.device)
+
+
+def usable_truth(batch: Batch) -> SceneGraphBatch:
+    """The batch's graphs, those of unannotated images empty."""
+    if not batch.unannotated:
+        return batch.graphs
+    graphs = batch.graphs.split()
+    for place in batch.unannotated:
+        size, device = graphs[place].image_size, graphs[place].labels.device
+        graphs[place] = SceneGraph.empty(size, graphs[place].vocabulary).to(device)
+    return SceneGraphBatch.collate(graphs)
+
+
+def region_rows(
+    seen: SeenRegions, batch: Batch, config: JointPhase, least_score: float
+) -> tuple[Tensor, Tensor]:
+    """The rows of `seen` to train on, and the row in `usable_truth` of each, or -1: `[N]` both.
+
+    Of annotated images they are the best detections and, with `config.true_regions`, the true boxes
+    that these miss; of the others the best detections with a score of `least_score` or more.
+    """
+    detections, truth, annotated = seen.detections, usable_truth(batch), is_annotated(batch)
+    image = detections.image_index
+    objects = (annotated[image] | (detections.scores >= least_score)).nonzero()[:, 0]
+    best_rows = objects[first_per_group(image[objects], len(batch), config.regions_per_image)]
+    best = detections.select(best_rows)
+    if not config.true_regions:
+        return best_rows, match_regions(best.boxes, best.image_index, truth)
+    chosen, matched = rows_with_missed(best.boxes, best.image_index, truth)
+    true_rows = seen.true_rows[annotated[seen.true_index]]
+    return torch.cat([best_rows, true_rows])[chosen], matched
 
 
 def match_regions(

@@ -12,7 +12,7 @@ from autoenc_sg.core.errors import InputError
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Sample
-from autoenc_sg.data.loading import BatchPlan, batches, training_loader
+from autoenc_sg.data.loading import BatchPlan, MixedPlan, batches, training_loader
 
 sizes = st.integers(1, 7)
 
@@ -115,3 +115,42 @@ def test_a_batch_holds_the_images() -> None:
     (batch,) = batches(Numbers(2), 2)
     assert_close(torch.stack(batch.images), torch.zeros(2, 3, 2, 2, dtype=torch.uint8))
     assert batch.graphs.num_images == 2
+
+
+@pytest.mark.parametrize(("batch_size", "per_batch"), [(3, 2), (1, 3), (4, 1), (2, 0)])
+def test_mixed_batches_are_shared_by_processes(batch_size: int, per_batch: int) -> None:
+    """Each process has images of both kinds; one without annotated images does not count."""
+    annotated, unannotated = [0, 2, 4, 6, 8], [1, 3, 5]
+    plan = BatchPlan(5, batch_size, 4, 7)
+    whole = list(MixedPlan(plan, (annotated, unannotated), per_batch))
+    for step, keys in enumerate(whole):
+        alone = [(epoch, annotated[place]) for epoch, place in list(plan)[step]]
+        assert keys[:batch_size] == alone  # whatever per_batch is
+        assert len(keys) == batch_size + per_batch
+        assert {index for _, index in keys[batch_size:]} <= set(unannotated)
+    for world in (2, 3):
+        parts = [
+            list(
+                MixedPlan(
+                    BatchPlan(5, batch_size, 4, 7, rank=rank, world=world),
+                    (annotated, unannotated),
+                    per_batch,
+                )
+            )
+            for rank in range(min(world, batch_size))
+        ]
+        for step, keys in enumerate(whole):
+            of_processes = [key for part in parts for key in part[step]]
+            assert sorted(of_processes) == sorted(keys)
+        if batch_size == 1:
+            idle = BatchPlan(5, 1, 4, 7, rank=1, world=world)
+            (first, *_) = MixedPlan(idle, (annotated, unannotated), per_batch)
+            assert len(first) == 1
+
+
+def test_a_mixed_plan_goes_on_where_it_was() -> None:
+    rows = ([0, 2, 4], [1, 3])
+    whole = list(MixedPlan(BatchPlan(3, 2, 5, 1), rows, 3))
+    assert list(MixedPlan(BatchPlan(3, 2, 5, 1, 3), rows, 3)) == whole[3:]
+    drawn = [index for keys in whole for _, index in keys[2:]]
+    assert abs(drawn.count(1) - drawn.count(3)) <= 1  # epochs of their own

@@ -80,21 +80,43 @@ class RegionCache:
         Raises:
             InputError: an image is not among those the cache was made of, or its entry is damaged.
         """
+        return RegionCaches([self]).read(images, truth)
+
+    def find(self, digest: str) -> Entry | None:
+        """The entry of an image and its boxes (`codes.image_digest`, hex), None without one."""
+        place = self._rows.get(digest)
+        return None if place is None else self.shards[place[0]].read(place[1])
+
+
+class RegionCaches:
+    """Caches of several data sets, one detector's, as a `region_reader.RegionReader`.
+
+    Args:
+        caches: one or more; the first that has an image gives it.
+    """
+
+    def __init__(self, caches: Sequence[RegionCache]) -> None:
+        self.caches = caches
+
+    def read(self, images: Sequence[Tensor], truth: SceneGraphBatch) -> SeenRegions:
+        """As `RegionCache.read`."""
         counts = torch.bincount(truth.image_index, minlength=len(truth)).tolist()
         true_boxes = truth.boxes.split(counts)
         entries = [self._entry(image, boxes) for image, boxes in zip(images, true_boxes)]
-        device = next(self.detector.parameters()).device
-        return _joined(self.detector, entries, device)
+        detector = self.caches[0].detector
+        return _joined(detector, entries, next(detector.parameters()).device)
 
     def _entry(self, image: Tensor, boxes: Tensor) -> Entry:
-        place = self._rows.get(image_digest(image, boxes).hex())
-        if place is None:
+        digest = image_digest(image, boxes).hex()
+        entries = (cache.find(digest) for cache in self.caches)
+        entry = next((entry for entry in entries if entry is not None), None)
+        if entry is None:
+            folders = ", ".join(str(cache.folder) for cache in self.caches)
             raise InputError(
-                f"regions cached in {self.folder}: expected an image with the pixels and boxes it "
+                f"regions cached in {folders}: expected an image with the pixels and boxes it "
                 f"was made of, got another of {image.shape[2]} x {image.shape[1]} pixels"
             )
-        number, row = place
-        return self.shards[number].read(row)
+        return entry
 
 
 def _joined(detector: Detector, entries: Sequence[Entry], device: torch.device) -> SeenRegions:

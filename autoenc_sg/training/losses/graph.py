@@ -43,25 +43,31 @@ def graph_terms(
     config: JointPhase,
     model: AutoEncoder,
     random: ImageRandom | None = None,
+    annotated: Tensor | None = None,
 ) -> Terms:
     """`graph_losses` with the numbers of pairs, regions, matched regions, and sampled pairs.
 
-    Regions in an ignored one that match no true object have no class.
+    Regions in an ignored one that match no true object have no class. Regions and pairs of images
+    that are not `annotated` (`[B]` bool; None: all are) are in no loss.
     """
     graph, regions = graph_pass.graph, graph_pass.regions
+    if annotated is None:
+        annotated = matched.new_ones(regions.num_images, dtype=torch.bool)
     labels = region_labels(matched, truth)
     random = random or ImageRandom.from_global_state(regions.num_images, matched.device)
     is_object = matched >= 0
     boxes = graph.boxes[is_object]
     true_boxes = truth.boxes[matched[is_object]] if is_object.any() else boxes
     judged = (matched >= 0) | ~in_ignored(regions.boxes, regions.image_index, truth)
+    judged = judged & annotated[regions.image_index]
     object_ = _mean_cross_entropy(graph.object_logits[judged], labels[judged])
     box = refinement_loss(boxes, regions.boxes[is_object], true_boxes)
+    given = (graph_pass, matched, truth, annotated, config, model, random)
     return {
-        "predicate": [_predicate_term(graph_pass, matched, truth, config, model, random)],
+        "predicate": [_predicate_term(*given)],
         "object": [Term(config.object_weight * object_, int(judged.sum()))],
         "box": [Term(config.box_weight * box, len(boxes))],
-        "relatedness": _relatedness_terms(graph_pass, matched, truth, config, model, random),
+        "relatedness": _relatedness_terms(*given),
     }
 
 
@@ -69,6 +75,7 @@ def _predicate_term(
     graph_pass: GraphPass,
     matched: Tensor,
     truth: SceneGraphBatch,
+    annotated: Tensor,
     config: JointPhase,
     model: AutoEncoder,
     random: ImageRandom,
@@ -76,7 +83,8 @@ def _predicate_term(
     """The predicates' loss over the sampled pairs, with those of a head's branches."""
     graph, options = graph_pass.graph, model.predictor.config.loss
     predicates = pair_predicates(graph.pairs, matched, truth)
-    rows = _predicate_rows(graph_pass, predicates, truth, config.background_ratio, options, random)
+    ratio = config.background_ratio
+    rows = _predicate_rows(graph_pass, predicates, truth, annotated, ratio, options, random)
     target, counts = predicates[rows], model.predictor.predicate_counts
     losses = predicate_losses(graph.predicate_logits[rows], target, options, counts)
     for logits in graph.auxiliary_logits:
@@ -90,6 +98,7 @@ def _predicate_rows(
     graph_pass: GraphPass,
     predicates: Tensor,
     truth: SceneGraphBatch,
+    annotated: Tensor,
     background_ratio: float,
     options: PredicateLossConfig,
     random: ImageRandom,
@@ -98,7 +107,7 @@ def _predicate_rows(
     regions, pairs = graph_pass.regions, graph_pass.graph.pairs
     image = regions.image_index[pairs[:, 0]]
     near = near_misses(pairs, regions.boxes, regions.image_index, truth, options.ignored_iou)
-    judged = ((predicates > 0) | ~near).nonzero()[:, 0]
+    judged = (((predicates > 0) | ~near) & annotated[image]).nonzero()[:, 0]
     predicates, image = predicates[judged], image[judged]
     if options.pairs_per_image == 0:
         return judged[sample_predicates(predicates, image, background_ratio, random)]
@@ -110,6 +119,7 @@ def _relatedness_terms(
     graph_pass: GraphPass,
     matched: Tensor,
     truth: SceneGraphBatch,
+    annotated: Tensor,
     config: JointPhase,
     model: AutoEncoder,
     random: ImageRandom,
@@ -117,14 +127,11 @@ def _relatedness_terms(
     """One over the related pairs of the sample, one over the unrelated ones."""
     regions, candidates = graph_pass.regions, graph_pass.candidates
     related, relpn = pair_predicates(candidates, matched, truth) > 0, model.relpn.config
-    rows = sample_pairs(
-        related,
-        regions.image_index[candidates[:, 0]],
-        regions.num_images,
-        relpn.samples_per_image,
-        relpn.positive_fraction,
-        random,
-    )
+    image = regions.image_index[candidates[:, 0]]
+    judged = annotated[image].nonzero()[:, 0]
+    limits = (relpn.samples_per_image, relpn.positive_fraction)
+    sample = sample_pairs(related[judged], image[judged], regions.num_images, *limits, random)
+    rows = judged[sample]
     sides = [rows[related[rows]], rows[~related[rows]]]
     logits, weight = graph_pass.relatedness_logits, config.relatedness_weight
     losses = [relatedness_loss(logits[side], related[side]) for side in sides]

@@ -27,6 +27,7 @@ class Processes:
     def __init__(self, fabric: Fabric, batch_size: int) -> None:
         self.fabric = fabric
         self.rank, self.world = fabric.global_rank, fabric.world_size
+        self.batch_size = batch_size
         self.is_counted = self.rank < batch_size
 
     def prepare(self, module: nn.Module) -> None:
@@ -53,9 +54,15 @@ class Processes:
         assert isinstance(mean, Tensor)
         return mean
 
-    def random(self, key: str, num_images: int) -> ImageRandom:
-        """Random streams that follow from the key and each image's place in the whole batch."""
-        places = [self.rank + self.world * i for i in range(num_images)]
+    def random(self, key: str, num_images: int, num_unannotated: int = 0) -> ImageRandom:
+        """Random streams that follow from the key and each image's place in the whole batch.
+
+        The last `num_unannotated` images have places of their own, which `loading.MixedPlan` gives
+        them, so that the streams of the others do not depend on them.
+        """
+        count, sharing = num_images - num_unannotated, min(self.world, self.batch_size)
+        places = [str(self.rank + self.world * i) for i in range(count)]
+        places += [f"unannotated/{self.rank + sharing * i}" for i in range(num_unannotated)]
         return ImageRandom([key_seed(f"{key}/{place}") for place in places], self.fabric.device)
 
 

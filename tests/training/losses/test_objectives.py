@@ -347,7 +347,8 @@ def test_weights_scale_the_losses(folder: Path) -> None:
 def graph_of(model: AutoEncoder, batch: Batch) -> tuple[GraphPass, Tensor]:
     """The joint phase's graph, in evaluation mode."""
     objective = JointObjective(model, model.config.joint).eval()
-    return objective._graph(objective.regions.read(batch.images, batch.graphs), batch)
+    seen = objective.regions.read(batch.images, batch.graphs)
+    return objective._graph(seen, batch)[:2]
 
 
 def test_true_boxes_join_what_is_found_or_do_not(folder: Path) -> None:

@@ -48,8 +48,17 @@ def train_with_two(folder: Path, *options: str) -> subprocess.CompletedProcess[s
     )
 
 
+SCARCE = (
+    "--data.annotated_fraction=0.5",
+    "--joint.unannotated.per_batch=2",
+    "--joint.unannotated.pseudo_labels=teacher",
+    "--joint.unannotated.pseudo_threshold=0",
+    "--joint.unannotated.consistency_weight=1",
+)
+
 # All that could depend on the process: discriminators, appearance codes with dropout, batch norm of
-# rows, the detector's samples, a batch of 3 for two, and in the joint phase of 1.
+# rows, the detector's samples, a batch of 3 for two, and in the joint phase of 1, with unannotated
+# images that the first process has alone.
 EVERYTHING = (
     "--reconstruction.object_adversarial_weight=0.01",
     "--reconstruction.image_losses.relation_adversarial_weight=0.01",
@@ -64,14 +73,29 @@ EVERYTHING = (
     "--joint.detection_weight=1",
     "--joint.true_graph_weight=1",
     "--joint.batch_size=1",
+    *SCARCE,
 )
 
 
+@pytest.mark.slow
+def test_two_processes_share_annotated_and_unannotated_images(tmp_path: Path) -> None:
+    """Of 3 and 3 images the first has 2 and 2, of 3 and 1 it has 2 and 1."""
+    for per_batch in (3, 1):
+        options = (*SCARCE, f"--joint.unannotated.per_batch={per_batch}", "--joint.lr=0.001")
+        folder = tmp_path / str(per_batch)
+        folder.mkdir()
+        check_two_processes_equal_one(folder, *options)
+
+
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    train_in_double(tmp_path, 1, *EVERYTHING)
+    check_two_processes_equal_one(tmp_path, *EVERYTHING)
+
+
+def check_two_processes_equal_one(tmp_path: Path, *options: str) -> None:
+    train_in_double(tmp_path, 1, *options)
     command = [sys.executable, "-m", "tests.support.double_training", str(tmp_path), "2"]
     done = subprocess.run(
-        [*command, *EVERYTHING],
+        [*command, *options],
         cwd=ROOT,
         env=ONE_THREAD,
         capture_output=True,

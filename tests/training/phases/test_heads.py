@@ -101,8 +101,10 @@ def test_numbers_of_pairs_as_in_the_papers() -> None:
     )
     graph_pass = GraphPass(regions, pairs, torch.zeros(180), graph)
     empty = SceneGraphBatch.collate([SceneGraph.empty((40, 60))] * 3)
-    options = PredicateLossConfig(pairs_per_image=64)
-    rows = _predicate_rows(graph_pass, predicates, empty, 3.0, options, ImageRandom([0, 1, 2]))
+    options, every = PredicateLossConfig(pairs_per_image=64), torch.ones(3, dtype=torch.bool)
+    rows = _predicate_rows(
+        graph_pass, predicates, empty, every, 3.0, options, ImageRandom([0, 1, 2])
+    )
     image = regions.image_index[pairs[rows, 0]]
     related = predicates[rows] > 0
     counts = [int((related & (image == i)).sum()) for i in range(3)]
@@ -131,8 +133,8 @@ def test_near_misses_are_in_no_loss(pairs_per_image: int) -> None:
     truth, predicates = truth_of_one_relation(), torch.tensor([1, 0, 0, 0])
     for ignored_iou, expected in ((0.4, [0, 2, 3]), (1.0, [0, 1, 2, 3])):
         options = PredicateLossConfig(pairs_per_image=pairs_per_image, ignored_iou=ignored_iou)
-        random = ImageRandom([0, 1])
-        rows = _predicate_rows(graph_pass, predicates, truth, 3.0, options, random)
+        random, every = ImageRandom([0, 1]), torch.ones(2, dtype=torch.bool)
+        rows = _predicate_rows(graph_pass, predicates, truth, every, 3.0, options, random)
         assert rows.sort().values.tolist() == expected
 
 
@@ -146,7 +148,7 @@ def test_branches_have_losses_of_their_own(tiny_run: Path) -> None:
     batch = collate_samples([dataset[i] for i in range(3)])
     images = ImageRandom([1, 2, 3])
     seen = objective.regions.read(batch.images, batch.graphs)
-    graph_pass, matched = objective._graph(seen, batch, images)
+    graph_pass, matched, _ = objective._graph(seen, batch, images)
     plain = replace(graph_pass, graph=replace(graph_pass.graph, auxiliary_logits=()))
     terms = []
     for part in (graph_pass, plain):
@@ -155,8 +157,8 @@ def test_branches_have_losses_of_their_own(tiny_run: Path) -> None:
     both, alone = (term["predicate"][0].mean for term in terms)
     predicates = pair_predicates(graph_pass.graph.pairs, matched, batch.graphs)
     options, ratio = config.predictor.loss, config.joint.background_ratio
-    random = ImageRandom([4, 5, 6])
-    rows = _predicate_rows(graph_pass, predicates, batch.graphs, ratio, options, random)
+    random, every = ImageRandom([4, 5, 6]), torch.ones(3, dtype=torch.bool)
+    rows = _predicate_rows(graph_pass, predicates, batch.graphs, every, ratio, options, random)
     branches = graph_pass.graph.auxiliary_logits
     assert len(branches) == 3
     own = [F.cross_entropy(logits[rows], predicates[rows]) for logits in branches]
