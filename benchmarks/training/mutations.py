@@ -33,9 +33,13 @@ NARROW = {  # by the beginning of the file's path: tests that are quick and like
         "training/phases/test_joint_options.py training/losses/test_gradient.py "
         "training/losses/test_effects.py"
     ),
-    "autoenc_sg/training/losses/graph": "training/losses/test_objectives.py",
+    "autoenc_sg/training/losses/graph": (
+        "training/losses/test_objectives.py training/phases/test_unannotated.py"
+    ),
+    "autoenc_sg/training/losses/teacher": "training/phases/test_unannotated.py",
     "autoenc_sg/training/target": (
-        "training/losses/test_target_assignment.py training/losses/test_objectives.py"
+        "training/losses/test_target_assignment.py training/losses/test_objectives.py "
+        "training/phases/test_unannotated.py"
     ),
     "autoenc_sg/training/validation": (
         "training/phases/test_joint_validation.py training/losses/test_effects.py "
