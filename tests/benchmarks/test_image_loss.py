@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoenc_sg.config.data import DataConfig
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.scenes.builder import VOCABULARY
 from autoenc_sg.model import AutoEncoder
@@ -103,9 +102,6 @@ def test_every_way_starts_from_the_same_fresh_layers(tmp_path: Path) -> None:
     assert len(relations) > len(plain)
 
 
-@pytest.mark.skipif(
-    not hasattr(DataConfig, "annotated_fraction"), reason="data.annotated_fraction is not there yet"
-)
 def test_options_of_a_fraction(tmp_path: Path) -> None:
     grid = Grid(tmp_path, unannotated=tmp_path / "photos")
     configs = {way: grid.config_of(Cell(FEW, way, 0)) for way in GRID_WAYS}
