@@ -1,4 +1,4 @@
-"""The command `evaluate`: all scores of a checkpoint."""
+"""The commands `evaluate` and `bench`: all scores of a checkpoint, and what its stages cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from autoenc_sg.cli.tasks import named_tasks, print_tables
 from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.atomic_files import check_place
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.pipelines.bench.options import BenchOptions
 from autoenc_sg.scoring.options import EvaluationOptions
 
 
@@ -36,6 +37,23 @@ class EvaluateCommand:
     conventions: RecallConventions = field(
         default=RecallConventions(), metadata={"without": ("task",)}
     )
+
+
+@dataclass(frozen=True)
+class BenchCommand:
+    """Options of `bench`.
+
+    Attributes:
+        checkpoint: a trained model: a run's folder, or a checkpoint file.
+        json: file to write the measurements to.
+        training: also measure training steps of each phase, on the checkpoint's data set.
+        options: what is measured.
+    """
+
+    checkpoint: Path
+    json: Path | None = None
+    training: bool = False
+    options: BenchOptions = BenchOptions()  # noqa: RUF009 (frozen)
 
 
 def _evaluate(command: EvaluateCommand) -> int:
@@ -70,4 +88,33 @@ EVALUATE = Command(
     EvaluateCommand,
     _evaluate,
     "Writes JSON, CSV and a plot beside the checkpoint, and scalars to its TensorBoard log.",
+)
+
+
+def _bench(command: BenchCommand) -> int:
+    from autoenc_sg.pipelines.bench.measure import measure_model
+    from autoenc_sg.pipelines.bench.report import stage_table, training_table, write_json
+    from autoenc_sg.pipelines.bench.training import measure_training
+
+    devices = tuple(dict.fromkeys(usable_device(name) for name in command.options.devices))
+    options = replace(command.options, devices=devices)
+    if command.json is not None:
+        check_place(command.json)
+    measurements = list(measure_model(command.checkpoint, options))
+    phases = []
+    if command.training:
+        phases = list(measure_training(command.checkpoint, options.warmup, options.repeats))
+    tables = [stage_table(measurement) for measurement in measurements]
+    print_tables([*tables, *([training_table(phases)] if phases else [])])
+    if command.json is not None:
+        write_json(command.json, command.checkpoint, measurements, phases)
+        print(command.json)
+    return 0
+
+
+BENCH = Command(
+    "bench",
+    "time, parameters, FLOPs and memory of a checkpoint's stages",
+    BenchCommand,
+    _bench,
 )

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser, Namespace
 from autoenc_sg import __version__
 from autoenc_sg.cli.data import FROM_JSONL, RELATE, STATS, VERIFY, VG150
 from autoenc_sg.cli.demo import DEMO, SCENES
-from autoenc_sg.cli.evaluate import EVALUATE
+from autoenc_sg.cli.evaluate import BENCH, EVALUATE
 from autoenc_sg.cli.generate import GENERATE, SAMPLE
 from autoenc_sg.cli.options import Command, add_options, build
 from autoenc_sg.cli.photos import PARSE, RECONSTRUCT
@@ -36,6 +36,7 @@ COMMANDS: tuple[Command[Any], ...] = (
     DEMO,
     TRAIN,
     EVALUATE,
+    BENCH,
     COMPARE,
     SCORE,
     TRUTH,
