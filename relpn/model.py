@@ -41,17 +41,28 @@ class RelationProposalNetwork(nn.Module):
 
     def forward(self, regions: Regions) -> tuple[Tensor, Tensor]:
         """All ordered pairs `[M, 2]` and their relatedness logits `[M]`."""
-        objects = torch.cat([regions.features, regions.class_logits.softmax(-1)], 1)
-        position = positions(regions)
+        subject_side, object_side = self.ends(
+            regions.features, regions.class_logits, positions(regions)
+        )
+        pairs = all_pairs(regions.image_index, regions.num_images)
+        products = pair_products(subject_side, object_side, pairs, regions)
+        return pairs, products / self.config.dim**0.5
+
+    def ends(
+        self, features: Tensor, class_logits: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""The two sides of the products, without the factor: `[N, 2 d]` of subjects and objects.
+
+        Shapes: features `[N, D]`, class logits `[N, C]`, positions `[N, 6]`.
+        """
+        objects = torch.cat([features, class_logits.softmax(-1)], 1)
         subject_side = torch.cat(
             [self.subject_projection(objects), self.subject_position(position)], 1
         )
         object_side = torch.cat(
             [self.object_projection(objects), self.object_position(position)], 1
         )
-        pairs = all_pairs(regions.image_index, regions.num_images)
-        products = pair_products(subject_side, object_side, pairs, regions)
-        return pairs, products / self.config.dim**0.5
+        return subject_side, object_side
 
     def select(
         self, regions: Regions, pairs: Tensor, logits: Tensor, required: Tensor | None = None
@@ -108,7 +119,11 @@ def positions(regions: Regions) -> Tensor:
 
     graph-rcnn.pytorch uses the aspect h/w, which is unbounded; w / (w + h) is equivalent.
     """
-    unit = to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index)
+    return unit_positions(to_unit_boxes(regions.boxes, regions.image_sizes, regions.image_index))
+
+
+def unit_positions(unit: Tensor) -> Tensor:
+    """`positions` of boxes `[N, 4]` in fractions of their image."""
     size = (unit[:, 2:] - unit[:, :2]).clamp(min=0)
     aspect = size[:, :1] / size.sum(1, keepdim=True).clamp(min=1e-6)
     return torch.cat([unit, size.prod(1, keepdim=True), aspect], 1)

@@ -17,11 +17,12 @@ _WEIGHTS = _DATA | {"detector", "generator", "weights"}
 _MODEL = _BASE | {"detector", "relpn", "generator", "weights", "predictors"}
 _TRAINING = _WEIGHTS | _MODEL | {"eval", "model", "training"}
 _SCORING = _TRAINING | {"scoring"}
-_PIPELINES = _SCORING | {"pipelines"}
+_PIPELINES = _SCORING | {"onnx_runtime", "pipelines"}
 
 # Each folder may import itself and the folders named here; "" is the package's own __init__.py.
 MAY_IMPORT = {
     "core": set(),
+    "onnx_runtime": {"core"},
     "config": {"core"},
     "detector": _BASE,
     "relpn": _BASE,

@@ -30,14 +30,16 @@ class ExportCommand:
     """Options of `export`.
 
     Attributes:
-        kind: the program that is to read the weights.
+        kind: the program that is to read the weights: `sg2im`, or `onnx`, for onnxruntime.
         checkpoint: a trained model: a run's folder, or a checkpoint file.
-        out: file to write.
+        out: file to write; of `onnx` a new folder.
+        photos: of `onnx`: also parsed by PyTorch and onnxruntime, and compared.
     """
 
-    kind: Literal["sg2im"]
+    kind: Literal["sg2im", "onnx"]
     checkpoint: Path
     out: Path = field(kw_only=True)
+    photos: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,28 @@ def _import(options: ImportCommand) -> int:
 
 
 def _export(options: ExportCommand) -> int:
+    if options.kind == "onnx":
+        return _export_onnx(options)
+    if options.photos:
+        raise bad_input("--photos", "none with sg2im", len(options.photos))
     from autoenc_sg.weights.sg2im import export_file
 
     for note in export_file(options.checkpoint, options.out):
         print(f"note: {note}")
+    print(options.out)
+    return 0
+
+
+def _export_onnx(options: ExportCommand) -> int:
+    from autoenc_sg.model.autoencoder import AutoEncoder
+    from autoenc_sg.pipelines.onnx_export.export import export_onnx
+
+    model = AutoEncoder.from_pretrained(options.checkpoint)
+    report = export_onnx(model, options.out, options.photos)
+    for note in report.notes:
+        print(f"note: {note}")
+    for name, difference in report.differences.items():
+        print(f"{name}: largest difference from PyTorch {difference:.1e}")
     print(options.out)
     return 0
 

@@ -82,8 +82,10 @@ def factor_layout(
         num_images: B.
         size: P, side of the full layout in pixels.
     """
-    slots, width = object_slots(image_index, num_images)
     rows, columns = _sampling(boxes, masks, size)
+    if num_images == 1:  # nothing to pad; no size depends on values, which an export needs
+        return Layout(vectors[None], rows[None], columns[None])
+    slots, width = object_slots(image_index, num_images)
     return Layout(*(in_slots(t, slots, num_images, width) for t in (vectors, rows, columns)))
 
 

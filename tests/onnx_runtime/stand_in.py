@@ -1,0 +1,28 @@
+"""`OnnxModel` over PyTorch's networks: all but the ONNX graphs themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.onnx_runtime import OnnxModel
+from autoenc_sg.pipelines.onnx_export.export import describe
+from autoenc_sg.pipelines.onnx_export.parts import all_parts
+
+
+class TorchGraphs(OnnxModel):
+    """Runs the networks that would be exported."""
+
+    def __init__(self, model: AutoEncoder) -> None:
+        self.description = describe(model)
+        self.parts = {part.name: part for part in all_parts(model)}
+
+    def run(self, name: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        part = self.parts[name]
+        with torch.no_grad():
+            outputs = part.network(*(torch.from_numpy(inputs[each]) for each in part.inputs))
+        outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+        return {key: value.numpy() for key, value in zip(part.outputs, outputs)}
