@@ -157,7 +157,8 @@ class Generator(nn.Module):
             relations = self.relation_net(predicate_vectors, drawn_boxes, related, size)
             layout = joined_layouts(layout, relations)
         if self.background_net is not None and graph.background is not None:
-            counts = torch.bincount(graph.image_index, minlength=graph.num_images)
+            empty = graph.image_index.new_zeros(graph.num_images)
+            counts = empty.index_add(0, graph.image_index, torch.ones_like(graph.image_index))
             added = self.background_net(graph.background, random)
             layout = with_background_vectors(layout, counts, added)
         noise = noise or GeneratorNoise()

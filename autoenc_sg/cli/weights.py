@@ -112,8 +112,6 @@ def _export_onnx(options: ExportCommand) -> int:
 
     model = AutoEncoder.from_pretrained(options.checkpoint)
     report = export_onnx(model, options.out, options.photos)
-    for note in report.notes:
-        print(f"note: {note}")
     for name, difference in report.differences.items():
         print(f"{name}: largest difference from PyTorch {difference:.1e}")
     print(options.out)

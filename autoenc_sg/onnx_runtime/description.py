@@ -22,6 +22,7 @@ class Pixels:
         min_size, max_size: the short side becomes `min_size` unless the long one would pass
             `max_size`, pixels.
         divisor: height and width are padded to multiples of it, after the normalization.
+        color_parts: mean colours are kept of so many parts along each side.
     """
 
     mean: list[float]
@@ -29,6 +30,7 @@ class Pixels:
     min_size: int
     max_size: int
     divisor: int
+    color_parts: int
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,14 @@ class Drawing:
     Attributes:
         image_size: side of the picture, pixels.
         noise: shapes of the generator's inputs of standard normal numbers, by name.
+        appearance_dim: width of the appearance codes; 0: none.
+        background_cells: codes of what lies outside all boxes, along each side; 0: none.
     """
 
     image_size: int
     noise: dict[str, list[int]]
+    appearance_dim: int
+    background_cells: int
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ class OnnxGraph:
         object_scores: `[N]` in [0, 1].
         triple_scores: `[M]` in [0, 1].
         objects, predicates: names by id.
+        appearance: `[N, A]` appearance codes, or None.
+        background: `[G G, A]` codes of what lies outside all boxes, or None.
     """
 
     labels: Array
@@ -30,10 +32,12 @@ class OnnxGraph:
     triple_scores: Array
     objects: tuple[str, ...]
     predicates: tuple[str, ...]
+    appearance: Array | None = None
+    background: Array | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What a graph file holds; `autoenc-sg generate` and `read_graphs` read it."""
-        return {
+        data: dict[str, Any] = {
             "objects": [self.objects[label] for label in self.labels.tolist()],
             "relationships": [[s, self.predicates[p], o] for s, p, o in self.triples.tolist()],
             "boxes": self.boxes.tolist(),
@@ -41,3 +45,7 @@ class OnnxGraph:
             "object_scores": self.object_scores.tolist(),
             "relationship_scores": self.triple_scores.tolist(),
         }
+        for name, codes in (("appearance", self.appearance), ("background", self.background)):
+            if codes is not None:
+                data[name] = codes.tolist()
+        return data

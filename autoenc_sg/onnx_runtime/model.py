@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from autoenc_sg.onnx_runtime.boxes import box_scale, by_level, clipped, decoded,
 from autoenc_sg.onnx_runtime.choices import detections, pairs, proposals, softmax
 from autoenc_sg.onnx_runtime.description import Description, Encoder
 from autoenc_sg.onnx_runtime.graph import OnnxGraph
-from autoenc_sg.onnx_runtime.photos import Array, Photo, network_input, read_photo
+from autoenc_sg.onnx_runtime.photos import Array, Photo, mean_colors, network_input, read_photo
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the box head's deltas
 NOMINAL_SIDE = 1024.0  # the relation head reads boxes of an image of this height and width
@@ -35,6 +36,9 @@ class OnnxModel:
         names = ["generator"]
         if self.description.encoder is not None:
             names += ["backbone", "regions", "relations"]
+            drawing = self.description.drawing
+            names += ["appearance"] if drawing.appearance_dim else []
+            names += ["background"] if drawing.background_cells else []
         self._sessions = {name: self._session(name) for name in names}
 
     def _session(self, name: str) -> onnxruntime.InferenceSession:
@@ -61,7 +65,7 @@ class OnnxModel:
         object_threshold: float | None = None,
         edge_threshold: float | None = None,
     ) -> OnnxGraph:
-        """The scene graph of a photo, as `AutoEncoder.parse` without appearance codes.
+        """The scene graph of a photo, as `AutoEncoder.parse`.
 
         Args:
             photo: see `photos.read_photo`.
@@ -87,7 +91,16 @@ class OnnxModel:
         size = pixels.shape[0], pixels.shape[1]
         maps, boxes, network_size = self._detected(pixels, encoder)
         logits = self._relations(maps, boxes, size, network_size, encoder)
-        return self._graph(logits, size, least, least_edge, options.duplicate_threshold)
+        graph, rows = self._graph(logits, size, least, least_edge, options.duplicate_threshold)
+        if not self.description.drawing.appearance_dim:
+            return graph
+        colors = mean_colors(pixels, encoder.pixels.color_parts)
+        looks = self._appearance(maps, boxes[rows], size, network_size, encoder, colors)
+        graph = replace(graph, appearance=looks)
+        if not self.description.drawing.background_cells:
+            return graph
+        outside = self._background(maps, logits["boxes"][rows], size, network_size, encoder, colors)
+        return replace(graph, background=outside)
 
     def _detected(
         self, pixels: Array, encoder: Encoder
@@ -155,8 +168,11 @@ class OnnxModel:
         object_threshold: float,
         edge_threshold: float,
         duplicate_threshold: float,
-    ) -> OnnxGraph:
-        """The hard graph without duplicates; see `GraphLogits.without_duplicates` and `decode`."""
+    ) -> tuple[OnnxGraph, Array]:
+        """The hard graph without duplicates, and its objects' rows `[N, ] bool` of the logits.
+
+        See `GraphLogits.without_duplicates` and `decode`.
+        """
         scores = softmax(logits["object_logits"])[:, 1:]
         labels, best = scores.argmax(1), scores.max(1)
         boxes = clipped(logits["boxes"], size)
@@ -170,7 +186,7 @@ class OnnxModel:
         place = np.cumsum(is_kept) - 1
         chosen, ends = predicates[rows, 1:], ends[rows]
         triples = np.stack([place[ends[:, 0]], chosen.argmax(1) + 1, place[ends[:, 1]]], 1)
-        return OnnxGraph(
+        graph = OnnxGraph(
             labels[is_kept] + 1,
             boxes[is_kept],
             triples.astype(np.int64),
@@ -180,6 +196,39 @@ class OnnxModel:
             tuple(self.description.objects),
             tuple(self.description.predicates),
         )
+        return graph, is_kept
+
+    def _appearance(
+        self,
+        maps: dict[str, Array],
+        boxes: Array,
+        size: tuple[int, int],
+        network_size: tuple[int, int],
+        encoder: Encoder,
+        colors: Array,
+    ) -> Array:
+        """Appearance codes `[N, A]` of the objects' detected boxes, in pixels of the photo."""
+        scaled = boxes * (box_scale(network_size) / box_scale(size))
+        parts, order = by_level(scaled, encoder.pooling)
+        inputs = {f"boxes_{i}": part for i, part in enumerate(parts)}
+        inputs |= {"unit_boxes": (boxes / box_scale(size))[order], "colors": colors}
+        return self.run("appearance", maps | inputs)["codes"][np.argsort(order)]
+
+    def _background(
+        self,
+        maps: dict[str, Array],
+        boxes: Array,
+        size: tuple[int, int],
+        network_size: tuple[int, int],
+        encoder: Encoder,
+        colors: Array,
+    ) -> Array:
+        """Codes `[G G, A]` of what lies outside the objects' boxes, in pixels of the photo."""
+        network = np.array([network_size], np.float32)
+        inside = network / (np.ceil(network / encoder.pixels.divisor) * encoder.pixels.divisor)
+        inputs = {"map_0": maps["map_0"], "inside": inside, "colors": colors}
+        inputs["unit_boxes"] = boxes / box_scale(size)
+        return self.run("background", inputs)["codes"]
 
     def noise(self, seed: int) -> dict[str, Array]:
         """Standard normal numbers for one picture, by the generator's inputs.
@@ -202,7 +251,23 @@ class OnnxModel:
         """
         inputs = {"labels": graph.labels, "triples": graph.triples}
         inputs["boxes"] = graph.boxes.astype(np.float32) / box_scale(graph.image_size)
+        inputs |= self._codes(graph)
         inputs |= self.noise(seed) if noise is None else noise
         image = self.run("generator", inputs)["image"][0]
         pixels: Array = np.round(image.clip(0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
         return pixels
+
+    def _codes(self, graph: OnnxGraph) -> dict[str, Array]:
+        """The codes of a graph as the generator reads them; zeros where it has none."""
+        drawing = self.description.drawing
+        codes = {}
+        if drawing.appearance_dim:
+            codes["appearance"] = np.zeros((len(graph.labels), drawing.appearance_dim), np.float32)
+            if graph.appearance is not None:
+                codes["appearance"] = graph.appearance
+        if drawing.background_cells:
+            parts = drawing.background_cells**2
+            codes["background"] = np.zeros((1, parts, drawing.appearance_dim), np.float32)
+            if graph.background is not None:
+                codes["background"] = graph.background[None]
+        return codes

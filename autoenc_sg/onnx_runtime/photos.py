@@ -44,7 +44,7 @@ def read_photo(photo: Photo) -> Array:
 
 def network_input(photo: Array, pixels: Pixels) -> tuple[Array, tuple[int, int]]:
     """A photo `[H, W, 3]` as `[1, 3, H', W']` float32, and the (height, width) without padding."""
-    image = photo.astype(np.float32) / 255 if photo.dtype == np.uint8 else photo.astype(np.float32)
+    image = as_float(photo)
     mean, std = (np.array(values, np.float32) for values in (pixels.mean, pixels.std))
     image = ((image - mean) / std).transpose(2, 0, 1)
     sides = image.shape[1:]
@@ -55,6 +55,26 @@ def network_input(photo: Array, pixels: Pixels) -> tuple[Array, tuple[int, int]]
     batch = np.zeros((1, 3, *padded), np.float32)
     batch[0, :, :height, :width] = image
     return batch, (height, width)
+
+
+def as_float(photo: Array) -> Array:
+    """A photo, uint8 or float in [0, 1], as float32 in [0, 1]."""
+    values = photo.astype(np.float32)
+    return values / np.float32(255) if photo.dtype == np.uint8 else values
+
+
+def mean_colors(photo: Array, parts: int) -> Array:
+    """Mean RGB of G x G parts of a photo `[H, W, 3]`: `[1, 3, G, G]`, in [-1, 1]."""
+    means = _means(_means(as_float(photo), parts, 0), parts, 1)
+    return (means * 2 - 1).transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def _means(image: Array, parts: int, axis: int) -> Array:
+    """Means of parts along one axis, which overlap by a pixel where they do not divide it."""
+    side = image.shape[axis]
+    edges = [(i * side // parts, -(-(i + 1) * side // parts)) for i in range(parts)]
+    means = [image.take(range(low, high), axis).mean(axis) for low, high in edges]
+    return np.stack(means, axis)
 
 
 def _resized(image: Array, size: int, axis: int) -> Array:

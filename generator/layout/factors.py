@@ -82,10 +82,8 @@ def factor_layout(
         num_images: B.
         size: P, side of the full layout in pixels.
     """
-    rows, columns = _sampling(boxes, masks, size)
-    if num_images == 1:  # nothing to pad; no size depends on values, which an export needs
-        return Layout(vectors[None], rows[None], columns[None])
     slots, width = object_slots(image_index, num_images)
+    rows, columns = _sampling(boxes, masks, size)
     return Layout(*(in_slots(t, slots, num_images, width) for t in (vectors, rows, columns)))
 
 
@@ -161,6 +159,8 @@ def _axis_weights(start: Tensor, stop: Tensor, pixels: int, samples: int) -> Ten
 
 def object_slots(image_index: Tensor, num_images: int) -> tuple[Tensor, int]:
     """Index of each object in a padded `[B, width]`, flattened; and width, the most in an image."""
+    if num_images == 1:  # no size depends on values, which an export to ONNX needs
+        return torch.arange(len(image_index), device=image_index.device), len(image_index)
     counts = torch.bincount(image_index, minlength=num_images)
     first = counts.cumsum(0) - counts
     width = int(counts.max())

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
+from autoenc_sg.config.files import load_config
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.onnx_runtime import OnnxModel
 from autoenc_sg.pipelines.onnx_export.export import describe
 from autoenc_sg.pipelines.onnx_export.parts import all_parts
+from tests.support.tiny import TINY
+
+NAMES = Vocabulary.from_names(["cat", "mat", "dog"], ["on", "under"])
+
+
+def tiny_model(folder: Path, *overrides: str) -> AutoEncoder:
+    """An untrained model of the tiny configuration; layers that start at 0 do not."""
+    torch.manual_seed(0)
+    file = folder / "config.yaml"
+    file.write_text(TINY, encoding="utf-8")
+    model = AutoEncoder(load_config(file, list(overrides)), NAMES).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1 and not bool(weight.any()):
+                weight.normal_(std=0.3)
+    return model
 
 
 class TorchGraphs(OnnxModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from autoenc_sg.onnx_runtime import OnnxModel
 from autoenc_sg.onnx_runtime.description import DESCRIPTION
 from autoenc_sg.onnx_runtime.photos import read_photo
 from autoenc_sg.pipelines.onnx_export.export import describe, graph_difference
-from tests.onnx_runtime.stand_in import TorchGraphs
+from tests.onnx_runtime.stand_in import TorchGraphs, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,31 @@ def test_render_with_the_same_noise_is_that_of_the_model(
     expected = np.array(model.render(model.parse(photos[1]), seed=5))
     assert np.abs(got.astype(int) - expected).max() <= 1
     assert np.abs(graphs.render(graph, 1).astype(int) - got).max() > 1  # other noise
+
+
+CODES = ("appearance_dim=3", "background_cells=2", "appearance_colors=2")
+PYRAMID = ("--detector.backbone=resnet18", "--detector.anchor_sizes=[8,16,32,64,96]")
+
+
+@pytest.mark.parametrize("backbone", [(), PYRAMID], ids=["one map", "pyramid"])
+def test_codes_and_a_pyramid(tmp_path: Path, backbone: tuple[str, ...]) -> None:
+    codes = [f"--generator.{option}" for option in CODES]
+    model = tiny_model(tmp_path, *codes, *backbone)
+    graphs = TorchGraphs(model)
+    for size in ((50, 70), (90, 45)):
+        photo = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+        expected, got = model.parse(photo), graphs.parse(photo)
+        assert len(expected) > 1
+        assert expected.appearance is not None
+        assert got.background is not None
+        assert graph_difference(expected, got) < 1e-3
+        noise = model.generator.seeded_noise([0]).input
+        assert noise is not None
+        drawn = graphs.render(got, noise={"noise_input": noise.numpy()}).astype(int)
+        assert np.abs(drawn - np.array(model.render(expected))).max() <= 1
+        plain = replace(got, appearance=None, background=None)
+        other = graphs.render(plain, noise={"noise_input": noise.numpy()})
+        assert np.abs(drawn - other).max() > 1  # codes are drawn
 
 
 def test_the_graph_is_written_as_graph_files_are(

@@ -11,27 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from autoenc_sg.cli.main import main
-from autoenc_sg.config.files import load_config
-from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.onnx_runtime import OnnxModel
 from autoenc_sg.pipelines.onnx_export import export
 from autoenc_sg.pipelines.onnx_export.export import export_onnx, graph_difference
 from autoenc_sg.pipelines.onnx_export.parts import Part
+from tests.onnx_runtime.stand_in import TorchGraphs, tiny_model
 from tests.onnx_runtime.test_without_torch import run_without_torch
-from tests.support.tiny import TINY
-
-NAMES = Vocabulary.from_names(["cat", "mat", "dog"], ["on", "under"])
-
-
-def tiny_model(folder: Path, *overrides: str) -> AutoEncoder:
-    torch.manual_seed(0)
-    file = folder / "config.yaml"
-    file.write_text(TINY, encoding="utf-8")
-    config: RunConfig = load_config(file, list(overrides))
-    return AutoEncoder(config, NAMES).eval()
 
 
 class Doubled(nn.Module):
@@ -83,8 +70,6 @@ def test_a_difference_above_the_limit_leaves_nothing(
 
 
 def test_graphs_of_other_triples_differ_without_end(tmp_path: Path) -> None:
-    from tests.onnx_runtime.stand_in import TorchGraphs
-
     model = tiny_model(tmp_path)
     photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     graph, got = model.parse(photo), TorchGraphs(model).parse(photo)
@@ -113,15 +98,16 @@ def test_bad_input_in_one_line(
 def test_the_exported_model_parses_and_draws_without_torch(
     tiny_run: Path, tmp_path: Path, head: str
 ) -> None:
+    codes = [f"--generator.{name}=2" for name in ("appearance_dim", "background_cells")]
     if head == "gcn":
         model = AutoEncoder.from_checkpoint(tiny_run / "run")
     else:
-        model = tiny_model(tmp_path, f"--predictor.name={head}")
+        model = tiny_model(tmp_path, f"--predictor.name={head}", *codes)
     photos = sorted((tiny_run / "scenes" / "VG_100K").glob("*.jpg"))[:3]
     report = export_onnx(model, tmp_path / "out", photos)
-    names = ("generator", "backbone", "regions", "relations")
-    assert list(report.differences)[:4] == [f"{name}.onnx" for name in names]
-    assert len(report.differences) == 4 + len(photos)
+    names = ["generator", "backbone", "regions", "relations"]
+    names += [] if head == "gcn" else ["appearance", "background"]
+    assert list(report.differences) == [f"{name}.onnx" for name in names] + list(map(str, photos))
     assert max(report.differences.values()) <= 1e-3
     code = (
         "import sys\nfrom autoenc_sg.onnx_runtime import OnnxModel\n"

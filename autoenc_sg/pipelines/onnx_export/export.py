@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from autoenc_sg.core.atomic_files import new_folder
 from autoenc_sg.core.errors import bad_input, one_line
 from autoenc_sg.core.scene_graph import SceneGraph
+from autoenc_sg.detector.colors import COLOR_PARTS
 from autoenc_sg.detector.faster_rcnn import FasterRCNN
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.modes import inference
@@ -31,6 +33,7 @@ from autoenc_sg.onnx_runtime.description import (
 )
 from autoenc_sg.pipelines.onnx_export.graphs import noise_shapes, plain_pool
 from autoenc_sg.pipelines.onnx_export.parts import Part, all_parts, plain_detector
+from autoenc_sg.pipelines.onnx_export.translations import translations
 
 LARGEST_DIFFERENCE = 1e-3
 
@@ -41,11 +44,9 @@ class ExportReport:
 
     Attributes:
         differences: by graph or photo, the largest absolute difference from PyTorch.
-        notes: what the export leaves out.
     """
 
     differences: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def export_onnx(model: AutoEncoder, out: Path, photos: Sequence[Path] = ()) -> ExportReport:
@@ -62,8 +63,6 @@ def export_onnx(model: AutoEncoder, out: Path, photos: Sequence[Path] = ()) -> E
     model = model.to("cpu").float().eval()
     report = ExportReport()
     parts = all_parts(model)
-    if model.appearance is not None:
-        report.notes.append("appearance codes are not exported: graphs are parsed without them")
     with new_folder(out) as folder, inference(model):
         for part in parts:
             _export(part, model.config.predictor.name, folder)
@@ -104,13 +103,14 @@ def _export(part: Part, head: str, folder: Path) -> None:
                 input_names=list(part.inputs),
                 output_names=list(part.outputs),
                 dynamic_shapes=part.dynamic_shapes,
+                custom_translation_table=translations(),
                 external_data=False,
                 verbose=False,
             )
             assert program is not None
             program.save(str(folder / f"{part.name}.onnx"), external_data=False)
     except Exception as error:  # the exporter has no common exception
-        reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__, 160)
+        reason = one_line(_innermost(error), 200)
         what = f"export onnx: the {part.name} graph"
         if part.name == "relations":
             expected = "a relation head that ONNX can express, such as predictor.name gcn or imp"
@@ -118,21 +118,28 @@ def _export(part: Part, head: str, folder: Path) -> None:
         raise bad_input(what, "layers that ONNX can express", reason) from error
 
 
-class _quiet(warnings.catch_warnings):
+def _innermost(error: BaseException) -> str:
+    """The first line of the error that caused all others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Without the exporter's warnings and log."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self.loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
+        for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-
-    def __exit__(self, *error: object) -> None:
-        for logger, level in zip(self.loggers, self.levels):
-            logger.setLevel(level)
-        super().__exit__(*error)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)
 
 
 def _difference(part: Part, exported: OnnxModel) -> float:
@@ -175,8 +182,12 @@ def _differences(graph: SceneGraph, other: OnnxGraph) -> Iterator[float]:
         (graph.boxes, other.boxes),
         (graph.object_scores, other.object_scores),
         (graph.triple_scores, other.triple_scores),
+        (graph.appearance, other.appearance),
+        (graph.background, other.background),
     ):
-        if values.numel():
+        if (values is None) != (array is None):
+            yield float("inf")
+        elif values is not None and array is not None and values.numel():
             yield float(np.abs(values.numpy() - array).max())
 
 
@@ -186,7 +197,9 @@ def describe(model: AutoEncoder) -> Description:
     Raises:
         InputError: a part of the model that cannot be exported.
     """
-    drawing = Drawing(model.config.generator.image_size, noise_shapes(model.generator))
+    config, noise = model.config.generator, noise_shapes(model.generator)
+    codes = (config.appearance_dim, config.background_cells)
+    drawing = Drawing(config.image_size, noise, *codes)
     vocabulary = model.vocabulary
     encoder = _encoder(model, plain_detector(model)) if model.has_encoder else None
     return Description(list(vocabulary.objects), list(vocabulary.predicates), encoder, drawing)
@@ -203,6 +216,7 @@ def _encoder(model: AutoEncoder, detector: FasterRCNN) -> Encoder:
         transform.min_size[0],
         transform.max_size,
         transform.size_divisible,
+        COLOR_PARTS,
     )
     proposals = Proposals(
         [anchors.tolist() for anchors in rpn.anchor_generator.cell_anchors],

@@ -1,9 +1,11 @@
-"""The four networks of a model between which NumPy chooses, of one image, with free sizes.
+"""The networks of a model between which NumPy chooses, of one image, with free sizes.
 
     backbone    pixels                                  -> maps, objectness and deltas of anchors
     regions     maps, boxes by map                      -> classes, deltas, features, relpn's sides
     relations   maps, union boxes by map, pairs, regions -> logits of the graph
-    generator   labels, triples, boxes, noise           -> picture
+    generator   labels, triples, boxes, codes, noise    -> picture
+    appearance  maps, boxes by map, mean colours        -> appearance codes
+    background  finest map, boxes, mean colours         -> codes of what lies outside the boxes
 
 Boxes come sorted by the map that they are pooled from, so that no size depends on values.
 """
@@ -23,6 +25,7 @@ from autoenc_sg.detector.regions.pooling import LastPixel
 from autoenc_sg.generator import Generator
 from autoenc_sg.generator.noise import GeneratorNoise
 from autoenc_sg.model.autoencoder import AutoEncoder
+from autoenc_sg.model.background import outside_means
 from autoenc_sg.relpn.model import unit_positions
 
 NOMINAL_SIZE = (1024, 1024)  # of the image in whose pixels the relation head reads boxes
@@ -106,7 +109,7 @@ class RelationGraph(nn.Module):
         *by_map, union_rows, pairs, boxes, class_logits, features = inputs
         count = len(by_map) // 2
         maps = pooled(self.pool, tuple(by_map[:count]), tuple(by_map[count:]))
-        unions = nn.Sequential.forward(self.union_head, maps)[union_rows]
+        unions = _in_order(self.union_head, maps)[union_rows]
         image = pairs.new_zeros(boxes.shape[0])
         sizes = (NOMINAL_SIZE,)
         regions = Regions(boxes, class_logits, features, image, sizes, (), sizes)
@@ -115,20 +118,77 @@ class RelationGraph(nn.Module):
         return graph.object_logits, graph.boxes, graph.predicate_logits
 
 
+def _in_order(layers: nn.Module, maps: Tensor) -> Tensor:
+    """The layers one after another, without the union head's faster way for many maps."""
+    for layer in layers.children():
+        maps = layer(maps)
+    return maps
+
+
+class AppearanceGraph(nn.Module):
+    """Appearance codes of objects."""
+
+    def __init__(self, model: AutoEncoder, detector: FasterRCNN) -> None:
+        super().__init__()
+        self.pool, _ = plain_pool(detector.union_pool)
+        assert model.appearance is not None
+        self.encoder = model.appearance
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Maps, boxes by map, unit boxes `[N, 4]`, colours `[1, 3, G, G]` -> codes `[N, A]`."""
+        *by_map, boxes, colors = inputs
+        count = len(by_map) // 2
+        maps = pooled(self.pool, tuple(by_map[:count]), tuple(by_map[count:]))
+        image = torch.zeros_like(boxes[:, 0], dtype=torch.int64)
+        sizes = ((1, 1),)
+        regions = Regions(boxes, boxes, boxes, image, sizes, (), sizes, colors=colors)
+        codes: Tensor = self.encoder(maps, regions)
+        return codes
+
+
+class BackgroundGraph(nn.Module):
+    """Codes of what lies outside all boxes."""
+
+    def __init__(self, model: AutoEncoder) -> None:
+        super().__init__()
+        assert model.background is not None
+        self.encoder = model.background
+
+    def forward(self, finest: Tensor, inside: Tensor, boxes: Tensor, colors: Tensor) -> Tensor:
+        """The finest map, `inside [1, 2]`, unit boxes `[N, 4]`, colours -> codes `[G G, A]`.
+
+        `inside` is the fraction of the padded height and width that the image takes.
+        """
+        image = torch.zeros_like(boxes[:, 0], dtype=torch.int64)
+        means, counts = outside_means(finest, inside, boxes, image, self.encoder.cells)
+        if self.encoder.with_colors:
+            whole = torch.ones_like(inside)
+            parts, _ = outside_means(colors, whole, boxes, image, self.encoder.cells)
+            means = torch.cat([means, parts], -1)
+        return self.encoder.codes_of(means, counts)[0]
+
+
 class GeneratorGraph(nn.Module):
-    """The generator over a hard graph of one image."""
+    """The generator over a hard graph of one image.
+
+    Attributes:
+        more_names: of its inputs after labels, triples and boxes: codes and noise, those it has.
+    """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
-        self.noise_names = tuple(noise_shapes(generator))
+        codes = {"appearance": generator.appearance_net, "background": generator.background_net}
+        names = [name for name, network in codes.items() if network is not None]
+        self.more_names = (*names, *noise_shapes(generator))
         classes = generator.obj_embeddings.num_embeddings - 1
         predicates = generator.pred_embeddings.num_embeddings
         self.register_buffer("one_hot_classes", torch.eye(classes))
         self.register_buffer("one_hot_predicates", torch.eye(predicates))
 
-    def forward(self, labels: Tensor, triples: Tensor, boxes: Tensor, *noise: Tensor) -> Tensor:
+    def forward(self, labels: Tensor, triples: Tensor, boxes: Tensor, *more: Tensor) -> Tensor:
         """Labels `[N]`, triples `[M, 3]` and unit boxes `[N, 4]` to the picture `[1, 3, S, S]`."""
+        named = dict(zip(self.more_names, more))
         graph = RelaxedGraph(
             self.get_buffer("one_hot_classes")[labels],
             self.get_buffer("one_hot_predicates")[triples[:, 1]],
@@ -138,8 +198,9 @@ class GeneratorGraph(nn.Module):
             boxes,
             labels * 0,
             1,
+            appearance=named.get("appearance"),
+            background=named.get("background"),
         )
-        named = dict(zip(self.noise_names, noise))
         both = GeneratorNoise(named.get("noise_input"), named.get("noise_layout"))
         image: Tensor = self.generator(graph, both).image
         return image

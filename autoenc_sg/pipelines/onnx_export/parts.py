@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoenc_sg.config.model import GeneratorConfig
 from autoenc_sg.core.errors import bad_input
+from autoenc_sg.detector.colors import COLOR_PARTS
 from autoenc_sg.detector.faster_rcnn import FasterRCNN
+from autoenc_sg.generator.layout.factors import MAX_OBJECTS
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.pipelines.onnx_export.graphs import (
+    AppearanceGraph,
     BackboneGraph,
+    BackgroundGraph,
     GeneratorGraph,
     RegionGraph,
     RelationGraph,
@@ -54,7 +59,7 @@ class Part:
         """`free` as `torch.onnx.export` wants it; inputs of `*args` are one tuple."""
         dynamic = torch.export.Dim.DYNAMIC
         shapes = tuple(dict.fromkeys(axes, dynamic) for axes in self.free)
-        if isinstance(self.network, (RegionGraph, RelationGraph)):
+        if isinstance(self.network, (RegionGraph, RelationGraph, AppearanceGraph)):
             return (shapes,)
         if isinstance(self.network, GeneratorGraph):
             return (*shapes[:3], shapes[3:])
@@ -73,6 +78,8 @@ def all_parts(model: AutoEncoder) -> list[Part]:
         if model.has_encoder:
             detector = plain_detector(model)
             parts += [_backbone(detector), _regions(model, detector), _relations(model, detector)]
+            parts += [] if model.appearance is None else [_appearance(model, detector)]
+            parts += [] if model.background is None else [_background(model, detector)]
     return parts
 
 
@@ -160,9 +167,48 @@ def _relations(model: AutoEncoder, detector: FasterRCNN) -> Part:
     )
 
 
+def _appearance(model: AutoEncoder, detector: FasterRCNN) -> Part:
+    network = AppearanceGraph(model, detector)
+    assert network.pool.scales is not None
+    count = len(network.pool.scales)
+
+    def inputs(boxes_a_map: int) -> Inputs:
+        boxes = [_boxes(boxes_a_map, *_SIDES) for _ in range(count)]
+        unit = torch.cat(boxes) / torch.tensor([_SIDES[1], _SIDES[0]] * 2)
+        return (*_maps(detector, network.pool.scales), *boxes, unit, _colors())
+
+    names = [f"{kind}_{i}" for kind in ("map", "boxes") for i in range(count)]
+    return Part(
+        "appearance",
+        network,
+        (*names, "unit_boxes", "colors"),
+        ("codes",),
+        (*((2, 3),) * count, *((0,),) * (count + 1), ()),
+        inputs(7),
+        (inputs(1), inputs(30)),
+    )
+
+
+def _background(model: AutoEncoder, detector: FasterRCNN) -> Part:
+    def inputs(objects: int, height: int, width: int) -> Inputs:
+        finest = torch.randn(1, detector.map_channels, height, width)
+        return finest, torch.tensor([[0.75, 1.0]]), _boxes(objects, 1, 1) * 0.8, _colors()
+
+    return Part(
+        "background",
+        BackgroundGraph(model),
+        ("map_0", "inside", "unit_boxes", "colors"),
+        ("codes",),
+        ((2, 3), (), (0,), ()),
+        inputs(5, 12, 16),
+        (inputs(0, 9, 20), inputs(1, 30, 8)),
+    )
+
+
 def _generator(model: AutoEncoder) -> Part:
     """The graph of the generator."""
     classes, predicates = model.vocabulary.num_objects, model.vocabulary.num_predicates
+    network, config = GeneratorGraph(model.generator), model.config.generator
     shapes = noise_shapes(model.generator)
 
     def inputs(objects: int, triples: int) -> Inputs:
@@ -170,18 +216,38 @@ def _generator(model: AutoEncoder) -> Part:
         first = torch.arange(triples) % objects
         kinds = torch.arange(triples) % max(predicates - 1, 1) + 1
         ends = torch.stack([first, kinds, (first + 1) % objects], 1)
-        noise = [torch.randn(shape) for shape in shapes.values()]
-        return (labels, ends, _boxes(objects, 1, 1), *noise)
+        code = config.appearance_dim
+        sizes = shapes | {
+            "appearance": [objects, code],
+            "background": [1, config.background_cells**2, code],
+        }
+        more = [torch.randn(sizes[name]) for name in network.more_names]
+        return (labels, ends, _boxes(objects, 1, 1), *more)
 
+    more = network.more_names
     return Part(
         "generator",
-        GeneratorGraph(model.generator),
-        ("labels", "triples", "boxes", *shapes),
+        network,
+        ("labels", "triples", "boxes", *more),
         ("image",),
-        ((0,), (0,), (0,), *((),) * len(shapes)),
-        inputs(60, 90),
+        ((0,), (0,), (0,), *(((0,) if name == "appearance" else ()) for name in more)),
+        inputs(*_many(config)),
         (inputs(1, 0), inputs(3, 2), inputs(12, 20)),
     )
+
+
+def _many(config: GeneratorConfig) -> tuple[int, int]:
+    """So many objects and relations that layouts are computed plainly, and in one piece.
+
+    Few objects have a faster convolution and very many are added up in chunks (`Layout.maps`); the
+    plain way is right for every number.
+    """
+    free = MAX_OBJECTS - 8 - config.background_cells**2
+    return (free // 2, free // 2) if config.relation_layout else (free, free // 2)
+
+
+def _colors() -> Tensor:
+    return torch.rand(1, 3, COLOR_PARTS, COLOR_PARTS) * 2 - 1
 
 
 def _boxes(count: int, height: int, width: int) -> Tensor:

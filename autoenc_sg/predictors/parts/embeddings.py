@@ -82,13 +82,17 @@ class ByImage:
         if keys is not None:
             order = torch.sort(keys, descending=True, stable=True).indices
             order = order[torch.sort(image_index[order], stable=True).indices]
-        counts = torch.bincount(image_index, minlength=num_images)
+        if num_images == 1:  # no size depends on values, which an export to ONNX needs
+            counts = image_index.new_full((1,), len(image_index))
+            longest = max(len(image_index), 1)
+        else:
+            counts = torch.bincount(image_index, minlength=num_images)
+            longest = max(int(counts.max()) if num_images else 0, 1)
         rank = torch.arange(len(order), device=order.device)
         rank = rank - (counts.cumsum(0) - counts)[image_index[order]]
         self.image_index = image_index
         self.place = torch.empty_like(rank).index_copy_(0, order, rank)
         self.counts = counts
-        longest = max(int(counts.max()) if num_images else 0, 1)
         columns = torch.arange(longest, device=order.device)
         self.is_row = columns < counts[:, None]
 
