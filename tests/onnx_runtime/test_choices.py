@@ -8,10 +8,11 @@ import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms
 
+from autoenc_sg.detector.colors import image_colors
 from autoenc_sg.onnx_runtime.boxes import anchors_of, by_level, decoded, suppressed
 from autoenc_sg.onnx_runtime.choices import detections, pairs, softmax
 from autoenc_sg.onnx_runtime.description import Detection, Pixels, Pooling
-from autoenc_sg.onnx_runtime.photos import network_input
+from autoenc_sg.onnx_runtime.photos import mean_colors, network_input
 from autoenc_sg.relpn.pairs import all_pairs, pair_nms, top_pairs
 
 DETECTION = Detection(0.3, 0.5, 2, 3, None, 0.0, 0.0, 0.5)
@@ -27,7 +28,7 @@ def random_boxes(count: int, seed: int = 0) -> torch.Tensor:
 def test_a_photo_is_resized_and_padded_as_the_detector_does(size: tuple[int, int]) -> None:
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    got, inside = network_input(pixels, Pixels(mean, std, 64, 96, 32))
+    got, inside = network_input(pixels, Pixels(mean, std, 64, 96, 32, 32))
     transform = GeneralizedRCNNTransform(64, 96, mean, std)
     batch, _ = transform([torch.from_numpy(pixels).permute(2, 0, 1) / 255])
     assert inside == tuple(batch.image_sizes[0])
@@ -99,3 +100,10 @@ def test_of_one_object_there_is_no_pair() -> None:
     assert chosen.shape == (0, 2)
     assert relatedness.shape == (0,)
     assert softmax(np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("size", [(64, 32), (50, 71), (20, 33)])
+def test_mean_colors_are_the_detector_s(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = image_colors([torch.from_numpy(pixels).permute(2, 0, 1) / 255])
+    torch.testing.assert_close(torch.from_numpy(mean_colors(pixels, 32)), expected)
