@@ -19,6 +19,9 @@ from autoenc_sg.eval.crop_classifier import (
     fit_crop_classifier,
 )
 from autoenc_sg.eval.detection import DetectionPrecision
+from autoenc_sg.eval.further.object_quality import ObjectQuality
+from autoenc_sg.eval.further.objects import object_matches
+from autoenc_sg.eval.further.triplet_quality import TripletQuality
 from autoenc_sg.eval.generative import (
     Features,
     GenerativeQuality,
@@ -31,7 +34,7 @@ from autoenc_sg.eval.pairs import PairRecall
 from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, with_true_objects
 from autoenc_sg.eval.recall import TripletRecall, frequency_groups, seen_triplets
 from autoenc_sg.eval.round_trip import rescale_predictions
-from autoenc_sg.eval.suite import Ranges, RecallSuite, Value, table_names
+from autoenc_sg.eval.suite import Ranges, RecallSuite, Value, further_names, table_names
 
 __all__ = [
     "MISSED",
@@ -48,6 +51,7 @@ __all__ = [
     "Matches",
     "MeanImage",
     "ObjectAccuracy",
+    "ObjectQuality",
     "PairRecall",
     "Ranges",
     "RankedTriplets",
@@ -55,14 +59,17 @@ __all__ = [
     "RecallSuite",
     "Resampling",
     "Task",
+    "TripletQuality",
     "TripletRecall",
     "Value",
     "comparisons",
     "crop_boxes",
     "fit_crop_classifier",
     "frequency_groups",
+    "further_names",
     "intervals",
     "match",
+    "object_matches",
     "rank_triplets",
     "rescale_predictions",
     "seen_triplets",

@@ -1,9 +1,10 @@
 """The rank of each true triple among the predicted triplets; all recalls are computed from it.
 
 The rank of a true triple is the index (from 0) of the first triplet of the ranking with the same
-three labels and boxes that overlap enough; R@K counts ranks below K. The matching is not one to
-one: a triplet may match several true triples (also duplicates), and several triplets the same one
-(as in Neural Motifs).
+three labels and boxes that overlap enough; R@K counts ranks below K. By default the matching is not
+one to one: a triplet may match several true triples (also duplicates), and several triplets the
+same one (as in Neural Motifs). With another `matching` the objects of both sides have identities in
+place of labels (`further.objects`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from autoenc_sg.core.boxes import enclosing_boxes, paired_iou
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.scene_graph_batch import SceneGraphBatch
+from autoenc_sg.eval.further.objects import distinct_triples, identity_graph
 from autoenc_sg.eval.ranking import RankedTriplets, Triplets, triplet_codes
 
 MISSED = torch.iinfo(torch.int64).max
@@ -89,10 +91,16 @@ def match(
     """
     if len(ranked) != len(truths):
         raise bad_input("predictions", f"one for each of {len(truths)} graphs", len(ranked))
-    truth = true_triples(truths, ranked.has_pairs.device)
+    device = ranked.has_pairs.device
+    if conventions.matching != "each":
+        truths = [distinct_triples(truth) for truth in truths]
+    truth = true_triples(truths, device)
+    comparable = truth
+    if conventions.matching != "each":
+        comparable = true_triples([identity_graph(t) for t in truths], device)
     return Matches(
-        triple_ranks(ranked.constrained, truth, conventions),
-        triple_ranks(ranked.unconstrained, truth, conventions),
+        triple_ranks(ranked.constrained, comparable, conventions),
+        triple_ranks(ranked.unconstrained, comparable, conventions),
         truth,
         ranked.has_pairs,
     )
@@ -100,12 +108,20 @@ def match(
 
 def triple_ranks(triplets: Triplets, truth: TrueTriples, conventions: RecallConventions) -> Tensor:
     """The rank of every true triple, `MISSED` if it has none: `[T]` int64."""
+    rows, places = matching_triplets(triplets, truth, conventions)
+    ranks = torch.full_like(truth.codes, MISSED)
+    return ranks.scatter_reduce(0, rows, places, "amin")
+
+
+def matching_triplets(
+    triplets: Triplets, truth: TrueTriples, conventions: RecallConventions
+) -> tuple[Tensor, Tensor]:
+    """All matches: rows of the true triples, and places of the triplets in their image's order."""
     same = triplets.codes[truth.image_index] == truth.codes[:, None]
     rows, places = same.nonzero(as_tuple=True)  # few: only their boxes are compared
     boxes = triplets.boxes[truth.image_index[rows], places]
     matched = _overlap(boxes, truth.boxes[rows], conventions) >= conventions.iou_threshold
-    ranks = torch.full_like(truth.codes, MISSED)
-    return ranks.scatter_reduce(0, rows[matched], places[matched], "amin")
+    return rows[matched], places[matched]
 
 
 def _overlap(first: Tensor, second: Tensor, conventions: RecallConventions) -> Tensor:

@@ -13,6 +13,7 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
+from autoenc_sg.eval.further.objects import with_identities
 from autoenc_sg.eval.matching import TrueTriples, match, triple_ranks, true_triples
 from autoenc_sg.eval.ranking import Triplets, check_predictions, rank_triplets, with_true_objects
 
@@ -112,7 +113,9 @@ class PairRecall(ImageSumMetric):
     def _triple_addends(
         self, images: Sequence[tuple[GraphPrediction, SceneGraph]]
     ) -> dict[str, Tensor]:
-        true_pairs_only = [_only_true_pairs(p, t) for p, t in images]
+        true_pairs_only = [
+            with_identities(_only_true_pairs(p, t), t, self.conventions) for p, t in images
+        ]
         ranked = rank_triplets(true_pairs_only, max(self._ks), order=self.conventions.order)
         matches = match(ranked, [t for _, t in images], self.conventions)
         hits, total = self._hits(matches.ranks, matches.truth.image_index, len(images))
@@ -143,7 +146,7 @@ def _proposals(predictions: Sequence[GraphPrediction], depth: int) -> Triplets:
     for i, (p, best) in enumerate(zip(predictions, rows)):
         codes[i, : len(best)] = 0
         boxes[i, : len(best)] = p.boxes.double()[p.pairs[best]]
-    return Triplets(codes, boxes)
+    return Triplets(codes, boxes, torch.zeros_like(codes, dtype=torch.float64))
 
 
 def _relatedness(prediction: GraphPrediction) -> Tensor:

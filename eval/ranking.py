@@ -38,10 +38,12 @@ class Triplets:
     Attributes:
         codes: `[B, K]` int64, `triplet_codes` of the labels; -1 after an image's last triplet.
         boxes: `[B, K, 2, 4]` float64, subject and object box, xyxy pixels.
+        scores: `[B, K]` float64, -inf after the last triplet.
     """
 
     codes: Tensor
     boxes: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +230,8 @@ def _candidates(
 def _constrained(best: _Candidates, rows: Tensor) -> Triplets:
     """The best predicate of each pair, in the order of `rows [B, K]`."""
     codes = _codes(best.labels, best.predicates.argmax(2) + 1, best.scores)
-    return Triplets(codes.gather(1, rows), _take_rows(best.boxes, rows))
+    boxes, scores = _take_rows(best.boxes, rows), best.scores.gather(1, rows)
+    return Triplets(codes.gather(1, rows), boxes, scores)
 
 
 def _unconstrained(best: _Candidates, width: int, per_pair: int | None) -> Triplets:
@@ -244,7 +247,7 @@ def _unconstrained(best: _Candidates, width: int, per_pair: int | None) -> Tripl
     flat, chosen = flat.gather(1, order), chosen.gather(1, order)
     rows, predicate = flat // best.predicates.shape[2], flat % best.predicates.shape[2] + 1
     codes = _codes(_take_rows(best.labels, rows), predicate, chosen)
-    return Triplets(codes, _take_rows(best.boxes, rows))
+    return Triplets(codes, _take_rows(best.boxes, rows), chosen)
 
 
 def _pair_scores(predictions: Sequence[GraphPrediction]) -> Tensor:
@@ -322,12 +325,13 @@ def _pad(triplets: Triplets, width: int) -> Triplets:
     """The triplets padded to `width` a row."""
     missing = width - triplets.codes.shape[1]
     codes = torch.nn.functional.pad(triplets.codes, (0, missing), value=-1)
-    return Triplets(codes, torch.nn.functional.pad(triplets.boxes, (0, 0, 0, 0, 0, missing)))
+    boxes = torch.nn.functional.pad(triplets.boxes, (0, 0, 0, 0, 0, missing))
+    scores = torch.nn.functional.pad(triplets.scores, (0, missing), value=-torch.inf)
+    return Triplets(codes, boxes, scores)
 
 
 def _join(parts: Sequence[Triplets]) -> Triplets:
     """The parts concatenated, padded to the width of the widest."""
     width = max(part.codes.shape[1] for part in parts)
     padded = [_pad(part, width) for part in parts]
-    first, second = (torch.cat([getattr(p, f.name) for p in padded]) for f in fields(Triplets))
-    return Triplets(first, second)
+    return Triplets(*(torch.cat([getattr(p, f.name) for p in padded]) for f in fields(Triplets)))

@@ -14,6 +14,7 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
+from autoenc_sg.eval.further.objects import with_identities
 from autoenc_sg.eval.matching import Matches, match
 from autoenc_sg.eval.ranking import RankedTriplets, rank_triplets, triplet_codes, with_true_objects
 
@@ -57,7 +58,10 @@ class TripletRecall(ImageSumMetric):
     - `F1@K`: harmonic mean of the two;
     - `zR@K`: R@K of the true triples whose labels are not among `seen`, over images that have one;
     - `<group> mR@K`: mR@K over a group of predicates, e.g. head, body and tail;
-    - `R@K per predicate`: `[P - 1]`, entry k is predicate k + 1, if asked for.
+    - `R@K per predicate`: `[P - 1]`, entry k is predicate k + 1, if asked for;
+    - with `metrics="all"`, `R-rel`, `mR-rel` and so on: the same with K = the number of true
+      triples of the image (SGG-Benchmark's relative recall), and `wR@K`: the recall of each
+      predicate p averaged with weights n_p / sum n, n_p its true triples (its weighted recall).
 
     A mean over nothing (no image, no unseen triple) is NaN. The state has sums and counts only, so
     memory is constant; they are summed over processes.
@@ -90,7 +94,8 @@ class TripletRecall(ImageSumMetric):
         if num_predicates < 2:
             raise bad_input("num_predicates", ">= 2, with the reserved 0", num_predicates)
         conventions = conventions or RecallConventions()
-        shapes = _shapes(len(conventions.ks), num_predicates)
+        columns = len(conventions.ks) + (conventions.metrics == "all")
+        shapes = _shapes(columns, num_predicates)
         super().__init__(shapes, keep_images, sync_on_compute)
         self.conventions = conventions
         self.num_predicates = num_predicates
@@ -124,8 +129,8 @@ class TripletRecall(ImageSumMetric):
         self._check_truths(truths)
         if not isinstance(predictions, RankedTriplets):
             predictions = self.rank(predictions, truths)
-        if predictions.depth < max(self.conventions.ks):
-            raise bad_input("ranking", f"depth >= {max(self.conventions.ks)}", predictions.depth)
+        if predictions.depth < self._depth(truths):
+            raise bad_input("ranking", f"depth >= {self._depth(truths)}", predictions.depth)
         self._count(match(predictions, truths, self.conventions))
 
     def rank(
@@ -141,8 +146,11 @@ class TripletRecall(ImageSumMetric):
                 )
         task = self.conventions.task
         return rank_triplets(
-            [with_true_objects(p, t, task) for p, t in zip(predictions, truths)],
-            max(self.conventions.ks),
+            [
+                with_identities(with_true_objects(p, t, task), t, self.conventions)
+                for p, t in zip(predictions, truths)
+            ],
+            self._depth(truths),
             self.conventions.ng_per_image_limit or None,
             self.conventions.ng_predicates_per_pair or None,
             self.conventions.order,
@@ -167,10 +175,21 @@ class TripletRecall(ImageSumMetric):
         for average in self.conventions.averages:
             suffix = "" if average == self.conventions.averages[0] else f"/{average}"
             for free in (0, 1):
-                for column, k in enumerate(self.conventions.ks):
+                for column, end in enumerate(self._ends()):
                     named = self._named(sums, average, free, column)
-                    results |= {name.format(f"@{k}{suffix}"): v for name, v in named.items()}
+                    results |= {name.format(f"{end}{suffix}"): v for name, v in named.items()}
         return results
+
+    def _ends(self) -> list[str]:
+        """The ends of names: `@K`, and `-rel` for as many triplets as the image has relations."""
+        relative = ["-rel"] if self.conventions.metrics == "all" else []
+        return [f"@{k}" for k in self.conventions.ks] + relative
+
+    def _depth(self, truths: Sequence[SceneGraph]) -> int:
+        most = max(self.conventions.ks)
+        if self.conventions.metrics == "all":
+            return max(most, *(len(truth.triples) for truth in truths))
+        return most
 
     def _named(
         self, sums: Mapping[str, Tensor], average: Average, free: int, column: int
@@ -191,6 +210,10 @@ class TripletRecall(ImageSumMetric):
         empty = sums["predicate_total"].sum(-1) == 0
         mean = self._mean_recall(each, empty, range(1, self.num_predicates))
         named = {r_name: recall, mr_name: mean, f1_name: _harmonic_mean(recall, mean)}
+        if self.conventions.metrics == "all":
+            share = sums["predicate_total"] / sums["predicate_total"].sum(-1, keepdim=True)
+            weighted = (each.nan_to_num(0.0) * share).sum(-1)
+            named["ng-wR{}" if free else "wR{}"] = weighted
         if self.seen is not None:
             named[zr_name] = unseen
         for group, ids in self.groups.items():
@@ -217,7 +240,7 @@ class TripletRecall(ImageSumMetric):
         rows = scored[truth.image_index]
         image, predicate = truth.image_index[rows], truth.predicates[rows]
         ranks = torch.stack([matches.ranks, matches.ng_ranks], 1)[rows]
-        ks = ranks.new_tensor(self.conventions.ks)
+        ks = self._limits(image, truth.num_images)
         hits = (ranks[:, :, None] < ks).double()  # [T, 2, K]
 
         found, total = _sums_by(hits, image, truth.num_images)
@@ -239,6 +262,14 @@ class TripletRecall(ImageSumMetric):
             addends["unseen_recall"] = _ratio(found, total)
             addends["unseen_images"] = (total > 0).double()
         self.add_images(addends)
+
+    def _limits(self, image: Tensor, num_images: int) -> Tensor:
+        """The K of each column, `[K]`, or `[T, 1, K + 1]` with the image's number of relations."""
+        ks = image.new_tensor(self.conventions.ks)
+        if self.conventions.metrics == "recall":
+            return ks
+        own = torch.bincount(image, minlength=num_images)[image]
+        return torch.cat([ks.expand(len(image), -1), own[:, None]], 1)[:, None]
 
     def _check_truths(self, truths: Sequence[SceneGraph]) -> None:
         if self.conventions.images_without_relations == "refuse":

@@ -12,7 +12,10 @@ from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
 from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
+from autoenc_sg.eval.further.object_quality import ObjectQuality
+from autoenc_sg.eval.further.triplet_quality import TripletQuality
 from autoenc_sg.eval.pairs import PairRecall
+from autoenc_sg.eval.ranking import RankedTriplets
 from autoenc_sg.eval.recall import TripletRecall
 
 Value = float | list[float]
@@ -33,8 +36,18 @@ def table_names(ks: Sequence[int]) -> list[str]:
     return [f"{kind}@{k}{average}" for average in averages for kind in METRICS for k in ks]
 
 
+def further_names(conventions: RecallConventions) -> list[str]:
+    """Metrics of `metrics="all"` that a table may show beside `table_names`, in its order."""
+    relative = ("R-rel", "mR-rel", "F1-rel", "zR-rel", "ngR-rel", "ng-mR-rel", "ng-F1-rel")
+    at_k = [f"{kind}@{k}" for kind in ("wR", "ng-wR", "PR") for k in conventions.ks]
+    at_k += ["wR-rel", "ng-wR-rel"]
+    scored = [f"{x}>={t:g}" for x in ("precision", "recall", "F1") for t in conventions.thresholds]
+    names = [*relative, *at_k, "InstR", "PRank", *scored, "ECE"]
+    return [f"{name}{average}" for average in ("", "/macro", "/micro") for name in names]
+
+
 class RecallSuite:
-    """`TripletRecall` and `PairRecall` for each task.
+    """`TripletRecall` and `PairRecall` for each task; with `metrics="all"` also the further ones.
 
     Args:
         num_predicates: P, with the reserved 0.
@@ -68,6 +81,13 @@ class RecallSuite:
         self.pairs = {
             task: PairRecall(c, sync_on_compute, keep_images) for task, c in by_task.items()
         }
+        extended = {t: c for t, c in by_task.items() if c.metrics == "all"}
+        self.objects = {
+            t: ObjectQuality(c, sync_on_compute, keep_images) for t, c in extended.items()
+        }
+        self.quality = {
+            t: TripletQuality(c, sync_on_compute, keep_images) for t, c in extended.items()
+        }
 
     def update(
         self,
@@ -83,15 +103,17 @@ class RecallSuite:
         if len(truths) == 0:
             return
         chosen = list(self.triplets if tasks is None else tasks)
-        shared = None
+        shared: RankedTriplets | None = None
         for task in chosen:
             metric = self.triplets[task]
-            if task in DETECTING:
-                shared = metric.rank(predictions, truths) if shared is None else shared
-                metric.update(shared, truths)
-            else:
-                metric.update(predictions, truths)
+            ranked = shared if task in DETECTING else None
+            ranked = metric.rank(predictions, truths) if ranked is None else ranked
+            shared = ranked if task in DETECTING else shared
+            metric.update(ranked, truths)
             self.pairs[task].update(predictions, truths)
+            if task in self.quality:
+                self.quality[task].update(ranked, truths)
+                self.objects[task].update(predictions, truths)
 
     def intervals(self, resampling: Resampling) -> dict[Task, Ranges]:
         """95 % bootstrap intervals of all figures over the images; see `resampling.intervals`.
@@ -110,18 +132,21 @@ class RecallSuite:
         return self._by_task(comparisons(self._metrics(), other._metrics(), resampling))
 
     def _metrics(self) -> list[ImageSumMetric]:
-        return [*self.triplets.values(), *self.pairs.values()]
+        return [metric for _, metric in self._with_tasks()]
+
+    def _with_tasks(self) -> list[tuple[Task, ImageSumMetric]]:
+        kinds = (self.triplets, self.pairs, self.objects, self.quality)
+        return [(task, metric) for kind in kinds for task, metric in kind.items()]
 
     def _by_task(self, of_metrics: Sequence[Mapping[str, Tensor]]) -> dict[Task, Ranges]:
         results: dict[Task, Ranges] = {task: {} for task in self.triplets}
-        for task, values in zip([*self.triplets, *self.pairs], of_metrics):
+        for (task, _), values in zip(self._with_tasks(), of_metrics):
             results[task] |= {name: value.tolist() for name, value in values.items()}
         return results
 
     def compute(self) -> dict[Task, dict[str, Value]]:
         """Fractions by task and name, NaN for a mean over nothing; lists for each predicate."""
-        results: dict[Task, dict[str, Value]] = {}
-        for task, metric in self.triplets.items():
-            values = metric.compute() | self.pairs[task].compute()
-            results[task] = {name: value.tolist() for name, value in values.items()}
+        results: dict[Task, dict[str, Value]] = {task: {} for task in self.triplets}
+        for task, metric in self._with_tasks():
+            results[task] |= {name: value.tolist() for name, value in metric.compute().items()}
         return results

@@ -21,14 +21,14 @@ class EvaluateCommand:
 
     Attributes:
         checkpoint: a trained model: a run's folder, or a checkpoint file.
-        task: one or more of predcls, sgcls, sggen (or sgdet) and phrdet.
+        task: one or more of PredCls, SGCls, SGGen (or SGDet) and PhrDet, in upper or lower case.
         json: file to write the results to; evaluation.json beside the checkpoint by default.
         options: what to evaluate.
         conventions: how recall is counted.
     """
 
     checkpoint: Path
-    task: tuple[str, ...] = ("predcls", "sgcls", "sggen", "phrdet")
+    task: tuple[str, ...] = ("PredCls", "SGCls", "SGGen", "PhrDet")
     json: Path | None = None
     options: EvaluationOptions = field(
         default=EvaluationOptions(device="auto", round_trip=True, object_accuracy=True),
@@ -76,7 +76,7 @@ def _evaluate(command: EvaluateCommand) -> int:
     )
     results = evaluate_checkpoint(command.checkpoint, options)
     data = options.data or "the checkpoint's data set"
-    print_tables(report_tables(results, ks, f"{data} ({options.split})"))
+    print_tables(report_tables(results, command.conventions, f"{data} ({options.split})"))
     for written in write_files(results, path, max(ks), logs):
         print(written)
     return 0

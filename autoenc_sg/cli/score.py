@@ -22,7 +22,7 @@ class ScoreCommand:
     Attributes:
         predictions: file or pipe of predictions.
         truth: file or pipe of true graphs.
-        task: one or more of predcls, sgcls, sggen (or sgdet) and phrdet.
+        task: one or more of PredCls, SGCls, SGGen (or SGDet) and PhrDet, in upper or lower case.
         json: file to write the fractions to.
         against: another file of predictions for the same images: differences, their 95 % intervals
             and p of a paired test.
@@ -32,7 +32,7 @@ class ScoreCommand:
 
     predictions: Path = field(kw_only=True)
     truth: Path = field(kw_only=True)
-    task: tuple[str, ...] = ("sggen", "phrdet")
+    task: tuple[str, ...] = ("SGGen", "PhrDet")
     json: Path | None = None
     against: Path | None = None
     options: ScoreOptions = field(
@@ -75,7 +75,7 @@ def _score(command: ScoreCommand) -> int:
     stages = [("score", 1.0), ("score the other", 1.0)]
     reporter = Reporter(stages[: 1 if command.against is None else 2])
     scores = score_files(command.predictions, command.truth, options, reporter, command.against)
-    print_tables(scores.tables(command.conventions.ks))
+    print_tables(scores.tables(command.conventions))
     for note in scores.notes:
         print(f"note: {note}")
     if command.json is not None:

@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from autoenc_sg.config.recall import Task
-from autoenc_sg.core.errors import bad_input
+from autoenc_sg.config.recall import Task, task_named
 
 if TYPE_CHECKING:
     from autoenc_sg.visualization.tables import Table
 
-TASKS: dict[str, Task] = {
-    "predcls": "PredCls",
-    "sgcls": "SGCls",
-    "sggen": "SGGen",
-    "sgdet": "SGGen",  # another name of it
-    "phrdet": "PhrDet",
-}
-
 
 def named_tasks(names: Iterable[str]) -> tuple[Task, ...]:
-    """The tasks with these names, without repetition; upper or lower case.
+    """The tasks with these names, without repetition; see `config.recall.task_named`.
 
     Raises:
         InputError: a name is not that of a task.
     """
-    for name in names:
-        if name.lower() not in TASKS:
-            raise bad_input("--task", f"one of {', '.join(TASKS)}", repr(name))
-    return tuple(dict.fromkeys(TASKS[name.lower()] for name in names))
+    return tuple(dict.fromkeys(task_named(name, "--task") for name in names))
 
 
 def print_tables(tables: Sequence[Table]) -> None:

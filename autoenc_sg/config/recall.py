@@ -9,7 +9,22 @@ from autoenc_sg.core.errors import bad_input
 
 Task = Literal["PredCls", "SGCls", "SGGen", "PhrDet"]
 Average = Literal["macro", "micro"]
+Matching = Literal["each", "best", "one_to_one"]
 _MOST = 2**31 - 1
+_OTHER_NAMES: dict[str, Task] = {"sgdet": "SGGen"}
+
+
+def task_named(name: str, option: str = "task") -> Task:
+    """The task of this name: PredCls, SGCls, SGGen (or SGDet) or PhrDet, in upper or lower case.
+
+    Raises:
+        InputError: no task has this name.
+    """
+    names = {task.lower(): task for task in get_args(Task)} | _OTHER_NAMES
+    if not isinstance(name, str) or name.lower() not in names:
+        raise bad_input(option, f"one of {', '.join(get_args(Task))}", repr(name))
+    task: Task = names[name.lower()]
+    return task
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,14 @@ class RecallConventions:
             0 or None: as many as the largest K.
         ng_predicates_per_pair: without graph constraint, best predicates of each pair that compete
             (FactorizableNet: 10); 0 or None: all (Motifs, SGB).
+        matching: which true triples a triplet matches. `each`: all with its labels whose boxes it
+            overlaps (Motifs, SGB). `best`: each detected object stands for the true object of its
+            class with the greatest IoU, if that is enough, and the triplet for the triple of these
+            objects (SGBench). `one_to_one`: the same, but a true object is taken by one detection
+            only, best object scores first (COCO's rule for boxes), so that duplicates do not help.
+            With `best` and `one_to_one` a true triple that is repeated counts once; not for PhrDet.
+        metrics: `recall`, or `all`: also R-rel, wR, PR, InstR, PRank, precision, F1 and ECE.
+        thresholds: of triplet scores, for precision and F1.
         absent_predicates: in mR a predicate that no true triple has counts 0 (`zero`, SGB: the sum
             is divided by P - 1) or is left out of the mean (`skip`).
 
@@ -60,6 +83,9 @@ class RecallConventions:
     ng_per_image_limit: int | None = 100
     ng_predicates_per_pair: int | None = None
     absent_predicates: Literal["zero", "skip"] = "zero"
+    matching: Matching = "each"
+    metrics: Literal["recall", "all"] = "recall"
+    thresholds: tuple[float, ...] = (0.1, 0.3, 0.5)
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
@@ -72,7 +98,13 @@ class RecallConventions:
             raise bad_input("averages", "macro, micro or both", self.averages)
         for average in self.averages:
             _check_choice("averages", average, get_args(Average))
-        _check_choice("task", self.task, get_args(Task))
+        object.__setattr__(self, "task", task_named(self.task))
+        _check_choice("matching", self.matching, get_args(Matching))
+        _check_choice("metrics", self.metrics, ("recall", "all"))
+        if self.task == "PhrDet" and self.matching != "each":
+            raise bad_input("matching", "each (PhrDet matches no objects)", self.matching)
+        if not all(0 <= t < float("inf") for t in self.thresholds):
+            raise bad_input("thresholds", "finite numbers >= 0", self.thresholds)
         _check_choice("order", self.order, ("score", "given"))
         _check_choice(
             "images_without_predictions", self.images_without_predictions, ("zero", "skip")

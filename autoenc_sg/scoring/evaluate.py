@@ -6,6 +6,7 @@ the frequency prior on the same detections, and the mean image of the train spli
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.data.base.samples import GraphDataset
 from autoenc_sg.data.loading import batches
 from autoenc_sg.data.open import open_dataset
+from autoenc_sg.data.vg150.counts import has_vg150_names
 from autoenc_sg.data.vg150.dataset import check_human_relations
+from autoenc_sg.eval import Ranges, Task, Value
 from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.region_reader import RegionReader
 from autoenc_sg.scoring.graph_scores import GraphScores
@@ -122,7 +125,26 @@ def evaluate_model(
             if images is not None:
                 images.update(model, batch, logits, truths)
             reporter.advance(len(batch))
-    return _results(count, graphs, images, max(options.conventions.ks))
+    results = _results(count, graphs, images, max(options.conventions.ks))
+    if options.intervals:
+        ranges = graphs.intervals(options.resampling())
+        results = replace(results, intervals=_flat_intervals(ranges))
+    return replace(results, visual_genome=has_vg150_names(test.vocabulary))
+
+
+def _flat_intervals(
+    ranges: Mapping[str, Mapping[Task, Ranges]],
+) -> dict[str, dict[str, Sequence[Value]]]:
+    """`{row: {"SGGen R@20": [low, high]}}`, without the lists for each predicate."""
+    return {
+        row: {
+            f"{task} {name}": ends
+            for task, values in tasks.items()
+            for name, ends in values.items()
+            if not isinstance(ends[0], list)
+        }
+        for row, tasks in ranges.items()
+    }
 
 
 def open_regions(

@@ -20,7 +20,9 @@ from autoenc_sg.data.base.annotation import annotated_graphs
 from autoenc_sg.data.base.samples import Batch, GraphDataset
 from autoenc_sg.eval import (
     DetectionPrecision,
+    Ranges,
     RecallSuite,
+    Resampling,
     Task,
     Value,
     frequency_groups,
@@ -69,6 +71,7 @@ class GraphScores:
                 training_triples.unique(dim=0),
                 groups,
                 per_predicate=True,
+                keep_images=options.intervals,
             )
             for row in ROWS
         }
@@ -122,6 +125,10 @@ class GraphScores:
     def numbers(self) -> dict[str, dict[Task, dict[str, Value]]]:
         """By row, task and name; see `RecallSuite.compute`."""
         return {row: suite.compute() for row, suite in self.recall.items()}
+
+    def intervals(self, resampling: Resampling) -> dict[str, dict[Task, Ranges]]:
+        """By row, task and name; see `RecallSuite.intervals`. Needs the option `intervals`."""
+        return {row: suite.intervals(resampling) for row, suite in self.recall.items()}
 
     def by_name(self, values: Sequence[float]) -> dict[str, float]:
         """Values of predicates 1..P - 1 by their names."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.config.predictor import Effect, PredictorConfig
-from autoenc_sg.config.recall import RecallConventions, Task
+from autoenc_sg.config.recall import RecallConventions, Task, task_named
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.eval import Resampling
 
@@ -42,6 +43,9 @@ class EvaluationOptions:
         effect: of a relation head with branches (`predictor.causal`), instead of the checkpoint's.
         logit_adjustment: tau log(share of the training triples) taken from the predicates' logits,
             instead of what the checkpoint's configuration says.
+        intervals: 95 % bootstrap intervals of the graphs' scores over the images.
+        samples: number of resamples for intervals.
+        seed: of the resamples.
     """
 
     data: Path | None = None
@@ -61,6 +65,9 @@ class EvaluationOptions:
     images: bool = True
     effect: Effect | None = None
     logit_adjustment: float | None = None
+    intervals: bool = False
+    samples: int = 1000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -69,7 +76,16 @@ class EvaluationOptions:
             raise bad_input("batch size", ">= 1", self.batch_size)
         if self.processes < 1:
             raise bad_input("processes", ">= 1", self.processes)
-        _check_tasks(self.tasks)
+        object.__setattr__(self, "tasks", _named_tasks(self.tasks))
+        self.resampling()
+
+    def resampling(self) -> Resampling:
+        """How to resample the images for intervals.
+
+        Raises:
+            InputError: fewer than 1 sample.
+        """
+        return Resampling(self.samples, self.seed)
 
     def predictor(self, config: PredictorConfig) -> PredictorConfig:
         """A relation head's options with `effect` and `logit_adjustment` if they are given.
@@ -120,7 +136,7 @@ class ScoreOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_tasks(self.tasks)
+        object.__setattr__(self, "tasks", _named_tasks(self.tasks))
         self.resampling()
         if self.resized is not None and not 1 <= self.resized[0] <= self.resized[1]:
             raise bad_input("resized", "sides 1 <= shorter <= longer", self.resized)
@@ -134,6 +150,8 @@ class ScoreOptions:
         return Resampling(self.samples, self.seed)
 
 
-def _check_tasks(tasks: tuple[Task, ...]) -> None:
+def _named_tasks(names: Sequence[str]) -> tuple[Task, ...]:
+    tasks = tuple(task_named(name, "tasks") for name in names)
     if not tasks or len(set(tasks)) < len(tasks):
         raise bad_input("tasks", "one or more different ones", tasks)
+    return tasks

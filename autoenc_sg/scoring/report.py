@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from autoenc_sg.config.recall import RecallConventions
 from autoenc_sg.core.atomic_files import replacing
-from autoenc_sg.eval import table_names
+from autoenc_sg.eval import further_names, table_names
 from autoenc_sg.scoring.options import ALL_TASKS, KS
 from autoenc_sg.scoring.results import EvaluationResults
 from autoenc_sg.visualization.graph import DPI, figure_image, sans
@@ -28,56 +29,82 @@ PUBLISHED: tuple[tuple[str, tuple[float | None, ...]], ...] = (
     ("FactorizableNet", (None, 26.03, 30.77, None, 18.32, 21.20)),
     ("Tan 2019", (24.1, 30.5, 33.1, 23.8, 28.2, 32.6)),
 )
+_SOURCE = (
+    "Published: K. Tan 2019, Auto-Encoding Scene Graphs with Image Reconstruction, Table 1, on "
+    "Visual Genome."
+)
 MEASURES = ("L1", "PSNR", "SSIM", "FID", "IS", "LPIPS diversity", "object accuracy")
 _MODEL, _PRIOR, _INK = "#1f5fa8", "#d08a3c", "#333333"
 _ROW = 0.2  # inches of a predicate
 
 
-def report_tables(results: EvaluationResults, ks: Sequence[int], data: str) -> list[Table]:
+def report_tables(
+    results: EvaluationResults, conventions: RecallConventions, data: str
+) -> list[Table]:
     """The paper's Table 1 with this run, every recall, and the scores of generated images.
 
     Args:
         results: of the run.
-        ks: the K of R@K.
+        conventions: K and metrics.
         data: what it was evaluated on, for the note.
     """
+    ks = conventions.ks
     tables = [comparison_table(results, data), recall_table(results, ks)]
+    if conventions.metrics == "all":
+        tables.append(_scores_table(results, ks, further_names(conventions), "Further metrics", ""))
     return [*tables, image_table(results, ks)] if results.image_scores else tables
 
 
 def comparison_table(results: EvaluationResults, data: str) -> Table:
-    """Rows as published and rows of this run, in percent."""
+    """Rows as published, where the data is Visual Genome, and rows of this run, in percent."""
     names = [f"{task} R@{k}" for task in ("PhrDet", "SGGen") for k in KS]
-    rows: list[list[Cell]] = [[f"{name} (published)", *values] for name, values in PUBLISHED]
+    rows: list[list[Cell]] = []
+    if results.visual_genome:
+        rows = [[f"{name} (published)", *values] for name, values in PUBLISHED]
     for row, values in results.recall.items():
         label = "this checkpoint" if row == "model" else row
         rows.append([label, *(_percent(values.get(name)) for name in names)])
-    return Table(
-        "Table 1 of the paper, and this run (recall, %)",
-        ["", *names],
-        rows,
-        "Published: K. Tan 2019, Auto-Encoding Scene Graphs with Image Reconstruction, Table 1, on "
-        f"Visual Genome. This run: {results.images} images of {data}.",
-    )
+    note = f"This run: {results.images} images of {data}."
+    if not results.visual_genome:
+        return Table("This run (recall, %)", ["", *names], rows, note)
+    title = "Table 1 of the paper, and this run (recall, %)"
+    return Table(title, ["", *names], rows, f"{_SOURCE} {note}")
 
 
 def recall_table(results: EvaluationResults, ks: Sequence[int]) -> Table:
     """Every recall of every task, the prior's beside it."""
+    ap = ", ".join(f"{name} {value:.4f}" for name, value in results.detection.items())
+    note = f"prior: the frequency prior on the same objects. Detection: {ap}."
+    return _scores_table(results, ks, table_names(ks), "Recall (fractions)", note)
+
+
+def _scores_table(
+    results: EvaluationResults, ks: Sequence[int], names: Sequence[str], title: str, note: str
+) -> Table:
+    """Those of these figures that the model has, by task, with the prior's beside them."""
     recalls = results.recall
     tasks = [t for t in ALL_TASKS if f"{t} R@{ks[0]}" in recalls["model"]]
     names = [
         name
-        for name in table_names(ks)
+        for name in names
         if any(_is_number(recalls["model"].get(f"{task} {name}")) for task in tasks)
     ]
     rows: list[list[Cell]] = [
-        [name, *(recalls[row].get(f"{task} {name}") for task in tasks for row in recalls)]
+        [name, *(_cell(results, row, f"{task} {name}") for task in tasks for row in recalls)]
         for name in names
     ]
     heads = [t if row == "model" else f"{t}, prior" for t in tasks for row in recalls]
-    ap = ", ".join(f"{name} {value:.4f}" for name, value in results.detection.items())
-    note = f"prior: the frequency prior on the same objects. Detection: {ap}."
-    return Table("Recall (fractions)", ["", *heads], rows, note)
+    if results.intervals:
+        note += " In brackets: 95 % intervals over images."
+    return Table(title, ["", *heads], rows, note)
+
+
+def _cell(results: EvaluationResults, row: str, name: str) -> Cell:
+    """A figure, with its interval if there is one."""
+    value, ends = results.recall[row].get(name), results.intervals.get(row, {}).get(name)
+    if value is None or ends is None:
+        return value
+    return f"{value:.4f} [{ends[0]:.4f}, {ends[1]:.4f}]"
 
 
 def image_table(results: EvaluationResults, ks: Sequence[int]) -> Table:

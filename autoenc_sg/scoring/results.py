@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autoenc_sg.core.atomic_files import replacing
+from autoenc_sg.eval import Value
 from autoenc_sg.scoring.options import KS
 from autoenc_sg.visualization.tables import Cell, Table
 
@@ -32,6 +33,8 @@ class EvaluationResults:
         networks: the network that measured a number: `{"FID": "Inception ..."}`.
         step: training step of the checkpoint.
         classes: `{class name: AP50}`, of classes with a true box.
+        intervals: `{row of recall: {"SGGen R@20": [low, high]}}`, 95 % over images, if asked for.
+        visual_genome: the data has VG150's classes and predicates, as the published rows do.
     """
 
     images: int
@@ -45,6 +48,8 @@ class EvaluationResults:
     networks: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
     classes: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
+    visual_genome: bool = False
 
     def to_dict(self) -> dict[str, float | int]:
         """Every number under a plain name, such as `frequency prior SGGen R@50`."""
@@ -60,12 +65,14 @@ class EvaluationResults:
         return flat | dict(self.extra)
 
     def write_json(self, path: Path) -> None:
-        """`to_dict`, the predicates, the classes and the networks, atomically; NaN as null."""
+        """`to_dict`, predicates, classes, intervals and networks, atomically; NaN as null."""
         content: dict[str, object] = dict(self.to_dict())
         if self.predicates:
             content["per predicate"] = self.predicates
         if self.classes:
             content["AP50 of each class"] = self.classes
+        if self.intervals:
+            content["intervals"] = self.intervals
         if self.networks:
             content["networks"] = dict(self.networks)
         write_numbers(path, content)
@@ -89,6 +96,12 @@ class EvaluationResults:
         for row, tasks in self.predicates.items():
             for task, of in tasks.items():
                 yield from (("recall of predicate", row, task, n, v) for n, v in of.items())
+        for row, ranges in self.intervals.items():
+            for name, ends in ranges.items():
+                task, _, metric = name.partition(" ")
+                for bound, end in zip(("low", "high"), ends):
+                    assert isinstance(end, float)
+                    yield f"95 % interval, {bound}", row, task, metric, end
         yield from (("detection", "model", "", n, v) for n, v in self.detection.items())
         yield from (("AP50 of class", "model", "", n, v) for n, v in self.classes.items())
         for row, values in self.image_scores.items():

@@ -90,9 +90,10 @@ class ImageSumMetric(torchmetrics.Metric):
         Images are numbered as they were given to `update`; those of several processes, which take
         the images in turn, as one process would see them. Needs `keep_images`.
         """
-        batches = _joined(self.kept_batches, torch.zeros(0, 3, dtype=torch.int64))
-        cells = _joined(self.kept_cells, torch.zeros(0, 2, dtype=torch.int64))
-        values = _joined(self.kept_values, torch.zeros(0, dtype=torch.float64))
+        with self.sync_context(should_sync=self.sync_on_compute):
+            batches = _joined(self.kept_batches, torch.zeros(0, 3, dtype=torch.int64))
+            cells = _joined(self.kept_cells, torch.zeros(0, 2, dtype=torch.int64))
+            values = _joined(self.kept_values, torch.zeros(0, dtype=torch.float64))
         images = cells[:, 0] + _first_images(batches).repeat_interleave(batches[:, 1])
         ranks = batches[:, 2].repeat_interleave(batches[:, 1])
         images = images * (int(batches[:, 2].max()) + 1 if len(batches) else 1) + ranks

@@ -47,11 +47,28 @@ def test_published_rows_are_as_printed() -> None:
 
 
 def test_comparison_is_in_percent_below_the_published_rows() -> None:
-    table = comparison_table(RESULTS, "drawn scenes (test)")
+    table = comparison_table(replace(RESULTS, visual_genome=True), "drawn scenes (test)")
     assert table.rows[4][0] == "Tan 2019 (published)"
     assert table.rows[5] == ["this checkpoint", 50.0, 50.0, None, 50.0, 50.0, None]
     assert table.rows[6][0] == "frequency prior"
     assert "12 images of drawn scenes (test)" in table.note
+
+
+def test_other_data_have_no_published_rows() -> None:
+    table = comparison_table(RESULTS, "drawn scenes (test)")
+    assert [row[0] for row in table.rows] == ["this checkpoint", "frequency prior"]
+    assert "ublished" not in table.title + table.note + str(table.rows)
+
+
+def test_intervals_stand_behind_the_numbers(tmp_path: Path) -> None:
+    results = replace(RESULTS, intervals={"model": {"SGGen R@20": [0.25, 0.75]}})
+    table = recall_table(results, (20, 50))
+    assert table.rows[0] == ["R@20", 0.25, None, "0.5000 [0.2500, 0.7500]", 0.5, 0.5, 0.5]
+    results.write_csv(tmp_path / "x.csv")
+    assert '"95 % interval, low",model,SGGen,R@20,0.25' in (tmp_path / "x.csv").read_text()
+    results.write_json(tmp_path / "x.json")
+    got = json.loads((tmp_path / "x.json").read_text())
+    assert got["intervals"] == {"model": {"SGGen R@20": [0.25, 0.75]}}
 
 
 def test_recall_stands_beside_the_priors_and_empty_rows_are_left_out() -> None:

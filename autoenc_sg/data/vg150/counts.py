@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container
 
 import torch
 
+from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.data.base.samples import Split
 from autoenc_sg.data.vg150.dataset import split_rows
 from autoenc_sg.data.vg150.files import TEST, TRAIN, VG150Annotations
@@ -16,12 +18,14 @@ from autoenc_sg.visualization.tables import Table
 # https://github.com/jwyang/graph-rcnn.pytorch/issues/21.
 IMAGES, TRAIN_IMAGES, TEST_IMAGES = 108_073, 75_651, 32_422
 KEPT: dict[Split, int] = {"train": 56_224, "val": 5_000, "test": 26_446}
-_VG150 = (151, 51)
+# SHA-256 of the 150 object names, sorted, and the 50 predicates, sorted, one a line.
+_VG150_NAMES = "d81140789f5f2b3fbde2045a848e1722ef80b896a7f1e892e20946fda9d3970e"
 
 
-def is_vg150(data: VG150Annotations) -> bool:
-    """Whether the vocabulary has VG150's size, so that published counts apply."""
-    return (data.vocabulary.num_objects, data.vocabulary.num_predicates) == _VG150
+def has_vg150_names(vocabulary: Vocabulary) -> bool:
+    """Whether the names are those of VG150, in any order, so that published figures apply."""
+    names = [*sorted(vocabulary.objects[1:]), *sorted(vocabulary.predicates[1:])]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest() == _VG150_NAMES
 
 
 def count_images(data: VG150Annotations, images: Container[int]) -> Table:
@@ -32,7 +36,7 @@ def count_images(data: VG150Annotations, images: Container[int]) -> Table:
         images: ids of the images with a file.
     """
     has_file = torch.tensor([i in images for i in data.image_ids.tolist()], dtype=torch.bool)
-    published = is_vg150(data)
+    published = has_vg150_names(data.vocabulary)
     rows: list[list[str | int | None]] = []
     for name, in_part, published_count in (
         ("all", torch.ones_like(data.split, dtype=torch.bool), IMAGES),

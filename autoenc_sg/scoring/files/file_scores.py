@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoenc_sg.eval import Ranges, Task, Value, table_names
+from autoenc_sg.config.recall import RecallConventions
+from autoenc_sg.eval import Ranges, Task, Value, further_names, table_names
 from autoenc_sg.scoring.results import write_numbers
 from autoenc_sg.visualization.tables import Cell, Table
 
@@ -45,26 +46,29 @@ class FileScores:
             }
         write_numbers(path, content)
 
-    def tables(self, ks: Sequence[int]) -> list[Table]:
-        """The scores, and the comparison if there is one."""
-        tables = [self.table(ks)]
+    def tables(self, conventions: RecallConventions) -> list[Table]:
+        """The recalls, the further metrics and the comparison, where there are any."""
+        names, further = table_names(conventions.ks), further_names(conventions)
+        tables = [self.table(names)]
+        if conventions.metrics == "all":
+            tables.append(self.table(further, "Further metrics (PRank: places from 0)"))
         if self.comparison:
-            tables.append(self.comparison_table(ks))
+            tables.append(self.comparison_table([*names, *further]))
         return tables
 
-    def table(self, ks: Sequence[int]) -> Table:
-        """Recalls with graph constraint and without (ng), a column for each task."""
+    def table(self, names: Sequence[str], title: str = "Recall (fractions)") -> Table:
+        """Those of these figures that were computed, a column for each task."""
         rows: list[list[Cell]] = [
-            [name, *(self._cell(task, name) for task in self.tasks)] for name in self._names(ks)
+            [name, *(self._cell(task, name) for task in self.tasks)] for name in self._known(names)
         ]
         note = "In brackets: 95 % intervals over images." if self.intervals else ""
-        return Table("Recall (fractions)", ["", *self.tasks], rows, note)
+        return Table(title, ["", *self.tasks], rows, note)
 
-    def comparison_table(self, ks: Sequence[int]) -> Table:
+    def comparison_table(self, names: Sequence[str]) -> Table:
         """Differences with their intervals, and p."""
         columns = [head for task in self.tasks for head in (f"{task}, difference", "p")]
         rows: list[list[Cell]] = []
-        for name in self._names(ks):
+        for name in self._known(names):
             row: list[Cell] = [name]
             for task in self.tasks:
                 difference, low, high, p = self.comparison[task].get(name, [math.nan] * 4)
@@ -73,8 +77,8 @@ class FileScores:
         note = "In brackets: 95 % intervals, paired bootstrap. p: paired permutation test."
         return Table("Difference to the other predictions", ["", *columns], rows, note)
 
-    def _names(self, ks: Sequence[int]) -> list[str]:
-        return [n for n in table_names(ks) if any(n in values for values in self.tasks.values())]
+    def _known(self, names: Sequence[str]) -> list[str]:
+        return [n for n in names if any(n in values for values in self.tasks.values())]
 
     def _cell(self, task: Task, name: str) -> Cell:
         value = _number(self.tasks[task].get(name))

@@ -1,0 +1,1 @@
+"""Metrics beyond recall: of objects, of predicates within a pair, and of triplet scores."""
