@@ -8,9 +8,9 @@ real ones, `crop_classifier` measures how many generated objects are recognized.
 `torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`, summed over processes.
 """
 
-from autoenc_sg.config.recall import Average, RecallConventions, Task
+from autoenc_sg.config.recall import Average, RecallConventions, Resampling, Task
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
-from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
+from autoenc_sg.eval.base.resampling import comparisons, intervals
 from autoenc_sg.eval.crop_classifier import (
     CropClassifier,
     CropTraining,

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from autoenc_sg.config.recall import RecallConventions, Task
+from autoenc_sg.config.recall import RecallConventions, Resampling, Task
 from autoenc_sg.core.scene_graph import SceneGraph
 from autoenc_sg.core.structures import GraphPrediction
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
-from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
+from autoenc_sg.eval.base.resampling import comparisons, intervals
 from autoenc_sg.eval.further.object_quality import ObjectQuality
 from autoenc_sg.eval.further.triplet_quality import TripletQuality
 from autoenc_sg.eval.pairs import PairRecall

@@ -122,3 +122,23 @@ class RecallConventions:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise bad_input(name, f"one of {', '.join(choices)}", repr(value))
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How to resample.
+
+    Attributes:
+        samples: R.
+        seed: of the draws; equal seeds give equal intervals.
+
+    Raises:
+        InputError: fewer than 1 sample.
+    """
+
+    samples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise bad_input("samples", ">= 1", self.samples)

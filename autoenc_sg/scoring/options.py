@@ -9,9 +9,8 @@ from typing import Literal
 
 from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.config.predictor import Effect, PredictorConfig
-from autoenc_sg.config.recall import RecallConventions, Task, task_named
+from autoenc_sg.config.recall import RecallConventions, Resampling, Task, task_named
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.eval import Resampling
 
 KS = (20, 50, 100)
 DETECTED: tuple[Task, ...] = ("SGGen", "PhrDet")  # tasks with detected boxes

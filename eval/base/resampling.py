@@ -16,11 +16,11 @@ one product of a sparse matrix (addends by image) and a dense one (images by sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from autoenc_sg.config.recall import Resampling
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.eval.base.image_sums import ImageSumMetric, by_rows
 
@@ -28,26 +28,6 @@ _CHUNK = 100  # samples at a time, for memory: 100 x N weights
 _TAILS = (0.025, 0.975)
 _ROUNDING = 1e-12
 Figures = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How to resample.
-
-    Attributes:
-        samples: R.
-        seed: of the draws; equal seeds give equal intervals.
-
-    Raises:
-        InputError: fewer than 1 sample.
-    """
-
-    samples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise bad_input("samples", ">= 1", self.samples)
 
 
 def intervals(metrics: Sequence[ImageSumMetric], resampling: Resampling) -> list[Figures]:

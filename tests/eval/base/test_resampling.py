@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
+from autoenc_sg.config.recall import Resampling
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.eval import PairRecall, RecallConventions, TripletRecall
 from autoenc_sg.eval.base.image_sums import ImageSumMetric
-from autoenc_sg.eval.base.resampling import Resampling, comparisons, intervals
+from autoenc_sg.eval.base.resampling import comparisons, intervals
 from tests.support.eval_graphs import P, random_batch, random_conventions
 
 FEW = Resampling(samples=11, seed=4)
