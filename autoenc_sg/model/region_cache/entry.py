@@ -16,7 +16,6 @@ where `stored` is float16 or float32.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,8 +99,6 @@ def pack(entry: Entry, precision: RegionPrecision) -> tuple[bytes, dict[str, Any
         "classes": entry.class_logits.shape[1],
         "width": entry.features.shape[1],
         "maps": [list(level.shape) for level in entry.maps],
-        "length": len(data),
-        "crc": zlib.crc32(data),
     }
     return data, record
 
