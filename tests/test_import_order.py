@@ -15,7 +15,8 @@ _BASE = {"core", "config"}
 _DATA = _BASE | {"visualization", "data"}
 _WEIGHTS = _DATA | {"detector", "generator", "weights"}
 _MODEL = _BASE | {"detector", "relpn", "generator", "weights", "predictors"}
-_TRAINING = _WEIGHTS | _MODEL | {"eval", "model", "training"}
+_RETRIEVAL = _WEIGHTS | _MODEL | {"model", "retrieval"}
+_TRAINING = _RETRIEVAL | {"eval", "training"}
 _SCORING = _TRAINING | {"scoring"}
 _PIPELINES = _SCORING | {"onnx_runtime", "pipelines"}
 
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "weights": _WEIGHTS,
     "predictors": _BASE,
     "model": _MODEL,
+    "retrieval": _RETRIEVAL - {"visualization"},
     "training": _TRAINING,
     "scoring": _SCORING,
     "pipelines": _PIPELINES,
@@ -131,6 +133,9 @@ def test_imports_within_data_go_down() -> None:
         ("predictors", "from autoenc_sg.relpn import RelationProposalNetwork"),
         ("visualization", "from autoenc_sg.data.open import open_dataset"),
         ("weights", "from autoenc_sg.model import AutoEncoder"),
+        ("model", "from autoenc_sg.retrieval.bank import PatchBank"),
+        ("generator", "from autoenc_sg.retrieval.bank import PatchBank"),
+        ("retrieval", "from autoenc_sg.training.splits import cached_regions"),
         ("__main__", "from autoenc_sg.training.loop import train"),
     ],
 )
@@ -158,5 +163,5 @@ def test_folders_are_small() -> None:
 
 
 def _is_no_entry(path: Path) -> bool:
-    """Links, `__init__.py`, caches, and what other programs put there."""
-    return path.is_symlink() or path.name.startswith(("__", "."))
+    """Links, `__init__.py`, `py.typed`, caches, and what other programs put there."""
+    return path.is_symlink() or path.name.startswith(("__", ".")) or path.name == "py.typed"

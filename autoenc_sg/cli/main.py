@@ -19,19 +19,19 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from autoenc_sg import __version__
-from autoenc_sg.cli.data import FROM_JSONL, RELATE, STATS, VERIFY, VG150
+from autoenc_sg.cli.bank import BUILD, PASTE
+from autoenc_sg.cli.data.commands import FROM_JSONL, RELATE, STATS, VERIFY, VG150
+from autoenc_sg.cli.data.sg2im_vg import SG2IM_VG
 from autoenc_sg.cli.demo import DEMO, SCENES
 from autoenc_sg.cli.evaluate import BENCH, EVALUATE
 from autoenc_sg.cli.generate import GENERATE, SAMPLE
 from autoenc_sg.cli.options import Command, add_options, build
 from autoenc_sg.cli.photos import PARSE, RECONSTRUCT
 from autoenc_sg.cli.score import SCORE, TRUTH
-from autoenc_sg.cli.sg2im_vg import SG2IM_VG
 from autoenc_sg.cli.train import COMPARE, TRAIN, CompareCommand, TrainCommand, split_overrides
 from autoenc_sg.cli.weights import EXPORT, IMPORT, WEIGHTS
 from autoenc_sg.core.errors import InputError, TrainingDiverged, TrainingInterrupted
 
-DATA_HELP = "data sets: make, check and look at them"
 COMMANDS: tuple[Command[Any], ...] = (
     DEMO,
     TRAIN,
@@ -49,7 +49,13 @@ COMMANDS: tuple[Command[Any], ...] = (
     EXPORT,
     SCENES,
 )
-DATA_COMMANDS: tuple[Command[Any], ...] = (VG150, FROM_JSONL, RELATE, VERIFY, STATS, SG2IM_VG)
+GROUPS: dict[str, tuple[str, tuple[Command[Any], ...]]] = {  # name -> help, commands
+    "data": (
+        "data sets: make, check and look at them",
+        (VG150, FROM_JSONL, RELATE, VERIFY, STATS, SG2IM_VG),
+    ),
+    "bank": ("crops of a data set's objects, and pictures pasted of them", (BUILD, PASTE)),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,8 +89,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _chosen_command(parsed: Namespace) -> tuple[Command[Any], Namespace]:
     commands, values = COMMANDS, parsed[parsed.command]
-    if parsed.command == "data":
-        commands, parsed, values = DATA_COMMANDS, values, values[values.command]
+    if parsed.command in GROUPS:
+        commands, parsed, values = GROUPS[parsed.command][1], values, values[values.command]
     return next(c for c in commands if c.name == parsed.command), values
 
 
@@ -103,11 +109,12 @@ def build_parser() -> Parser:
     commands = parser.add_subcommands(dest="command", required=True)
     for command in COMMANDS:
         commands.add_subcommand(command.name, _command_parser(command), help=command.help)
-    data = _new_parser(DATA_HELP, "")
-    commands.add_subcommand("data", data, help=DATA_HELP)
-    data_commands = data.add_subcommands(dest="command", required=True)
-    for command in DATA_COMMANDS:
-        data_commands.add_subcommand(command.name, _command_parser(command), help=command.help)
+    for name, (text, group_commands) in GROUPS.items():
+        group = _new_parser(text, "")
+        commands.add_subcommand(name, group, help=text)
+        members = group.add_subcommands(dest="command", required=True)
+        for command in group_commands:
+            members.add_subcommand(command.name, _command_parser(command), help=command.help)
     return parser
 
 

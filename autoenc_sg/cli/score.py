@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from autoenc_sg.cli.data import DataSource
+from autoenc_sg.cli.data.commands import DataSource
 from autoenc_sg.cli.options import Command
 from autoenc_sg.cli.tasks import named_tasks, print_tables
 from autoenc_sg.config.recall import RecallConventions

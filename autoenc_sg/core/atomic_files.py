@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary file beside the target, then `os.replace`."""
+"""Atomic writes: a temporary file beside the target, then `os.replace`; locks of folders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoenc_sg.core.errors import bad_input
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -96,4 +103,58 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:  # the folder is not writable: then there is no file either
+        return
+
+
+@contextmanager
+def folder_lock(folder: Path, expected: str) -> Iterator[None]:
+    """Hold the lock of a folder, which is created if it is missing.
+
+    A POSIX record lock on the file `.lock`, which stays. Loader processes do not inherit it, so it
+    ends with this process, even if that is killed. Where the file system has no locks, there is
+    none. Not for use twice at a time in one process.
+
+    Args:
+        folder: what is locked.
+        expected: the rule, for the message, such as `no other training run in this folder`.
+
+    Raises:
+        InputError: another process holds it, or the system refuses to write there.
+    """
+    is_new = not folder.exists()
+    make_folder(folder)
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise bad_input(folder, "a folder to write to", error.strerror or error) from error
+    try:
+        _lock(descriptor, folder, expected)
+        yield
+    finally:
+        os.close(descriptor)
+        if is_new:
+            _remove_unused(folder)
+
+
+def _lock(descriptor: int, folder: Path, expected: str) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # held by another process
+        process = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        raise bad_input(folder, expected, f"one, of process {process}") from None
+    except OSError:  # a file system without locks
+        return
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder if it holds the lock's file alone."""
+    try:
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
+    except OSError:
         return

@@ -1,0 +1,1 @@
+"""Time, memory and recall of the patch bank."""
