@@ -2,8 +2,9 @@
 
 For each query, a class, a vector and the id of the image it belongs to, the K nearest patches of
 that class by L2, those of that image left out. An index that knows nothing of images is asked for
-as many more as that image has patches of the class; what an approximate one still misses is looked
-for exactly. A class without a patch (of another image) is replaced by the nearest one by name.
+as many more as any image has patches of the class; what an approximate one still misses is looked
+for exactly. So an answer does not depend on the other queries. A class without a patch of another
+image is replaced by the nearest one by name.
 """
 
 from __future__ import annotations
@@ -47,11 +48,51 @@ class Candidates:
 
 
 @dataclass(frozen=True, eq=False)
+class ImageCounts:
+    """How many patches of a class each image has.
+
+    Attributes:
+        ids: of the images, ascending.
+        counts: patches of each.
+    """
+
+    ids: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of_patches(cls, image_ids: NDArray[np.int64]) -> ImageCounts:
+        """Counted from the image of each patch `[n]`."""
+        ids, counts = np.unique(image_ids, return_counts=True)
+        return cls(ids, counts.astype(np.int64))
+
+    @property
+    def total(self) -> int:
+        """Patches of the class."""
+        return int(self.counts.sum())
+
+    def of(self, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The patches of these images `[Q]`; 0 for an image without."""
+        if len(self.ids) == 0:
+            return np.zeros(len(image_ids), np.int64)
+        places = np.searchsorted(self.ids, image_ids).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[places] == image_ids, self.counts[places], 0)
+
+
+@dataclass(frozen=True, eq=False)
 class ClassPatches:
-    """The patches of one class: rows in the bank, photos they are from, vectors, and the index."""
+    """The patches of one class.
+
+    Attributes:
+        rows: `[n]` in the bank.
+        image_ids: `[n]`, the photo each is from.
+        counts: of the photos.
+        vectors: `[n, D]`.
+        index: of the vectors.
+    """
 
     rows: NDArray[np.int64]
     image_ids: NDArray[np.int64]
+    counts: ImageCounts
     vectors: Tensor
     index: Index
 
@@ -85,6 +126,7 @@ class PatchSearch:
         self.names = names
         self.exact_limit = exact_limit
         self._classes: dict[int, ClassPatches] = {}
+        self._image_counts: dict[int, ImageCounts] = {}
 
     def nearest(
         self, labels: Tensor, vectors: Tensor, image_ids: Sequence[int | None], count: int
@@ -128,18 +170,31 @@ class PatchSearch:
         return rows if image_id is None else rows[self.bank.image_ids[rows] != image_id]
 
     def _stand_in(self, label: int, image_id: int | None) -> int:
-        if len(self.allowed_rows(label, image_id)):
+        if self._has_patch(label, image_id):
             return label
         others = [] if self.names is None or label == 0 else self.names.order(label)
-        usable = (other for other in others if len(self.allowed_rows(other, image_id)))
+        usable = (other for other in others if self._has_patch(other, image_id))
         return next(usable, NO_PATCH)
+
+    def _has_patch(self, label: int, image_id: int | None) -> bool:
+        """Whether a class has a patch of another image."""
+        counts = self._counts(label)
+        own = 0 if image_id is None else int(counts.of(np.array([image_id], np.int64))[0])
+        return counts.total > own
+
+    def _counts(self, label: int) -> ImageCounts:
+        if label not in self._image_counts:
+            ids = self.bank.image_ids[self.bank.rows_of_class(label)]
+            self._image_counts[label] = ImageCounts.of_patches(ids)
+        return self._image_counts[label]
 
     def _class(self, label: int) -> ClassPatches:
         if label not in self._classes:
             rows = self.bank.rows_of_class(label)
             vectors = self.bank.vectors(rows, self.kind)
             index = build_index(vectors, self.exact_limit)
-            self._classes[label] = ClassPatches(rows, self.bank.image_ids[rows], vectors, index)
+            ids, counts = self.bank.image_ids[rows], self._counts(label)
+            self._classes[label] = ClassPatches(rows, ids, counts, vectors, index)
         return self._classes[label]
 
     def _check(
@@ -163,8 +218,9 @@ def without_own(
 ) -> tuple[Tensor, Tensor]:
     """The nearest positions in a class, `own` images left out; see `neighbours.Index`."""
     excluded, has_image = _as_arrays(own)
-    own_counts = _counts(patches.image_ids, excluded) * has_image
-    fetched = min(count + int(own_counts.max()), len(patches.rows))
+    own_counts = patches.counts.of(excluded) * has_image
+    most = int(patches.counts.counts.max())  # not of this batch, which no answer depends on
+    fetched = min(count + most, len(patches.rows))
     positions, distances = patches.index.search(queries, fetched)
     ids = patches.image_ids[positions.clamp(min=0).numpy()]
     is_own = torch.from_numpy((ids == excluded[:, None]) & has_image[:, None])
@@ -190,10 +246,3 @@ def _as_arrays(own: Sequence[int | None]) -> tuple[NDArray[np.int64], NDArray[np
     """The image of each query, 0 without; and whether it has one."""
     has_image = np.array([image_id is not None for image_id in own])
     return np.array([image_id or 0 for image_id in own], np.int64), has_image
-
-
-def _counts(image_ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each of `wanted` is among `image_ids`."""
-    ids, counts = np.unique(image_ids, return_counts=True)
-    places = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
-    return np.where(ids[places] == wanted, counts[places], 0)

@@ -1,6 +1,6 @@
 """A file of a bank: the patches of some images, column by column.
 
-Its records (`weights.record_file`), with n objects of b images and, with whole photos, m = n + b
+Its records (`weights.files.record_file`), with n objects of b images and, with whole photos, m = n + b
 patches, else m = n; objects come first, both in the order of the images:
 
     labels        int64    [m]            class, 0: a whole photo
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.weights.record_file import RecordFile, RecordKind, write_records
+from autoenc_sg.weights.files.record_file import RecordFile, RecordKind, write_records
 
 KIND = RecordKind(b"AESGPAT1", "patches of a bank", "run autoenc-sg bank build again")
 

@@ -33,8 +33,8 @@ from autoenc_sg.weights.checkpoint_file import (
     write_model_file,
     write_training_file,
 )
+from autoenc_sg.weights.files.tensor_file import read_metadata
 from autoenc_sg.weights.pretrained import DESCRIPTION, read_pretrained, shipped_or
-from autoenc_sg.weights.tensor_file import read_metadata
 
 __all__ = [
     "CHECKPOINT",

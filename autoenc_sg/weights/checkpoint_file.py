@@ -23,9 +23,9 @@ from autoenc_sg.config.run import RunConfig
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
+from autoenc_sg.weights.files.tensor_file import read_metadata, read_tensors, write_tensors
 from autoenc_sg.weights.safe_pickle import read_torch_file
 from autoenc_sg.weights.state_tree import flatten_state, unflatten_state
-from autoenc_sg.weights.tensor_file import read_metadata, read_tensors, write_tensors
 
 FORMAT = "autoenc-sg checkpoint"
 TRAINING_FORMAT = "autoenc-sg training state"

@@ -10,7 +10,7 @@ from typing import Any
 from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.weights.checkpoint_file import read_summary
-from autoenc_sg.weights.tensor_file import read_metadata
+from autoenc_sg.weights.files.tensor_file import read_metadata
 
 MANIFEST = "manifest.json"
 

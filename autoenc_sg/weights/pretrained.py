@@ -22,7 +22,7 @@ from autoenc_sg.core.atomic_files import replacing
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.vocabulary import Vocabulary
 from autoenc_sg.weights.checkpoint_file import Checkpoint
-from autoenc_sg.weights.tensor_file import read_tensors, write_tensors
+from autoenc_sg.weights.files.tensor_file import read_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from autoenc_sg.core.errors import bad_input
 from autoenc_sg.weights.checkpoint import read_checkpoint
 from autoenc_sg.weights.checkpoint_file import FORMAT, is_tensor_file
+from autoenc_sg.weights.files.tensor_file import read_metadata, read_tensors
 from autoenc_sg.weights.safe_pickle import read_array_pickle, read_torch_file
-from autoenc_sg.weights.tensor_file import read_metadata, read_tensors
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from autoenc_sg.retrieval.neighbours import ExactIndex, Index, build_index
-from autoenc_sg.retrieval.search import ClassPatches, without_own
+from autoenc_sg.retrieval.search import ClassPatches, ImageCounts, without_own
 
 COUNT = 10
 PER_IMAGE = 10
@@ -61,6 +61,7 @@ def measure(count: int, width: int, queries: int) -> list[list[str]]:
     rows = torch.arange(count).numpy()
     image_ids = rows // PER_IMAGE
     own = (near // PER_IMAGE).tolist()
+    counts = ImageCounts.of_patches(image_ids)
     before = resident_mib()
     began = time.perf_counter()
     indices: list[tuple[str, Index]] = [("exact", ExactIndex(vectors)), ("", build_index(vectors))]
@@ -68,7 +69,7 @@ def measure(count: int, width: int, queries: int) -> list[list[str]]:
     table: list[list[str]] = []
     exact = None
     for name, index in indices:
-        patches = ClassPatches(rows, image_ids, vectors, index)
+        patches = ClassPatches(rows, image_ids, counts, vectors, index)
         found, _ = without_own(patches, asked, own, COUNT)
         exact = found if exact is None else exact
         shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), exact.tolist())]

@@ -19,10 +19,10 @@ from autoenc_sg.weights.checkpoint import (
     read_training_state,
     write_checkpoint,
 )
+from autoenc_sg.weights.files.tensor_file import read_tensors, write_tensors
 from autoenc_sg.weights.pretrained import save_pretrained
 from autoenc_sg.weights.sg2im import import_sg2im
 from autoenc_sg.weights.state_dict import read_weights
-from autoenc_sg.weights.tensor_file import read_tensors, write_tensors
 from tests.support.checkpoints import CAT_ON_MAT, pickled
 from tests.support.files.sg2im_files import full
 from tests.support.mutations import HOSTILE, mutated_binary, mutated_json, mutated_value

@@ -184,7 +184,7 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
 
 def sealed(path: Path, **metadata: str) -> None:
     """A file whose checksum is right, with other metadata."""
-    from autoenc_sg.weights.tensor_file import read_metadata, write_tensors
+    from autoenc_sg.weights.files.tensor_file import read_metadata, write_tensors
 
     write_checkpoint(path, some_checkpoint())
     changed = {k: v for k, v in {**read_metadata(path), **metadata}.items() if v != "absent"}

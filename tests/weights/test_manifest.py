@@ -8,8 +8,8 @@ from pathlib import Path
 
 from autoenc_sg.training.run_log import VALIDATION, read_history
 from autoenc_sg.weights.checkpoint import read_checkpoint
+from autoenc_sg.weights.files.tensor_file import read_tensors
 from autoenc_sg.weights.manifest import write_manifest
-from autoenc_sg.weights.tensor_file import read_tensors
 
 
 def test_the_manifest_of_a_run(tiny_run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.weights.record_file import RecordFile, RecordKind, write_records
+from autoenc_sg.weights.files.record_file import RecordFile, RecordKind, write_records
 
 KIND = RecordKind(b"TESTREC1", "numbers", "make it again")
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.weights.tensor_file import DTYPES, read_metadata, read_tensors, write_tensors
+from autoenc_sg.weights.files.tensor_file import DTYPES, read_metadata, read_tensors, write_tensors
 from tests.support.tiny import same
 
 TENSORS = {

@@ -1,4 +1,4 @@
-"""A file of cached regions: some images of a data set, as records of a `weights.record_file`.
+"""A file of cached regions: some images of a data set, as records of a `weights.files.record_file`.
 
 Each record is an entry's bytes (`entry`). The index says of it `digest` (of the image's pixels and
 true boxes), and what `entry.pack` returns.
@@ -12,7 +12,7 @@ from typing import Any
 
 from autoenc_sg.config.phases import RegionPrecision
 from autoenc_sg.model.region_cache.entry import Entry, pack, unpack
-from autoenc_sg.weights.record_file import RecordFile, RecordKind, write_records
+from autoenc_sg.weights.files.record_file import RecordFile, RecordKind, write_records
 
 KIND = RecordKind(b"AESGREG1", "cached regions", "remove the folder and it is made again")
 

@@ -1,0 +1,1 @@
+"""Checked files of tensors (safetensors) and of records."""
