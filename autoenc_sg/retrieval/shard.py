@@ -1,7 +1,7 @@
 """A file of a bank: the patches of some images, column by column.
 
-Its records (`weights.files.record_file`), with n objects of b images and, with whole photos, m = n + b
-patches, else m = n; objects come first, both in the order of the images:
+Its records (`weights.files.record_file`), with n objects of b images and, with whole photos,
+m = n + b patches, else m = n; objects come first, both in the order of the images:
 
     labels        int64    [m]            class, 0: a whole photo
     image_ids     int64    [m]
