@@ -45,8 +45,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout, not 
 import autoenc_sg.training.loop
 from autoenc_sg.cli.main import main as command_line
 from autoenc_sg.training.run_log import HISTORY
-from autoenc_sg.weights.files import tensor_file
 from autoenc_sg.weights.checkpoint import CHECKPOINT, read_resumable
+from autoenc_sg.weights.files import tensor_file
 from tests.support.tiny import TINY, same
 
 assert autoenc_sg.training.loop  # imported here, once for all runs
