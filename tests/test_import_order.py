@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "weights": _WEIGHTS,
     "predictors": _BASE,
     "model": _MODEL,
-    "retrieval": _RETRIEVAL - {"visualization"},
+    "retrieval": _RETRIEVAL,
     "training": _TRAINING,
     "scoring": _SCORING,
     "pipelines": _PIPELINES,

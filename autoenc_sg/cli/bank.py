@@ -10,8 +10,7 @@ from autoenc_sg.cli.model import usable_device
 from autoenc_sg.cli.options import Command
 from autoenc_sg.config.data import DataConfig, FormatName
 from autoenc_sg.core.errors import bad_input
-from autoenc_sg.pipelines.options import PasteOptions
-from autoenc_sg.retrieval.options import BankOptions
+from autoenc_sg.retrieval.options import BankOptions, PasteOptions
 
 if TYPE_CHECKING:
     from autoenc_sg.model.autoencoder import AutoEncoder
@@ -132,10 +131,10 @@ def _data_config(command: BankBuildCommand, model: AutoEncoder | None) -> DataCo
 def _paste(command: BankPasteCommand) -> int:
     from autoenc_sg.data.relate.names import read_word_vectors
     from autoenc_sg.model.autoencoder import AutoEncoder
-    from autoenc_sg.pipelines.bank import paste_graphs
     from autoenc_sg.retrieval.bank import PatchBank
     from autoenc_sg.retrieval.class_names import NearestNames
     from autoenc_sg.retrieval.features import GraphVectors
+    from autoenc_sg.retrieval.paste import paste_graphs
     from autoenc_sg.retrieval.search import PatchSearch
     from autoenc_sg.visualization.progress import Reporter
 

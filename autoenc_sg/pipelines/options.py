@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from autoenc_sg.core.errors import bad_input, require
-
-LARGEST_CANVAS = 4096  # pixels of a pasted canvas' longer side
+from autoenc_sg.core.errors import bad_input
 
 MAX_SEED = 2**62
 MAX_SAMPLES = 10_000  # columns of the grid
@@ -115,25 +113,3 @@ class ParseOptions:
             raise bad_input("batch_size", "1 or more", self.batch_size)
         if self.features is not None and self.features.suffix != ".npz":
             raise bad_input("features", "a name that ends in .npz", self.features)
-
-
-@dataclass(frozen=True)
-class PasteOptions:
-    """How to paste.
-
-    Attributes:
-        size: pixels of the canvas' longer side; its shape is that of the graph's image.
-        canvas: first fill the canvas with the whole photo that is selected for the graph.
-        seed: of a random selection: graph i of the file has seed + i.
-        image_ids: of the images that the graphs of the file are of, in their order; none of their
-            patches is pasted.
-    """
-
-    size: int = 256
-    canvas: bool = False
-    seed: int = 0
-    image_ids: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        require(1 <= self.size <= LARGEST_CANVAS, "--size", f"1..{LARGEST_CANVAS}", self.size)
-        require(0 <= self.seed < 2**62, "--seed", "0..2^62 - 1", self.seed)

@@ -15,8 +15,8 @@ from autoenc_sg.core.errors import bad_input
 from autoenc_sg.core.graph_json import read_graphs
 from autoenc_sg.core.images import save_image
 from autoenc_sg.core.scene_graph import SceneGraph
-from autoenc_sg.pipelines.options import PasteOptions
 from autoenc_sg.retrieval.features import GraphVectors
+from autoenc_sg.retrieval.options import PasteOptions
 from autoenc_sg.retrieval.search import NO_PATCH, PatchSearch
 from autoenc_sg.retrieval.selection import (
     Selection,
