@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from autoenc_sg.core.errors import InputError
-from autoenc_sg.eval.retrieval import retrieval_accuracy, source_share, true_ranks
+from autoenc_sg.eval.further.retrieval import retrieval_accuracy, source_share, true_ranks
 
 
 def test_ranks_of_the_true_patch() -> None:
