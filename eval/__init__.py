@@ -4,8 +4,8 @@
 `recall` and `pairs` count, `suite` does so for several tasks; `config.recall` has the conventions.
 `resampling` has intervals and paired tests of every metric that is a function of `image_sums`.
 `detection` is COCO's average precision, `images` and `generative` compare generated images with
-real ones, `crop_classifier` measures how many generated objects are recognized, `further.retrieval` scores
-retrieved patches (functions). Metrics are
+real ones, `crop_classifier` measures how many generated objects are recognized. Functions in
+`further.retrieval` score retrieved patches. The other metrics are
 `torchmetrics.Metric`: `update(predictions, truths)`, `compute() -> dict`, summed over processes.
 """
 
