@@ -24,7 +24,7 @@ from autoenc_sg.visualization.composition import side_by_side
 from autoenc_sg.visualization.graph import draw_graph
 from autoenc_sg.visualization.progress import Reporter
 
-FEWEST_OBJECTS = 2  # detected in a photo that is drawn
+FEWEST_OBJECTS = 2  # detected in a photo that is drawn by a model without appearance codes
 logger = logging.getLogger(__name__)
 
 
@@ -71,8 +71,8 @@ def reconstruct_photo(
 ) -> None:
     """Parse and reconstruct one photo, with detected objects or given ones.
 
-    If that fails, nothing is written. Of a photo in which fewer than two objects were detected a
-    picture would mislead: the graph is written and a warning says what to try, unless
+    If that fails, nothing is written. Of a photo in which fewer objects than `fewest_objects` were
+    detected a picture would mislead: the graph is written and a warning says what to try, unless
     `options.object_threshold` was chosen. Another warning names weights that know photographs, if
     the scores are below the limit of the model's `about`.
 
@@ -90,7 +90,8 @@ def reconstruct_photo(
         )
     except InputError as error:
         raise InputError(f"{photo}: {error}") from error
-    few = len(graph) < FEWEST_OBJECTS and entry is None and options.object_threshold is None
+    too_few = len(graph) < fewest_objects(model)
+    few = too_few and entry is None and options.object_threshold is None
     pictures = _pictures(model, image, graph, None if few else model.render(graph, seed))
     write_graph(folder / "graph.json", graph, model.vocabulary)
     for name, picture in pictures.items():
@@ -114,6 +115,14 @@ def _pictures(
         ["photo", "objects", "graph", "reconstruction"],
     )
     return {**pictures, "reconstruction": reconstruction, "side_by_side": together}
+
+
+def fewest_objects(model: AutoEncoder) -> int:
+    """Of how many objects a photo's graph must be to be drawn.
+
+    One is enough where codes say how it looks and what lies around it, as in a portrait.
+    """
+    return FEWEST_OBJECTS if model.appearance is None or model.background is None else 1
 
 
 def few_objects(count: int, decode: DecodeConfig) -> str:

@@ -7,13 +7,16 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.cli.model import split_model
 from autoenc_sg.core.errors import InputError
+from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model import AutoEncoder
 from autoenc_sg.weights import pretrained
 from autoenc_sg.weights.checkpoint import read_training_state, read_with_training
+from tests.support.tiny import CODES, tiny_config
 
 ABOUT = {
     "summary": "drawn scenes",
@@ -127,6 +130,30 @@ def test_a_photo_that_is_not_understood_is_not_drawn(
     given = ["--boxes", str(boxes), "--out", str(tmp_path / "c")]
     assert main(["reconstruct", str(photo), *given]) == 0
     assert (tmp_path / "c" / photo.stem / "reconstruction.png").is_file()
+
+
+def test_a_single_object_is_drawn_where_codes_describe_it(
+    photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a portrait: one object, and codes of what lies around it."""
+    for cells, drawn in ((2, True), (0, False)):
+        config = tiny_config(tmp_path, CODES, f"--generator.background_cells={cells}")
+        torch.manual_seed(0)
+        model = AutoEncoder(config, open_dataset(config.data, "test").vocabulary).eval()
+        scores = model.parse(photo).object_scores
+        assert scores is not None
+        best, second, *_ = scores.sort(descending=True).values.tolist()
+        model.config = _with_threshold(model, (best + second) / 2)
+        folder, out = tmp_path / f"model{cells}", tmp_path / f"out{cells}"
+        model.save(folder)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert main(["reconstruct", str(folder), str(photo), "--out", str(out)]) == 0
+            assert main(["parse", str(folder), str(photo), "--out", str(out / "g.jsonl")]) == 0
+        assert len(json.loads((out / "g.jsonl").read_text())["objects"]) == 1
+        assert (out / photo.stem / "reconstruction.png").is_file() is drawn
+        assert ("1 object has a class score" in caplog.text) is not drawn
+        assert ("fewer than two objects" in caplog.text) is not drawn
 
 
 def _with_threshold(model: AutoEncoder, threshold: float):  # type: ignore[no-untyped-def]
