@@ -21,7 +21,7 @@ from autoenc_sg.model.autoencoder import AutoEncoder
 from autoenc_sg.model.features import PhotoFeatures, as_arrays
 from autoenc_sg.pipelines.given_boxes import GivenEntry, read_given
 from autoenc_sg.pipelines.options import ParseOptions
-from autoenc_sg.pipelines.reconstruct import fewest_objects
+from autoenc_sg.pipelines.reconstruct import FEWEST_OBJECTS
 from autoenc_sg.pipelines.unfamiliar import better_weights, looks_unfamiliar
 from autoenc_sg.visualization.progress import Reporter
 
@@ -35,7 +35,7 @@ class ParsedPhotos:
     Attributes:
         done: how many have a line in the file.
         failures: one error for each of the others.
-        few_objects: in how many of those that are done too few objects to draw were found.
+        few_objects: in how many of those that are done fewer than two objects were found.
         unfamiliar: how many of the others have scores below the limit of the model's `about`.
     """
 
@@ -81,7 +81,7 @@ def parse_photos_to_file(
                 else:
                     _write_line(lines, photo, parsed.graph)
                     result.done += 1
-                    few = len(parsed.graph) < fewest_objects(model)
+                    few = len(parsed.graph) < FEWEST_OBJECTS
                     result.few_objects += few
                     result.unfamiliar += not few and looks_unfamiliar(model, parsed.graph, options)
                     if options.features is not None:
@@ -101,11 +101,10 @@ def _warn(model: AutoEncoder, result: ParsedPhotos, options: ParseOptions, given
     if result.few_objects and not given:
         threshold = options.object_threshold or model.config.decode.object_threshold
         logger.warning(
-            "%d of %d photos have %s with a class score of %g or more; lower "
+            "%d of %d photos have fewer than two objects with a class score of %g or more; lower "
             "it with --object-threshold, or use weights that know such photos",
             result.few_objects,
             result.done,
-            "no objects" if fewest_objects(model) == 1 else "fewer than two objects",
             threshold,
         )
     if result.unfamiliar and (weights := better_weights(model)):

@@ -72,9 +72,9 @@ def reconstruct_photo(
     """Parse and reconstruct one photo, with detected objects or given ones.
 
     If that fails, nothing is written. Of a photo in which fewer objects than `fewest_objects` were
-    detected a picture would mislead: the graph is written and a warning says what to try, unless
-    `options.object_threshold` was chosen. Another warning names weights that know photographs, if
-    the scores are below the limit of the model's `about`.
+    detected a picture would mislead: the graph alone is written. Of fewer than two a warning says
+    what to try. Neither if `options.object_threshold` was chosen. Another warning names weights
+    that know photographs, if the scores are below the limit of the model's `about`.
 
     Raises:
         InputError: the photo cannot be read, or the folder cannot be written.
@@ -90,14 +90,14 @@ def reconstruct_photo(
         )
     except InputError as error:
         raise InputError(f"{photo}: {error}") from error
-    too_few = len(graph) < fewest_objects(model)
-    few = too_few and entry is None and options.object_threshold is None
-    pictures = _pictures(model, image, graph, None if few else model.render(graph, seed))
+    chosen = entry is not None or options.object_threshold is not None
+    drawn = chosen or len(graph) >= fewest_objects(model)
+    pictures = _pictures(model, image, graph, model.render(graph, seed) if drawn else None)
     write_graph(folder / "graph.json", graph, model.vocabulary)
     for name, picture in pictures.items():
         save_image(folder / f"{name}.png", picture)
-    if few:
-        logger.warning("%s: %s", photo, few_objects(len(graph), model.config.decode))
+    if len(graph) < FEWEST_OBJECTS and not chosen:
+        logger.warning("%s: %s", photo, few_objects(len(graph), model.config.decode, drawn))
     elif looks_unfamiliar(model, graph, options) and (weights := better_weights(model)):
         logger.warning("%s: its objects have low scores; %s", photo, weights)
 
@@ -125,12 +125,12 @@ def fewest_objects(model: AutoEncoder) -> int:
     return FEWEST_OBJECTS if model.appearance is None or model.background is None else 1
 
 
-def few_objects(count: int, decode: DecodeConfig) -> str:
-    """What to tell the user of a photo with so few detected objects."""
+def few_objects(count: int, decode: DecodeConfig, drawn: bool) -> str:
+    """What to tell the user of a photo with so few detected objects, and whether it is drawn."""
     threshold = decode.object_threshold
     objects = "object has" if count == 1 else "objects have"
     return (
-        f"{count or 'no'} {objects} a class score of {threshold:g} or more, and no picture is "
-        f"drawn; lower it (--object-threshold {threshold / 3:.2g}), or use weights that know such "
-        "photos"
+        f"{count or 'no'} {objects} a class score of {threshold:g} or more"
+        f"{'' if drawn else ', and no picture is drawn'}; "
+        f"lower it (--object-threshold {threshold / 3:.2g}), or use weights that know such photos"
     )

@@ -63,11 +63,11 @@ def describe(attribution: Path, objects: Choice, edges: Choice) -> dict[str, Any
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     licences = Counter(row["license"] for row in rows)
     return {
-        "summary": "photographs of everyday scenes: 80 classes of COCO, relations of V-COCO, VSR "
-        "and of a prior from Visual Genome",
+        "summary": "photographs of everyday scenes: 79 of COCO's 80 classes (no zebra), relations "
+        "of V-COCO, VSR and of a prior from Visual Genome",
         "knows": "photographs",
-        "data": f"{len(rows)} photographs of COCO (train and validation), boxes of COCO, relations "
-        "of people and pseudo-relations; backbone: ImageNet weights (Apache-2.0)",
+        "data": f"{len(rows)} photographs of COCO (train and validation splits), boxes of COCO, "
+        "relations of people and pseudo-relations; backbone: ImageNet weights (Apache-2.0)",
         "licences": {
             "weights": "Apache-2.0",
             "photographs": dict(licences),
@@ -87,7 +87,7 @@ def add_measured(weights: Path, numbers: Mapping[str, float], command: str) -> N
     measured = {
         "test photographs": int(numbers["images"]),
         "AP50 of person": round(person, 3),
-        "micro AP50 over 80 classes": round(micro, 3),
+        "micro AP50 over 79 classes": round(micro, 3),
         "PredCls R@20 / R@50": _pair(numbers, ""),
         "PredCls R@20 / R@50 of the frequency prior": _pair(numbers, "frequency prior "),
         "L1 of the picture, relative to the mean image's": round(ratio, 3),

@@ -374,4 +374,4 @@ def test_the_contract_is_complete() -> None:
     with pytest.raises(TypeError):
         Detector()  # type: ignore[abstract]
     names = OrderedDict((f.name, f) for f in FeatureMaps.__dataclass_fields__.values())
-    assert list(names) == ["maps", "image_sizes", "network_sizes", "padded_size"]
+    assert list(names) == ["maps", "image_sizes", "network_sizes", "padded_size", "colors"]

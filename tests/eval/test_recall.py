@@ -377,7 +377,7 @@ def test_bad_batches_and_truths_are_refused() -> None:
         {"iou_threshold": 0.0},
         {"averages": ()},
         {"averages": ("mean",)},
-        {"task": "SGDet"},
+        {"task": "SGGraph"},
         {"order": "file"},
         {"images_without_predictions": "drop"},
         {"images_without_relations": "drop"},

@@ -198,14 +198,8 @@ def test_order_of_a_vocabulary_of_vg150s_size(tmp_path: Path) -> None:
     by_kind = kinds(write(tmp_path / "b", Vocabulary.from_names(*names)))
     assert by_kind["vocabulary out of order"].examples == ("'003' after '004'",)
     outcome = verify(DataConfig("vg150", str(tmp_path / "b")))
-    assert [row[3] for row in outcome.counts.rows] == [
-        108_073,
-        75_651,
-        32_422,
-        56_224,
-        5_000,
-        26_446,
-    ]
+    published = [row[3] for row in outcome.counts.rows]
+    assert published == [None] * 6  # names of as many classes as VG150's, but not its own
 
 
 def test_findings() -> None:
