@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 from jsonargparse import ArgumentParser
 
-from autoenc_sg.cli.main import COMMANDS, DATA_COMMANDS, build_parser, main
+from autoenc_sg.cli.main import COMMANDS, GROUPS, build_parser, main
 from autoenc_sg.cli.options import add_options, build
 from autoenc_sg.cli.train import split_overrides
 from autoenc_sg.core.errors import InputError
@@ -122,10 +122,14 @@ def test_help_texts_come_from_the_docstrings() -> None:
     assert "no option" not in text
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *DATA_COMMANDS], ids=lambda command: command.name)
-def test_every_option_has_a_help_text(command: object, capsys: pytest.CaptureFixture[str]) -> None:
-    name = command.name  # type: ignore[attr-defined]
-    words = ["data", name] if command in DATA_COMMANDS else [name]
+def all_commands() -> list[list[str]]:
+    """The words of every command, those of groups with the group's."""
+    grouped = [[group, c.name] for group, (_, commands) in GROUPS.items() for c in commands]
+    return [[command.name] for command in COMMANDS] + grouped
+
+
+@pytest.mark.parametrize("words", all_commands(), ids=" ".join)
+def test_every_option_has_a_help_text(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert ended.value.code == 0

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from autoenc_sg.cli.main import main
-from autoenc_sg.training.guards import run_folder as guard
+from autoenc_sg.core import atomic_files
 from autoenc_sg.training.guards.run_folder import run_folder
 from autoenc_sg.training.run_log import RunLog, read_history
 from autoenc_sg.training.start import Start
@@ -77,7 +77,9 @@ def test_a_read_only_run_folder_is_one_line_and_status_2(
     config.write_text(TINY, encoding="utf-8")
     out = tmp_path / "run"
     out.mkdir()
-    monkeypatch.setattr(guard.os, "open", refuse)  # root may write anywhere: so not by permissions
+    monkeypatch.setattr(
+        atomic_files.os, "open", refuse
+    )  # root may write anywhere: so not by permissions
     status = main(["train", str(config), "--out", str(out)])
     assert status == 2
     lines = capsys.readouterr().err.strip().splitlines()
