@@ -48,9 +48,11 @@ def _kind(path: Path) -> str:
 
 def _is_run(path: Path) -> bool:
     from autoenc_sg.weights.checkpoint import find_checkpoints
-    from autoenc_sg.weights.pretrained import DESCRIPTION
+    from autoenc_sg.weights.pretrained import DESCRIPTION, WEIGHTS
 
-    return path.is_dir() and bool(find_checkpoints(path) or (path / DESCRIPTION).is_file())
+    parts = (DESCRIPTION, WEIGHTS)  # of a model to hand on; one may be missing, and is named then
+    whole_or_part = any((path / name).is_file() for name in parts)
+    return path.is_dir() and bool(find_checkpoints(path) or whole_or_part)
 
 
 def usable_device(name: str) -> str:

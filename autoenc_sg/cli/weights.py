@@ -68,10 +68,18 @@ def _weights(options: WeightsCommand) -> int:
         print(f"{name}: {about.get('summary', '')}")
         for key in ("data", "licences"):
             if key in about:
-                print(f"  {key}: {about[key]}")
+                print(f"  {key}: {_plain(about[key])}")
         for measure, value in dict(about.get("measured", {})).items():
             print(f"  {measure}: {value}")
     return 0
+
+
+def _plain(value: object) -> str:
+    """A value of a description as text; a table as `key: value, key: value`, tables in brackets."""
+    if not isinstance(value, dict):
+        return str(value)
+    parts = ((k, _plain(v), isinstance(v, dict)) for k, v in value.items())
+    return ", ".join(f"{k} ({text})" if nested else f"{k}: {text}" for k, text, nested in parts)
 
 
 def _import(options: ImportCommand) -> int:

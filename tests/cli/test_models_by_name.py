@@ -11,6 +11,7 @@ import torch
 
 from autoenc_sg.cli.main import main
 from autoenc_sg.cli.model import split_model
+from autoenc_sg.cli.weights import _plain
 from autoenc_sg.core.errors import InputError
 from autoenc_sg.data.open import open_dataset
 from autoenc_sg.model import AutoEncoder
@@ -52,6 +53,23 @@ def test_the_model_may_be_left_out(
     assert (out / "drawn" / "graph.png").is_file()
     assert main(["generate", "photos", str(file), str(file), "--out", str(out)]) == 2
     assert "generate: expected a model and one graph file, got 2" in capsys.readouterr().err
+
+
+def test_a_model_without_its_description_is_no_photo(
+    shipped: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shipped / "photos").rename(tmp_path / "mine")
+    (tmp_path / "mine" / "model.json").unlink()
+    out = tmp_path / "out"
+    assert main(["reconstruct", str(tmp_path / "mine"), str(photo), "--out", str(out)]) == 2
+    assert "mine" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_licences_are_printed_as_text() -> None:
+    licences = {"weights": "Apache-2.0", "photographs": {"CC BY 2.0": 2, "CC BY-SA 2.0": 1}}
+    expected = "weights: Apache-2.0, photographs (CC BY 2.0: 2, CC BY-SA 2.0: 1)"
+    assert _plain(licences) == expected
 
 
 def test_names_are_read_as_folders_are(shipped: Path) -> None:

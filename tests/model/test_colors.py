@@ -66,6 +66,7 @@ def test_parts_of_images_of_any_size() -> None:
 def test_a_part_s_colour_is_the_mean_of_its_pixels() -> None:
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     assert_close(image_colors([image])[0, :, 5, 7], image[:, 10:12, 21:24].mean((1, 2)) * 2 - 1)
+    assert not image_colors([image.requires_grad_()]).requires_grad
 
 
 # Of boxes -----------------------------------------------------------------------------------------
