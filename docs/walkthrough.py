@@ -1,6 +1,6 @@
 """A first walk through autoenc-sg, to be read from top to bottom or run cell by cell.
 
-Run `autoenc-sg demo` first (8 to 12 minutes on 2 cores), then `python docs/walkthrough.py` in
+Run `autoenc-sg demo` first (8 to 13 minutes on 2 cores), then `python docs/walkthrough.py` in
 the same folder. It writes into `walkthrough/`.
 """
 
